@@ -1,0 +1,43 @@
+# The one way in: `make run` and `make test` are all that a newcomer, a developer and CI need.
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt bench
+
+CARGO := cargo
+DENY := $(CURDIR)/target/tools/bin/cargo-deny
+TYPOS := $(CURDIR)/target/venv/bin/typos
+
+help:
+	@echo 'make run     build everything and serve on http://127.0.0.1:8080 (the embedded default)'
+	@echo 'make test    everything that CI runs; installs or starts what it needs'
+	@echo 'make check   formatting, lints, rustdoc, licences, spelling'
+	@echo 'make fmt     format the code'
+	@echo 'make bench   measure against the reference limit; prints ratios'
+
+run:
+	@scripts/require rust
+	$(CARGO) build --locked --release --workspace
+	exec target/release/madang serve
+
+test: check
+	@scripts/require curl python
+	scripts/with-postgres $(CARGO) test --locked --workspace
+	$(CARGO) build --locked --bin madang
+	scripts/schemathesis
+
+check:
+	@scripts/require rust cargo-deny typos
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	$(CARGO) fetch --locked
+	$(DENY) --offline --workspace check --hide-inclusion-graph licenses bans sources
+	$(TYPOS)
+
+fmt:
+	@scripts/require rust
+	$(CARGO) fmt --all
+
+bench:
+	@scripts/require rust
+	$(CARGO) build --locked --release --workspace
+	target/release/bench all --madang target/release/madang
