@@ -1,0 +1,32 @@
+//! Domain events: facts that the outbox keeps for the rest of the system.
+
+use serde_json::Value;
+
+use super::ids::EventId;
+use super::time::Timestamp;
+
+/// A fact in the past tense, appended in the transaction that made it true.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DomainEvent {
+    /// Consumers drop repeats by it.
+    pub id: EventId,
+    /// The stream it belongs to, such as `user.events`.
+    pub topic: &'static str,
+    /// Its CloudEvents type, such as `UserRegistered`.
+    pub name: &'static str,
+    /// The aggregate it is about; events of one subject keep their order.
+    pub subject: String,
+    /// When it became true.
+    pub at: Timestamp,
+    /// What it says.
+    pub data: Value,
+}
+
+/// Registrations, profiles, deletions.
+pub const USER_EVENTS: &str = "user.events";
+/// Rooms that came to be or changed their members.
+pub const CHAT_EVENTS: &str = "chat.events";
+/// Messages and read markers.
+pub const MESSAGE_EVENTS: &str = "message.events";
+/// Logins, password changes and revocations.
+pub const AUTH_EVENTS: &str = "auth.events";
