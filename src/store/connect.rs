@@ -1,0 +1,148 @@
+//! Opening the database that `database.url` names, and bringing its schema up to date.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::runtime::Handle;
+
+use super::writer::Writer;
+use super::{Database, Inner, Store, StoreError, execute};
+use crate::config::{Backend, Config};
+
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const STATEMENT_CACHE: usize = 256;
+
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+impl Store {
+    /// Opens the configured database; `io` is the runtime its connections will live on.
+    ///
+    /// # Errors
+    /// When the address is not understood, or the database cannot be reached.
+    pub async fn connect(config: &Config, io: Handle) -> anyhow::Result<Self> {
+        let backend = config.backend();
+        let settings = config.database.clone();
+        let inner_io = io.clone();
+        // Opened on the I/O runtime: a connection belongs to the runtime that made it.
+        let database = io
+            .spawn(async move {
+                let file = match backend {
+                    Backend::Postgres(url) => {
+                        let options = PgConnectOptions::from_str(url.expose_secret())
+                            .context("database.url is not a PostgreSQL address")?
+                            .statement_cache_capacity(STATEMENT_CACHE);
+                        let pool = PgPoolOptions::new()
+                            .max_connections(settings.connections_max)
+                            .acquire_timeout(settings.acquire_timeout())
+                            .connect_with(options)
+                            .await
+                            .context("PostgreSQL cannot be reached")?;
+                        return Ok(Database::Postgres(pool));
+                    }
+                    Backend::Sqlite(file) => file,
+                };
+                let options = sqlite_options(&file);
+                let writing = SqlitePoolOptions::new()
+                    .max_connections(1)
+                    .idle_timeout(None)
+                    .max_lifetime(None)
+                    .connect_with(options.clone().create_if_missing(true))
+                    .await
+                    .context("the SQLite file cannot be opened")?;
+                let readers = SqlitePoolOptions::new()
+                    .max_connections(settings.readers)
+                    .acquire_timeout(settings.acquire_timeout())
+                    .idle_timeout(None)
+                    .max_lifetime(None)
+                    .connect_with(options.pragma("query_only", "on"))
+                    .await
+                    .context("the SQLite file cannot be read")?;
+                let writer = Writer::start(
+                    writing,
+                    &inner_io,
+                    settings.write_queue_max,
+                    settings.group_commit_max,
+                );
+                anyhow::Ok(Database::Sqlite { readers, writer })
+            })
+            .await
+            .context("the I/O runtime has stopped")??;
+        Ok(Self(Arc::new(Inner { io, database })))
+    }
+
+    /// Brings the schema up to date and marks a new database with its epoch.
+    ///
+    /// # Errors
+    /// When a migration fails; the database keeps the schema it had before that one.
+    pub async fn migrate(&self, epoch: String) -> anyhow::Result<()> {
+        let inner = Arc::clone(&self.0);
+        let migration = self.0.io.spawn(async move {
+            match &inner.database {
+                Database::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer.pool()).await,
+                Database::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await,
+            }
+        });
+        migration.await.context("the I/O runtime has stopped")?.context("a migration failed")?;
+        self.write::<_, StoreError, _>(move |db| {
+            Box::pin(async move {
+                execute!(
+                    db,
+                    "INSERT INTO meta (name, value)
+                     VALUES ('epoch', $1)
+                     ON CONFLICT (name) DO NOTHING",
+                    epoch,
+                )
+            })
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// How many migrations this program knows that the database has not seen.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn pending_migrations(&self) -> Result<usize, StoreError> {
+        let known = match &self.0.database {
+            Database::Sqlite { .. } => SQLITE_MIGRATIONS.iter().count(),
+            Database::Postgres(_) => POSTGRES_MIGRATIONS.iter().count(),
+        };
+        let applied = self
+            .read(|db| {
+                Box::pin(async move {
+                    super::fetch_one!(
+                        db,
+                        (i64,),
+                        "SELECT COUNT(*) FROM _sqlx_migrations WHERE success"
+                    )
+                })
+            })
+            .await;
+        match applied {
+            Ok((applied,)) => Ok(known.saturating_sub(usize::try_from(applied).unwrap_or(0))),
+            // Without the table, nothing was ever applied.
+            Err(StoreError::Database(sqlx::Error::Database(_))) => Ok(known),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn sqlite_options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(SQLITE_BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .statement_cache_capacity(STATEMENT_CACHE)
+        .pragma("cache_size", "-65536")
+        .pragma("temp_store", "memory")
+}

@@ -1,0 +1,142 @@
+//! Persistence: the only room with SQL, the same text for SQLite and PostgreSQL.
+//!
+//! [`Store`] is a facade that any thread may call: its work runs on the shared I/O runtime, where the
+//! connections live. Invariant: one function here is one atomic fact, its outbox event included.
+
+mod connect;
+mod error;
+mod log_pages;
+pub mod outbox;
+pub mod relay;
+pub mod room_log;
+pub mod rooms;
+mod sql;
+mod writer;
+
+pub mod accounts;
+pub mod messages;
+pub mod sessions;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use sqlx::{PgPool, SqlitePool};
+use tokio::runtime::Handle;
+
+pub use self::error::StoreError;
+pub use self::sql::Db;
+pub(crate) use self::sql::{Backend, execute, fetch_all, fetch_one, fetch_optional};
+use self::writer::Writer;
+use crate::origin;
+
+/// The embedded or the networked database behind one set of functions. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    io: Handle,
+    database: Database,
+}
+
+enum Database {
+    Sqlite { readers: SqlitePool, writer: Writer },
+    Postgres(PgPool),
+}
+
+impl Store {
+    /// Runs `work` on a connection of its own, outside a transaction.
+    ///
+    /// # Errors
+    /// What `work` gives, or the [`StoreError`] that kept it from running.
+    pub async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Db) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.0);
+        let task = self.0.io.spawn(async move {
+            let mut db = match &inner.database {
+                Database::Sqlite { readers, .. } => {
+                    Db::sqlite(readers.acquire().await.map_err(StoreError::from)?)
+                }
+                Database::Postgres(pool) => {
+                    Db::postgres(pool.acquire().await.map_err(StoreError::from)?)
+                }
+            };
+            work(&mut db).await
+        });
+        task.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+    }
+
+    /// Runs `work` in one transaction and answers once it is durable; an `Err` leaves no trace.
+    ///
+    /// On SQLite, transactions that queue together are committed together. Dropping the returned future
+    /// does not undo the work.
+    ///
+    /// # Errors
+    /// What `work` gives; [`StoreError::Busy`] when the queue is full, before anything was done.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Db) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        let origin = origin::current();
+        match &self.0.database {
+            Database::Sqlite { writer, .. } => writer.write(origin, work).await,
+            Database::Postgres(pool) => {
+                let pool = pool.clone();
+                let task = self.0.io.spawn(origin::scope(origin, async move {
+                    let tx = pool.begin().await.map_err(StoreError::from)?;
+                    let mut db = Db::transaction(tx);
+                    let value = work(&mut db).await?;
+                    db.commit().await?;
+                    Ok(value)
+                }));
+                task.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+            }
+        }
+    }
+
+    /// Proves that the database answers and takes a write; what `/readyz` asks.
+    ///
+    /// # Errors
+    /// The [`StoreError`] that a caller would meet.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.write(|db| {
+            Box::pin(async move {
+                execute!(db, "UPDATE meta SET value = value WHERE name = 'epoch'").map(|_| ())
+            })
+        })
+        .await
+    }
+
+    /// The database's own mark: positions given under another epoch are not believed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] before the first migration.
+    pub async fn epoch(&self) -> Result<String, StoreError> {
+        let (epoch,): (String,) = self
+            .read(|db| {
+                Box::pin(async move {
+                    fetch_one!(db, (String,), "SELECT value FROM meta WHERE name = 'epoch'")
+                })
+            })
+            .await?;
+        Ok(epoch)
+    }
+
+    /// Finishes what is queued and closes every connection.
+    pub async fn close(&self) {
+        match &self.0.database {
+            Database::Sqlite { readers, writer } => {
+                writer.close().await;
+                readers.close().await;
+            }
+            Database::Postgres(pool) => pool.close().await,
+        }
+    }
+}

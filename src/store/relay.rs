@@ -1,0 +1,194 @@
+//! Reading the outbox: each subscriber has a cursor of its own and sees every event, in order, at least once.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Store, StoreError, execute, fetch_all, fetch_optional};
+use crate::domain::ids::EventId;
+use crate::domain::time::Timestamp;
+
+/// A place in the outbox: events are read in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OutboxPosition {
+    /// The transaction that wrote it; always 0 in SQLite, where `id` is the order of commits.
+    xid: i64,
+    id: i64,
+}
+
+/// An event as it stands in the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxEvent {
+    /// Its place; cursors count in it.
+    pub position: OutboxPosition,
+    pub id: EventId,
+    pub topic: String,
+    pub name: String,
+    pub subject: String,
+    pub at: Timestamp,
+    pub request_id: Option<String>,
+    pub traceparent: Option<String>,
+    pub data: Value,
+}
+
+#[derive(sqlx::FromRow)]
+struct OutboxRow {
+    xid: i64,
+    id: i64,
+    event_id: Uuid,
+    topic: String,
+    name: String,
+    subject: String,
+    at: i64,
+    request_id: Option<String>,
+    traceparent: Option<String>,
+    data: String,
+}
+
+impl Store {
+    /// The events after `subscriber`'s cursor, at most `limit`.
+    ///
+    /// In PostgreSQL ids are not commit order, so only what lies behind the snapshot horizon is read: no transaction
+    /// that is still open can slip an event in before what was given.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_outbox(
+        &self,
+        subscriber: &'static str,
+        limit: i64,
+    ) -> Result<Vec<OutboxEvent>, StoreError> {
+        let rows: Vec<OutboxRow> = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    let cursor = fetch_optional!(
+                        db,
+                        (i64, i64),
+                        "SELECT xid, position FROM outbox_cursors WHERE subscriber = $1",
+                        subscriber,
+                    )?;
+                    let (xid, id) = cursor.unwrap_or((0, 0));
+                    let select = db.dialect(
+                        "SELECT xid, id, event_id, topic, name, subject, at, request_id,
+                                traceparent, data
+                         FROM outbox
+                         WHERE (xid > $1 OR (xid = $1 AND id > $2))
+                         ORDER BY xid, id
+                         LIMIT $3",
+                        "SELECT xid, id, event_id, topic, name, subject, at, request_id,
+                                traceparent, data
+                         FROM outbox
+                         WHERE (xid > $1 OR (xid = $1 AND id > $2))
+                           AND xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+                         ORDER BY xid, id
+                         LIMIT $3",
+                    );
+                    fetch_all!(db, OutboxRow, select, xid, id, limit)
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(OutboxRow::into_event).collect())
+    }
+
+    /// Gives a new subscriber its cursor, before the first event: until it has read, nothing is deleted.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn insert_outbox_cursor(
+        &self,
+        subscriber: &'static str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write::<_, StoreError, _>(move |db| {
+            Box::pin(async move {
+                execute!(
+                    db,
+                    "INSERT INTO outbox_cursors (subscriber, xid, position, updated_at)
+                     VALUES ($1, 0, 0, $2)
+                     ON CONFLICT (subscriber) DO NOTHING",
+                    subscriber,
+                    now.millis(),
+                )
+            })
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Moves `subscriber`'s cursor forward to `position`; it never goes back.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn update_outbox_cursor(
+        &self,
+        subscriber: &'static str,
+        position: OutboxPosition,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write::<_, StoreError, _>(move |db| {
+            Box::pin(async move {
+                execute!(
+                    db,
+                    "INSERT INTO outbox_cursors (subscriber, xid, position, updated_at)
+                     VALUES ($1, $2, $3, $4)
+                     ON CONFLICT (subscriber) DO UPDATE
+                     SET xid = excluded.xid, position = excluded.position,
+                         updated_at = excluded.updated_at
+                     WHERE outbox_cursors.xid < excluded.xid
+                        OR (outbox_cursors.xid = excluded.xid
+                            AND outbox_cursors.position < excluded.position)",
+                    subscriber,
+                    position.xid,
+                    position.id,
+                    now.millis(),
+                )
+            })
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Deletes events that every subscriber has read and that are older than `before`; at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn delete_read_outbox(
+        &self,
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<u64, StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                execute!(
+                    db,
+                    "DELETE FROM outbox
+                     WHERE id IN (SELECT o.id FROM outbox o
+                                  WHERE o.at < $1
+                                    AND NOT EXISTS (SELECT 1 FROM outbox_cursors c
+                                                    WHERE c.xid < o.xid
+                                                       OR (c.xid = o.xid AND c.position < o.id))
+                                  ORDER BY o.xid, o.id
+                                  LIMIT $2)",
+                    before.millis(),
+                    limit,
+                )
+            })
+        })
+        .await
+    }
+}
+
+impl OutboxRow {
+    fn into_event(self) -> OutboxEvent {
+        OutboxEvent {
+            position: OutboxPosition { xid: self.xid, id: self.id },
+            id: self.event_id.into(),
+            topic: self.topic,
+            name: self.name,
+            subject: self.subject,
+            at: Timestamp::from_millis(self.at),
+            request_id: self.request_id,
+            traceparent: self.traceparent,
+            data: serde_json::from_str(&self.data).unwrap_or(Value::Null),
+        }
+    }
+}

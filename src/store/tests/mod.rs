@@ -1,0 +1,161 @@
+//! The store against real databases: a file of its own for each test, and a schema of its own on PostgreSQL.
+//!
+//! Invariant: without `MADANG_TEST_POSTGRES_URL` these tests fail; none of them is skipped.
+
+mod relay;
+mod room_log;
+mod rooms;
+mod writer;
+
+use std::path::PathBuf;
+
+use sqlx::{Connection, PgConnection};
+use tokio::runtime::Handle;
+
+use super::room_log::Batch;
+use super::rooms::NewGroup;
+use super::{Store, StoreError, accounts};
+use crate::clock;
+use crate::config::Config;
+use crate::domain::accounts::{DisplayName, EmailAddress, Handle as UserHandle, Role, Roles};
+use crate::domain::ids::{RoomId, UserId};
+use crate::domain::messages::{MessageDraft, NewMessage};
+use crate::domain::rooms::{Action, Appended, Command, RoomError, RoomName, Visibility};
+use crate::domain::time::Timestamp;
+
+const MEMBERS_MAX: i64 = 100;
+const BODY_CHARS_MAX: usize = 1_000;
+/// Long enough for a machine that does many other things.
+const ACQUIRE_TIMEOUT_MS: &str = "60000";
+
+/// A store on a database that no other test sees.
+struct Fixture {
+    store: Store,
+    /// Where PostgreSQL keeps it; `None` for SQLite.
+    postgres: Option<String>,
+    data: PathBuf,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+/// One fixture for each database.
+async fn fixtures() -> [Fixture; 2] {
+    [Fixture::sqlite(&[]).await, Fixture::postgres().await]
+}
+
+impl Fixture {
+    /// On a new file, with `settings` as variables of the environment.
+    async fn sqlite(settings: &[(&str, &str)]) -> Self {
+        Self::open(None, settings).await
+    }
+
+    async fn postgres() -> Self {
+        let server = std::env::var("MADANG_TEST_POSTGRES_URL").expect(
+            "MADANG_TEST_POSTGRES_URL is not set: run the tests with scripts/with-postgres",
+        );
+        let schema = format!("madang_test_{}", clock::new_uuid().simple());
+        let mut connection = PgConnection::connect(&server).await.unwrap();
+        // A name cannot be bound, but a setting can, and the server quotes it by itself.
+        sqlx::query("SELECT set_config('madang.schema', $1, false)")
+            .bind(&schema)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        sqlx::query(
+            "DO $$ BEGIN
+                 EXECUTE format('CREATE SCHEMA %I', current_setting('madang.schema'));
+             END $$",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        connection.close().await.unwrap();
+        let separator = if server.contains('?') { '&' } else { '?' };
+        Self::open(Some(format!("{server}{separator}options[search_path]={schema}")), &[]).await
+    }
+
+    async fn open(postgres: Option<String>, settings: &[(&str, &str)]) -> Self {
+        let data = std::env::temp_dir().join(format!("madang-store-{}", clock::new_uuid()));
+        std::fs::create_dir_all(&data).unwrap();
+        let mut variables = vec![
+            ("MADANG__DATA__DIR", data.to_str().unwrap()),
+            ("MADANG__DATABASE__URL", postgres.as_deref().unwrap_or_default()),
+            ("MADANG__DATABASE__ACQUIRE_TIMEOUT_MS", ACQUIRE_TIMEOUT_MS),
+        ];
+        variables.extend(settings);
+        let config = Config::read(None, variables).unwrap();
+        let store = Store::connect(&config, Handle::current()).await.unwrap();
+        store.migrate("test".to_owned()).await.unwrap();
+        Self { store, postgres, data }
+    }
+
+    async fn user(&self) -> UserId {
+        let id = UserId::from(clock::new_uuid());
+        let name: String = id.uuid().simple().to_string().chars().rev().take(16).collect();
+        let user = accounts::NewUser {
+            id,
+            handle: UserHandle::parse(&name).unwrap(),
+            email: EmailAddress::parse(&format!("{name}@example.com")).unwrap(),
+            display_name: DisplayName::parse("지수").unwrap(),
+            roles: Roles::from_iter([Role::User]),
+            password_hash: "none".to_owned(),
+            verified_at: None,
+        };
+        let inserted: Result<(), StoreError> = self
+            .store
+            .write(|db| {
+                Box::pin(async move { accounts::insert_user(db, &user, clock::now()).await })
+            })
+            .await;
+        inserted.unwrap();
+        id
+    }
+
+    async fn group(&self, owner: UserId, members: &[UserId], now: Timestamp) -> RoomId {
+        let id = RoomId::from(clock::new_uuid());
+        let group = NewGroup {
+            id,
+            event: clock::new_uuid().into(),
+            owner,
+            name: RoomName::parse("마당").unwrap(),
+            visibility: Visibility::Private,
+            members: members.to_vec(),
+        };
+        self.store.insert_group(group, now).await.unwrap();
+        id
+    }
+
+    async fn append(&self, room: RoomId, commands: Vec<Command>) -> Batch {
+        append(&self.store, room, commands, clock::now()).await
+    }
+
+    /// Appends one command that the rules allow.
+    async fn done(&self, room: RoomId, command: Command) -> Appended {
+        only(self.append(room, vec![command]).await).unwrap()
+    }
+}
+
+async fn append(store: &Store, room: RoomId, commands: Vec<Command>, now: Timestamp) -> Batch {
+    let ids = [clock::new_uuid().into(), clock::new_uuid().into()];
+    store.append_to_room(room, commands, MEMBERS_MAX, ids, now).await.unwrap().unwrap()
+}
+
+/// What became of the one command of a batch.
+fn only(batch: Batch) -> Result<Appended, RoomError> {
+    assert_eq!(batch.len(), 1);
+    batch.into_iter().next().unwrap().map(|recorded| recorded.appended)
+}
+
+fn command(actor: UserId, action: Action) -> Command {
+    Command { actor, action }
+}
+
+fn send(actor: UserId, key: &str, body: &str) -> Command {
+    let draft = MessageDraft { body: body.to_owned(), ..MessageDraft::default() };
+    let id = clock::new_uuid().into();
+    command(actor, Action::Send(NewMessage::parse(id, key, draft, BODY_CHARS_MAX).unwrap()))
+}
