@@ -1,0 +1,171 @@
+//! Revocations: the sessions and users whose access tokens are refused although they have not expired.
+//!
+//! An access token lives at most minutes, so only what ended within that time needs to be known: a small set in
+//! memory, filled from the store at start-up. Sockets subscribe, to be cut at once. Invariant: an entry outlives every
+//! access token it refuses.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::domain::ids::{SessionId, UserId};
+use crate::domain::time::Timestamp;
+
+/// Announcements a slow listener may be behind. One that hears `Lagged` asks [`Revocations::is_revoked`] for all it holds.
+const ANNOUNCEMENTS_MAX: usize = 1_024;
+/// Added to the life of a token, for clocks that differ.
+const MARGIN: Duration = Duration::from_mins(1);
+const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Something ended before its tokens did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoked {
+    Session(SessionId),
+    User(UserId),
+}
+
+/// The set and its announcements. Cheap to clone; clones are the same set.
+#[derive(Clone)]
+pub struct Revocations(Arc<Inner>);
+
+struct Inner {
+    ended: RwLock<Ended>,
+    announcements: broadcast::Sender<Revoked>,
+    kept_for: Duration,
+}
+
+/// What ended, and until when that must be known.
+struct Ended {
+    sessions: HashMap<SessionId, Timestamp>,
+    users: HashMap<UserId, Timestamp>,
+    prune_at: Timestamp,
+}
+
+impl Revocations {
+    /// An empty set for access tokens that live for `access_ttl`.
+    #[must_use]
+    pub fn new(access_ttl: Duration) -> Self {
+        Self(Arc::new(Inner {
+            ended: RwLock::new(Ended {
+                sessions: HashMap::new(),
+                users: HashMap::new(),
+                prune_at: Timestamp::from_millis(0),
+            }),
+            announcements: broadcast::Sender::new(ANNOUNCEMENTS_MAX),
+            kept_for: access_ttl.saturating_add(MARGIN),
+        }))
+    }
+
+    /// How far back a starting node has to look in the store.
+    #[must_use]
+    pub fn kept_for(&self) -> Duration {
+        self.0.kept_for
+    }
+
+    /// Whether tokens of this session of this user are refused.
+    #[must_use]
+    pub fn is_revoked(&self, session: SessionId, user: UserId) -> bool {
+        let ended = self.0.ended.read().unwrap_or_else(PoisonError::into_inner);
+        ended.sessions.contains_key(&session) || ended.users.contains_key(&user)
+    }
+
+    /// Refuses the tokens of one session from now on, and says so.
+    pub fn revoke_session(&self, session: SessionId, now: Timestamp) {
+        self.insert(now, |ended, until| ended.sessions.insert(session, until));
+        self.announce(Revoked::Session(session));
+    }
+
+    /// Refuses every token of a user who may not come back (deleted, disabled) from now on, and says so.
+    pub fn revoke_user(&self, user: UserId, now: Timestamp) {
+        self.insert(now, |ended, until| ended.users.insert(user, until));
+        self.announce(Revoked::User(user));
+    }
+
+    /// Hears of everything that ends from here on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Revoked> {
+        self.0.announcements.subscribe()
+    }
+
+    fn insert(&self, now: Timestamp, add: impl FnOnce(&mut Ended, Timestamp) -> Option<Timestamp>) {
+        let mut ended = self.0.ended.write().unwrap_or_else(PoisonError::into_inner);
+        if now >= ended.prune_at {
+            prune(&mut ended.sessions, now);
+            prune(&mut ended.users, now);
+            ended.prune_at = now.plus(PRUNE_INTERVAL);
+        }
+        add(&mut ended, now.plus(self.0.kept_for));
+    }
+
+    fn announce(&self, revoked: Revoked) {
+        // Nobody listening is fine.
+        let _ = self.0.announcements.send(revoked);
+    }
+}
+
+fn prune<K: Eq + Hash>(ended: &mut HashMap<K, Timestamp>, now: Timestamp) {
+    ended.retain(|_, until| *until > now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_244_400_000);
+
+    fn ids() -> (SessionId, UserId) {
+        (clock::new_uuid().into(), clock::new_uuid().into())
+    }
+
+    #[test]
+    fn a_revoked_session_takes_only_its_own_tokens() {
+        let revocations = Revocations::new(Duration::from_mins(15));
+        let ((ended, user), (other, _)) = (ids(), ids());
+
+        revocations.clone().revoke_session(ended, NOW);
+
+        assert!(revocations.is_revoked(ended, user));
+        assert!(!revocations.is_revoked(other, user));
+    }
+
+    #[test]
+    fn a_revoked_user_takes_every_session() {
+        let revocations = Revocations::new(Duration::from_mins(15));
+        let ((one, user), (two, other)) = (ids(), ids());
+
+        revocations.revoke_user(user, NOW);
+
+        assert!(revocations.is_revoked(one, user) && revocations.is_revoked(two, user));
+        assert!(!revocations.is_revoked(one, other));
+    }
+
+    #[test]
+    fn an_entry_outlives_the_tokens_and_then_goes() {
+        let revocations = Revocations::new(Duration::from_mins(15));
+        let ((first, user), (second, _), (third, _)) = (ids(), ids(), ids());
+        revocations.revoke_session(first, NOW);
+
+        revocations.revoke_session(second, NOW.plus(Duration::from_mins(15)));
+        assert!(revocations.is_revoked(first, user));
+
+        revocations.revoke_session(third, NOW.plus(Duration::from_mins(17)));
+        assert!(!revocations.is_revoked(first, user) && revocations.is_revoked(second, user));
+    }
+
+    #[tokio::test]
+    async fn listeners_hear_what_ends() {
+        let revocations = Revocations::new(Duration::from_mins(15));
+        let mut listener = revocations.subscribe();
+        let (session, user) = ids();
+
+        revocations.revoke_session(session, NOW);
+        revocations.revoke_user(user, NOW);
+
+        assert_eq!(listener.recv().await.unwrap(), Revoked::Session(session));
+        assert_eq!(listener.recv().await.unwrap(), Revoked::User(user));
+    }
+}

@@ -1,0 +1,80 @@
+//! Proving that somebody reads the mail of their account: a token by mail, brought back once.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::{Accounts, AccountsError, mails};
+use crate::clock;
+use crate::domain::accounts::{AccountError, EmailAddress};
+use crate::domain::ids::UserId;
+use crate::domain::time::Timestamp;
+use crate::providers::opaque::{OpaqueToken, TokenHash};
+use crate::store::accounts::{User, find_user, update_verified};
+use crate::store::sessions::{
+    NewOneTimeToken, Purpose, replace_one_time_token, take_one_time_token,
+};
+
+const TOKEN_TTL: Duration = Duration::from_hours(24);
+/// A second mail of one kind to one person waits for this long: nobody's mailbox is flooded through us.
+pub(super) const MAIL_INTERVAL: Duration = Duration::from_mins(1);
+
+impl Accounts {
+    /// Takes the token that was mailed to an address, and marks its account as verified.
+    ///
+    /// # Errors
+    /// [`AccountError::InvalidOneTimeToken`] when it is unknown, used or expired.
+    pub async fn verify_email(&self, token: &str) -> Result<(), AccountsError> {
+        let hash = TokenHash::of(token).ok_or(AccountError::InvalidOneTimeToken)?;
+        let now = clock::now();
+        self.store
+            .write::<_, AccountsError, _>(move |db| {
+                Box::pin(async move {
+                    let owner = take_one_time_token(db, hash.as_bytes(), Purpose::VerifyEmail, now)
+                        .await?
+                        .ok_or(AccountError::InvalidOneTimeToken)?;
+                    Ok(update_verified(db, owner.user_id, now).await?)
+                })
+            })
+            .await
+    }
+
+    /// Mails another token to the caller's own address; does nothing when it is verified, or a minute has not passed.
+    ///
+    /// # Errors
+    /// [`AccountError::UserNotFound`] when the account is gone.
+    pub async fn resend_verification(&self, user: UserId) -> Result<(), AccountsError> {
+        let now = clock::now();
+        let (verification, token) = Self::verification_token(user, now)?;
+        let receiver = self
+            .store
+            .write::<Option<User>, AccountsError, _>(move |db| {
+                Box::pin(async move {
+                    let user = find_user(db, user).await?.ok_or(AccountError::UserNotFound)?;
+                    let is_due = user.verified_at.is_none()
+                        && replace_one_time_token(db, &verification, MAIL_INTERVAL, now).await?;
+                    Ok(is_due.then_some(user))
+                })
+            })
+            .await?;
+        if let Some(user) = receiver {
+            self.deliver(mails::verify_email(EmailAddress::parse(&user.email)?, &token)).await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn verification_token(
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<(NewOneTimeToken, SecretString), AccountError> {
+        let token = OpaqueToken::generate()?;
+        let stored = NewOneTimeToken {
+            hash: *token.hash.as_bytes(),
+            purpose: Purpose::VerifyEmail,
+            user_id: user,
+            session_id: None,
+            expires_at: now.plus(TOKEN_TTL),
+        };
+        Ok((stored, token.secret))
+    }
+}
