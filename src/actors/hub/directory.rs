@@ -1,0 +1,151 @@
+//! The directory of hubs: how rooms reach the workers that watch them.
+//!
+//! It outlives every room actor, so that a room that crashed or was passivated finds its watchers again. Each hub's
+//! inbox is bounded: a room whose hub is full waits before its next batch.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::channel::Channel;
+use super::frame::Frame;
+use crate::domain::ids::{RoomId, UserId};
+use crate::domain::rooms::{LogEvent, Seq};
+
+const INBOX_MAX: usize = 4_096;
+
+/// Which hub, counted from 0 in the order of starting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HubId(usize);
+
+/// What a hub is sent.
+#[derive(Debug, Clone)]
+pub enum HubMessage {
+    /// A committed batch of one room.
+    Deliver(Delivery),
+    /// A frame without a number, which may be lost.
+    Ephemeral { channel: Channel, frame: Frame },
+    /// The node goes away: every connection is told and ended. Dropping the sender says that they were.
+    Drain(mpsc::Sender<()>),
+    /// The room is watched from its head on; sent again by each new incarnation of the room.
+    Watching { room: RoomId, head: Seq },
+}
+
+/// Consecutive events of one room, each encoded once for everybody.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub room: RoomId,
+    pub events: Arc<[EncodedEvent]>,
+}
+
+/// One event, ready to be written.
+#[derive(Debug, Clone)]
+pub struct EncodedEvent {
+    pub seq: Seq,
+    pub frame: Frame,
+    /// Who stopped being a member by it.
+    pub removed: Option<UserId>,
+}
+
+impl Delivery {
+    /// Encodes a batch.
+    #[must_use]
+    pub fn encode(room: RoomId, events: &[LogEvent], epoch: &str) -> Self {
+        let mut json = String::new();
+        let events = events
+            .iter()
+            .map(|event| {
+                json.clear();
+                // Every part is an id, a number or JSON already; writing to a String cannot fail.
+                let _ = write!(
+                    json,
+                    r#"{{"event":"{}","channel":"room:{}","seq":{},"epoch":"{epoch}","at":"{}","from":"{}","data":{}}}"#,
+                    event.name.as_str(),
+                    event.room,
+                    event.seq,
+                    event.at,
+                    event.from,
+                    event.data,
+                );
+                EncodedEvent { seq: event.seq, frame: Frame::text(&json), removed: event.removed }
+            })
+            .collect();
+        Self { room, events }
+    }
+}
+
+/// Every hub of this node and the rooms each watches. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Directory(Arc<Mutex<Entries>>);
+
+#[derive(Default)]
+struct Entries {
+    hubs: Vec<mpsc::Sender<HubMessage>>,
+    watchers: HashMap<RoomId, Vec<HubId>>,
+}
+
+impl Directory {
+    /// Takes in a new hub; gives its number and its inbox.
+    #[must_use]
+    pub fn join(&self) -> (HubId, mpsc::Receiver<HubMessage>) {
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let mut entries = self.entries();
+        let id = HubId(entries.hubs.len());
+        entries.hubs.push(sender);
+        (id, inbox)
+    }
+
+    /// Tells every hub to end its connections, and waits until they were told.
+    pub async fn drain(&self) {
+        let hubs = self.entries().hubs.clone();
+        let (told, mut all_told) = mpsc::channel(1);
+        for hub in hubs {
+            // A hub that is gone has no connections.
+            let _ = hub.send(HubMessage::Drain(told.clone())).await;
+        }
+        drop(told);
+        // Nothing is ever sent: the channel ends when the last hub has dropped its end.
+        let _ = all_told.recv().await;
+    }
+
+    /// Notes that a hub watches a room.
+    pub fn watch(&self, room: RoomId, hub: HubId) {
+        let mut entries = self.entries();
+        let watchers = entries.watchers.entry(room).or_default();
+        if !watchers.contains(&hub) {
+            watchers.push(hub);
+        }
+    }
+
+    /// Notes that a hub no longer watches a room.
+    pub fn unwatch(&self, room: RoomId, hub: HubId) {
+        let mut entries = self.entries();
+        if let Some(watchers) = entries.watchers.get_mut(&room) {
+            watchers.retain(|watcher| *watcher != hub);
+            if watchers.is_empty() {
+                entries.watchers.remove(&room);
+            }
+        }
+    }
+
+    /// The inbox of one hub.
+    #[must_use]
+    pub fn inbox(&self, hub: HubId) -> Option<mpsc::Sender<HubMessage>> {
+        self.entries().hubs.get(hub.0).cloned()
+    }
+
+    /// The inboxes of every hub that watches the room.
+    #[must_use]
+    pub fn watchers(&self, room: RoomId) -> Vec<mpsc::Sender<HubMessage>> {
+        let entries = self.entries();
+        let hubs = entries.watchers.get(&room).map(Vec::as_slice).unwrap_or_default();
+        hubs.iter().filter_map(|hub| entries.hubs.get(hub.0).cloned()).collect()
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, Entries> {
+        // Nothing panics while holding it; if something did, the map is still whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

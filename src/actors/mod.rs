@@ -1,0 +1,8 @@
+//! Live things: each owns a state, an order or a queue that nobody else touches.
+//!
+//! Calls go down the tree, events go up; nobody awaits a call to itself or its parent.
+
+pub mod hub;
+pub mod kit;
+pub mod relay;
+pub mod room;
