@@ -1,0 +1,416 @@
+//! The public error contract on one page: what each failure is called, and which status it has.
+//!
+//! Invariant: every failure has exactly one (status, code), chosen in tables without a `_` arm; sockets use the same
+//! codes. The cause of a 5xx is logged and never sent.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::accounts::AccountsError;
+use crate::actors::kit::handle::CallError;
+use crate::actors::room::RoomFailure;
+use crate::domain::accounts::AccountError;
+use crate::domain::passwords::PasswordError;
+use crate::domain::rooms::RoomError;
+use crate::store::StoreError;
+use crate::store::messages::ReadError;
+
+/// Every refusal says when to come back, at least roughly: what is full now has usually drained by then.
+const RETRY_SOON: Duration = Duration::from_secs(1);
+
+/// What a handler, or anything in front of it, gives when it does not succeed.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+/// Every way a call can fail, as a client is told.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("A valid access token is needed.")]
+    Unauthenticated,
+    #[error("You may not do this.")]
+    Forbidden,
+    #[error("A browser may not call from this origin.")]
+    OriginNotAllowed,
+    #[error("There is nothing here, or you may not know of it.")]
+    NotFound,
+    #[error("This exists, but not with this method; `Allow` names the ones it has.")]
+    MethodNotAllowed { allow: String },
+    /// Text that cannot be read at all. The detail is about the client's own input.
+    #[error("{0}")]
+    Malformed(String),
+    #[error("The body is not JSON: line {line}, column {column}.")]
+    MalformedJson { line: usize, column: usize },
+    #[error("The body is larger than {bytes_max} bytes.")]
+    PayloadTooLarge { bytes_max: usize },
+    #[error("The body must be application/json.")]
+    UnsupportedMediaType,
+    /// Understood, but not allowed: each place with its reason.
+    #[error("{}", first_detail(errors))]
+    Invalid { errors: Vec<FieldError> },
+    /// JSON, but not the fields and types that are asked for.
+    #[error("{}", first_detail(errors))]
+    InvalidBody { errors: Vec<FieldError> },
+    #[error("{}", first_detail(errors))]
+    InvalidQuery { errors: Vec<FieldError> },
+    #[error("Too many requests.")]
+    RateLimited { retry_after: Duration },
+    #[error("The server is too busy; nothing was done.")]
+    Overloaded,
+    #[error("The server is starting or stopping.")]
+    NotReady,
+    #[error("The server did not finish in time.")]
+    Timeout,
+    #[error("The server failed.")]
+    Internal,
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    #[error(transparent)]
+    Room(#[from] RoomError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Store(StoreError),
+    /// A room that had too much to do, or could not be reached before anything was done.
+    #[error("The room is too busy; nothing was done.")]
+    RoomBusy,
+    /// Lost after it was taken over.
+    #[error("Whether this was done is not known; retry with the same key.")]
+    OutcomeUnknown,
+}
+
+/// One place in the input and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldError {
+    /// A JSON Pointer (RFC 6901) into the body, or `?name` for a query parameter.
+    #[schema(example = "/name")]
+    pub pointer: String,
+    #[schema(example = "invalid_name")]
+    pub code: String,
+    pub detail: String,
+}
+
+/// An error as clients see it (RFC 9457), sent as `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: `code` says what happened.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    pub kind: String,
+    /// The name of the status.
+    #[schema(example = "Not Found")]
+    pub title: String,
+    #[schema(example = 404)]
+    pub status: u16,
+    /// Stable; what programs look at.
+    #[schema(example = "not_found")]
+    pub code: String,
+    /// For people.
+    pub detail: String,
+    /// What to quote when asking for help.
+    pub request_id: Option<String>,
+    /// Which inputs are wrong, as far as that is known.
+    pub errors: Vec<FieldError>,
+}
+
+impl ApiError {
+    /// One wrong input.
+    #[must_use]
+    pub fn invalid(
+        pointer: impl Into<String>,
+        code: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
+        let error =
+            FieldError { pointer: pointer.into(), code: code.into(), detail: detail.into() };
+        Self::Invalid { errors: vec![error] }
+    }
+
+    /// The status of the answer and the stable code in it.
+    #[must_use]
+    pub fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
+            Self::MalformedJson { .. } => (StatusCode::BAD_REQUEST, "malformed_json"),
+            Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
+            Self::UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
+            Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_input"),
+            Self::InvalidBody { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_body"),
+            Self::InvalidQuery { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_query"),
+            Self::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+            Self::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Account(error) => of_account(error),
+            Self::Room(error) => of_room(*error),
+            Self::Call(error) => of_call(*error),
+            Self::Store(error) => of_store(error),
+            Self::RoomBusy => (StatusCode::SERVICE_UNAVAILABLE, "room_busy"),
+            Self::OutcomeUnknown => (StatusCode::INTERNAL_SERVER_ERROR, "outcome_unknown"),
+        }
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.status_and_code().1
+    }
+
+    /// When to try again, for what passes by itself.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after }
+            | Self::Account(AccountError::LoginBackOff { retry_after }) => Some(*retry_after),
+            Self::Overloaded
+            | Self::NotReady
+            | Self::RoomBusy
+            | Self::Account(AccountError::HasherBusy)
+            | Self::Store(StoreError::Busy) => Some(RETRY_SOON),
+            Self::Call(error) => error.never_ran().then_some(RETRY_SOON),
+            _ => None,
+        }
+    }
+
+    /// [`ApiError::retry_after`] in milliseconds, as sockets say it.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        self.retry_after().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// What a person is told. Of a failure that is ours, nothing about its cause.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Store(StoreError::Busy) => Self::Overloaded.to_string(),
+            Self::Store(StoreError::Stopped | StoreError::Commit(_)) => {
+                Self::OutcomeUnknown.to_string()
+            }
+            Self::Store(_) | Self::Account(AccountError::Crypto) => Self::Internal.to_string(),
+            Self::Call(error) if error.never_ran() => Self::Overloaded.to_string(),
+            Self::Call(_) => Self::OutcomeUnknown.to_string(),
+            _ => self.to_string(),
+        }
+    }
+
+    /// The inputs that are wrong, where that is known.
+    #[must_use]
+    pub fn field_errors(&self) -> Vec<FieldError> {
+        if let Self::Invalid { errors }
+        | Self::InvalidBody { errors }
+        | Self::InvalidQuery { errors } = self
+        {
+            return errors.clone();
+        }
+        let pointer = match self {
+            Self::Account(AccountError::HandleInvalid | AccountError::HandleReserved) => "/handle",
+            Self::Account(AccountError::EmailInvalid) => "/email",
+            Self::Account(AccountError::DisplayNameInvalid) => "/display_name",
+            Self::Account(AccountError::BioInvalid) => "/bio",
+            Self::Room(RoomError::InvalidName) => "/name",
+            Self::Room(RoomError::InvalidTopic) => "/topic",
+            Self::Room(RoomError::MessageEmpty | RoomError::MessageTooLong) => "/body",
+            Self::Room(RoomError::InvalidKey) => "/key",
+            Self::Room(RoomError::InvalidEmoji) => "/emoji",
+            Self::Room(RoomError::TooManyMentions) => "/mentions",
+            Self::Room(RoomError::InvalidAttachments) => "/attachments",
+            Self::Room(RoomError::PositionBeyondHead) => "/seq",
+            _ => return Vec::new(),
+        };
+
+        vec![FieldError {
+            pointer: pointer.to_owned(),
+            code: self.code().to_owned(),
+            detail: self.detail(),
+        }]
+    }
+
+    /// The whole answer.
+    #[must_use]
+    pub fn problem(&self, request_id: Option<&str>) -> Problem {
+        let (status, code) = self.status_and_code();
+        Problem {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            code: code.to_owned(),
+            detail: self.detail(),
+            request_id: request_id.map(str::to_owned),
+            errors: self.field_errors(),
+        }
+    }
+}
+
+fn first_detail(errors: &[FieldError]) -> &str {
+    errors.first().map_or("The input is not allowed.", |error| error.detail.as_str())
+}
+
+fn of_account(error: &AccountError) -> (StatusCode, &'static str) {
+    match error {
+        AccountError::HandleInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_handle"),
+        AccountError::HandleReserved => (StatusCode::UNPROCESSABLE_ENTITY, "handle_reserved"),
+        AccountError::EmailInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_email"),
+        AccountError::DisplayNameInvalid => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_display_name")
+        }
+        AccountError::BioInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_bio"),
+        AccountError::AvatarInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_avatar"),
+        AccountError::Password(PasswordError::TooShort) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "password_too_short")
+        }
+        AccountError::Password(PasswordError::TooLong) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "password_too_long")
+        }
+        AccountError::Password(PasswordError::Common) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "password_common")
+        }
+        AccountError::Password(PasswordError::ContainsIdentity) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "password_contains_identity")
+        }
+        AccountError::AccountExists => (StatusCode::CONFLICT, "account_exists"),
+        AccountError::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
+        AccountError::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
+        AccountError::AccountDisabled => (StatusCode::FORBIDDEN, "account_disabled"),
+        AccountError::LoginBackOff { .. } => (StatusCode::TOO_MANY_REQUESTS, "login_backoff"),
+        AccountError::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+        AccountError::InvalidRefreshToken => (StatusCode::UNAUTHORIZED, "invalid_refresh_token"),
+        AccountError::InvalidOneTimeToken => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_token"),
+        AccountError::SessionNotFound => (StatusCode::NOT_FOUND, "session_not_found"),
+        AccountError::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
+        AccountError::HasherBusy => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        AccountError::Crypto => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
+fn of_room(error: RoomError) -> (StatusCode, &'static str) {
+    match error {
+        RoomError::NotFound => (StatusCode::NOT_FOUND, "room_not_found"),
+        RoomError::NotMember => (StatusCode::FORBIDDEN, "not_room_member"),
+        RoomError::RoleTooLow => (StatusCode::FORBIDDEN, "role_too_low"),
+        RoomError::Muted => (StatusCode::FORBIDDEN, "member_muted"),
+        RoomError::NotSender => (StatusCode::FORBIDDEN, "not_message_sender"),
+        RoomError::MessageNotFound => (StatusCode::NOT_FOUND, "message_not_found"),
+        RoomError::MessageDeleted => (StatusCode::CONFLICT, "message_deleted"),
+        RoomError::DirectRoom => (StatusCode::CONFLICT, "direct_room"),
+        RoomError::RoomFull => (StatusCode::CONFLICT, "room_full"),
+        RoomError::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
+        RoomError::TargetNotMember => (StatusCode::NOT_FOUND, "member_not_found"),
+        RoomError::OwnerMustHandOver => (StatusCode::CONFLICT, "owner_must_hand_over"),
+        RoomError::Oneself => (StatusCode::UNPROCESSABLE_ENTITY, "oneself"),
+        RoomError::PositionBeyondHead => (StatusCode::UNPROCESSABLE_ENTITY, "position_beyond_head"),
+        RoomError::InvalidName => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_name"),
+        RoomError::InvalidTopic => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_topic"),
+        RoomError::InvalidAvatar => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_avatar"),
+        RoomError::MessageEmpty => (StatusCode::UNPROCESSABLE_ENTITY, "message_empty"),
+        RoomError::MessageTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "message_too_long"),
+        RoomError::InvalidKey => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_key"),
+        RoomError::InvalidEmoji => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_emoji"),
+        RoomError::TooManyMentions => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_mentions"),
+        RoomError::InvalidAttachments => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_attachments"),
+    }
+}
+
+fn of_call(error: CallError) -> (StatusCode, &'static str) {
+    match error {
+        CallError::Overloaded | CallError::Stopped | CallError::Unavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
+        }
+        CallError::Lost | CallError::TimedOut => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "outcome_unknown")
+        }
+    }
+}
+
+fn of_store(error: &StoreError) -> (StatusCode, &'static str) {
+    match error {
+        StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "store_busy"),
+        // A commit that failed may have reached a remote database all the same.
+        StoreError::Stopped | StoreError::Commit(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "outcome_unknown")
+        }
+        StoreError::NotFound | StoreError::Constraint(_) | StoreError::Database(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<AccountsError> for ApiError {
+    fn from(error: AccountsError) -> Self {
+        match error {
+            AccountsError::Account(error) => Self::Account(error),
+            AccountsError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<PasswordError> for ApiError {
+    fn from(error: PasswordError) -> Self {
+        Self::Account(error.into())
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Room(error) => Self::Room(error),
+            ReadError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<RoomFailure> for ApiError {
+    fn from(failure: RoomFailure) -> Self {
+        match failure {
+            RoomFailure::Rule(error) => Self::Room(error),
+            RoomFailure::NeverRan(_) | RoomFailure::Busy => Self::RoomBusy,
+            RoomFailure::Unknown => Self::OutcomeUnknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ours_to_answer_for_is_not_explained() {
+        let error = ApiError::from(StoreError::Constraint("secret_table_key".to_owned()));
+        let problem = error.problem(Some("r-1"));
+
+        assert_eq!((problem.status, problem.code.as_str()), (500, "internal"));
+        assert!(!problem.detail.contains("secret_table_key"));
+        assert_eq!(problem.request_id.as_deref(), Some("r-1"));
+    }
+
+    #[test]
+    fn a_busy_store_says_when_to_come_back() {
+        let error = ApiError::from(StoreError::Busy);
+
+        assert_eq!(error.status_and_code(), (StatusCode::SERVICE_UNAVAILABLE, "store_busy"));
+        assert_eq!(error.retry_after_ms(), Some(1_000));
+        assert_eq!(ApiError::OutcomeUnknown.retry_after_ms(), None);
+    }
+
+    #[test]
+    fn a_wrong_input_is_pointed_at() {
+        let problem = ApiError::from(RoomError::MessageTooLong).problem(None);
+
+        assert_eq!(problem.code, "message_too_long");
+        assert_eq!(problem.errors.first().map(|error| error.pointer.as_str()), Some("/body"));
+    }
+}

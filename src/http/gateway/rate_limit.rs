@@ -1,0 +1,170 @@
+//! How often one address and one user may ask.
+//!
+//! Answers carry `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10: `q` calls in `w`
+//! seconds; `r` are left, and in `t` seconds all are. Invariant: what nobody uses is forgotten, so that keys cannot
+//! fill the memory.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::{HttpMessage as _, HttpRequest, web};
+use tokio::runtime::Handle;
+
+use super::limiter::{Allowance, Limiter, Refused};
+use crate::config::LimitsConfig;
+use crate::domain::ids::UserId;
+use crate::error::ApiResult;
+use crate::http::client_ip::ClientIp;
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LEFT: HeaderName = HeaderName::from_static("ratelimit");
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Logins are worth less to clients and more to guessers: a fifth of what an address may do otherwise.
+const AUTH_SHARE: u32 = 5;
+const AUTH_PREFIX: &str = "/v1/auth/";
+
+/// All limits of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Limiters(Option<Arc<Inner>>);
+
+struct Inner {
+    by_ip: Limiter<IpAddr>,
+    by_ip_auth: Limiter<IpAddr>,
+    by_user: Limiter<UserId>,
+}
+
+/// What a user has left, kept with the request until its answer leaves.
+struct UserAllowance(Allowance);
+
+impl Limiters {
+    /// Makes the limits, and sweeps them on `io` as long as they are in use. Nothing is limited if `config` says so.
+    #[must_use]
+    pub fn new(config: &LimitsConfig, io: &Handle) -> Self {
+        if !config.enabled {
+            return Self(None);
+        }
+        let inner = Arc::new(Inner {
+            by_ip: Limiter::new("ip", config.requests_per_second_ip, config.burst_ip),
+            by_ip_auth: Limiter::new(
+                "auth",
+                share(config.requests_per_second_ip),
+                share(config.burst_ip),
+            ),
+            by_user: Limiter::new("user", config.requests_per_second_user, config.burst_user),
+        });
+        io.spawn(sweep(Arc::downgrade(&inner)));
+
+        Self(Some(inner))
+    }
+
+    /// Counts a request against its address. `None` when nothing is limited.
+    pub(super) fn check_request(
+        &self,
+        request: &ServiceRequest,
+    ) -> Result<Option<Allowance>, Refused> {
+        let Some(limits) = &self.0 else { return Ok(None) };
+        let ip = request.extensions().get::<ClientIp>().map(|ClientIp(ip)| network(*ip));
+        let Some(ip) = ip else { return Ok(None) };
+
+        let allowance = limits.by_ip.check(&ip)?;
+        if request.path().starts_with(AUTH_PREFIX) {
+            return limits.by_ip_auth.check(&ip).map(Some);
+        }
+        Ok(Some(allowance))
+    }
+}
+
+/// Counts a request against its user; to be called once it is known who asks.
+///
+/// # Errors
+/// [`crate::error::ApiError::RateLimited`].
+pub fn check_user(request: &HttpRequest, user: UserId) -> ApiResult<()> {
+    let limiters = request.app_data::<web::Data<Limiters>>();
+    let Some(limits) = limiters.and_then(|limiters| limiters.0.as_ref()) else { return Ok(()) };
+
+    let outcome = limits.by_user.check(&user);
+    let allowance =
+        outcome.as_ref().map_or_else(|refused| refused.allowance, |allowance| *allowance);
+    request.extensions_mut().insert(UserAllowance(allowance));
+
+    outcome.map(|_| ()).map_err(|refused| refused.error())
+}
+
+/// Says on an answer what the address and the user have left.
+pub(super) fn write_all(of_ip: Option<Allowance>, response: &mut ServiceResponse<BoxBody>) {
+    let of_user = response.request().extensions().get::<UserAllowance>().map(|left| left.0);
+    let allowances: Vec<Allowance> = of_ip.into_iter().chain(of_user).collect();
+    write(&allowances, response.headers_mut());
+}
+
+/// Structured fields (RFC 9651): one list member for each limit.
+pub(super) fn write(allowances: &[Allowance], headers: &mut HeaderMap) {
+    let mut set = |header, member: fn(&Allowance) -> String| {
+        let members: Vec<String> = allowances.iter().map(member).collect();
+        if let Ok(value) = HeaderValue::from_str(&members.join(", "))
+            && !members.is_empty()
+        {
+            headers.insert(header, value);
+        }
+    };
+    set(POLICY, |a| format!("\"{}\";q={};w={}", a.name, a.quota, a.window_s));
+    set(LEFT, |a| format!("\"{}\";r={};t={}", a.name, a.remaining, a.reset_s));
+}
+
+/// A household has a whole /64: whoever owns one address of it owns them all.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
+    }
+}
+
+fn share(whole: NonZeroU32) -> NonZeroU32 {
+    NonZeroU32::new(whole.get() / AUTH_SHARE).unwrap_or(NonZeroU32::MIN)
+}
+
+async fn sweep(limits: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        let Some(limits) = limits.upgrade() else { return };
+        limits.by_ip.sweep();
+        limits.by_ip_auth.sweep();
+        limits.by_user.sweep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headers_are_lists_of_named_limits() {
+        let ip = Allowance { name: "ip", quota: 200, window_s: 4, remaining: 199, reset_s: 1 };
+        let user = Allowance { name: "user", quota: 100, window_s: 5, remaining: 0, reset_s: 5 };
+        let mut headers = HeaderMap::new();
+
+        write(&[ip, user], &mut headers);
+
+        assert_eq!(headers.get(POLICY).unwrap(), "\"ip\";q=200;w=4, \"user\";q=100;w=5");
+        assert_eq!(headers.get(LEFT).unwrap(), "\"ip\";r=199;t=1, \"user\";r=0;t=5");
+    }
+
+    #[test]
+    fn neighbours_in_one_v6_network_share() {
+        let key = |ip: &str| network(ip.parse().unwrap());
+
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:0:0:1"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_share_is_never_nothing() {
+        assert_eq!(share(NonZeroU32::MIN), NonZeroU32::MIN);
+    }
+}

@@ -1,0 +1,285 @@
+//! The description of the API (`OpenAPI` 3.1), put together from what each module documents, and what can be read off it.
+//!
+//! Invariant: every operation names each answer that the gateway and the framework can give in its place; errors are
+//! `application/problem+json`.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use utoipa::OpenApi as _;
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::schema::Schema;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
+
+use super::{auth, messages, ops, problem, rooms, users};
+use crate::error::Problem;
+
+const VERSION: &str = "/v1";
+const PROBLEM_REF: &str = "#/components/schemas/Problem";
+/// The name that operations ask for.
+const BEARER: &str = "bearer";
+
+/// Paths that are served and not described: the description itself, its pages, and sockets.
+const UNDESCRIBED: [(&str, &[&str]); 4] = [
+    ("/openapi.json", &["GET", "HEAD"]),
+    ("/docs", &["GET", "HEAD"]),
+    ("/docs/", &["GET", "HEAD"]),
+    ("/v1/chat/socket", &["GET"]),
+];
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(title = "madang", description = "People, chat rooms, presence, notifications and payments for an app, live."),
+    components(schemas(Problem)),
+    tags(
+        (name = "auth", description = "Accounts, logins and tokens"),
+        (name = "users", description = "Profiles"),
+        (name = "rooms", description = "Rooms and their members"),
+        (name = "messages", description = "What is said in rooms"),
+        (name = "ops", description = "For operators"),
+    ),
+)]
+struct Base;
+
+/// What is served under a path.
+struct Known {
+    pattern: String,
+    methods: Vec<&'static str>,
+}
+
+static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
+    let described = document().paths.paths.into_iter();
+    let described = described.map(|(pattern, item)| Known { methods: methods(&item), pattern });
+    let others = UNDESCRIBED
+        .iter()
+        .map(|(path, methods)| Known { pattern: (*path).to_owned(), methods: methods.to_vec() });
+    described.chain(others).collect()
+});
+
+static JSON: LazyLock<Option<Bytes>> = LazyLock::new(|| document().to_json().ok().map(Bytes::from));
+
+/// The whole description.
+#[must_use]
+pub fn document() -> OpenApi {
+    let mut document = Base::openapi();
+    for module in [
+        auth::Doc::openapi(),
+        users::Doc::openapi(),
+        rooms::Doc::openapi(),
+        messages::Doc::openapi(),
+    ] {
+        document.merge(below_version(module));
+    }
+    document.merge(auth::RootDoc::openapi());
+    document.merge(ops::Doc::openapi());
+
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let components = document.components.get_or_insert_with(Components::new);
+    components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
+    for item in document.paths.paths.values_mut() {
+        operations_mut(item).for_each(complete);
+    }
+
+    document
+}
+
+/// The description as JSON, written once.
+#[must_use]
+pub fn json() -> Option<Bytes> {
+    JSON.clone()
+}
+
+/// The methods that `path` is served with; none if it is not.
+#[must_use]
+pub fn methods_of(path: &str) -> Vec<&'static str> {
+    let mut methods: Vec<&str> = KNOWN
+        .iter()
+        .filter(|known| matches(&known.pattern, path))
+        .flat_map(|known| known.methods.iter().copied())
+        .collect();
+    methods.sort_unstable();
+    methods.dedup();
+    methods
+}
+
+/// Whether something is served under exactly this path, without a placeholder.
+#[must_use]
+pub fn is_literal(path: &str) -> bool {
+    KNOWN.iter().any(|known| known.pattern == path)
+}
+
+fn below_version(mut module: OpenApi) -> OpenApi {
+    let paths = std::mem::take(&mut module.paths.paths);
+    module.paths.paths = paths
+        .into_iter()
+        .map(|(path, item)| match path.strip_prefix(VERSION) {
+            Some(rest) if rest.starts_with('/') => (path, item),
+            _ => (format!("{VERSION}{path}"), item),
+        })
+        .collect();
+    module
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    let (mut named, mut given) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (named.next(), given.next()) {
+            (None, None) => return true,
+            (Some(name), Some(value)) if name == value => {}
+            (Some(name), Some(value)) if name.starts_with('{') && !value.is_empty() => {}
+            _ => return false,
+        }
+    }
+}
+
+fn methods(item: &PathItem) -> Vec<&'static str> {
+    [
+        ("DELETE", &item.delete),
+        ("GET", &item.get),
+        ("HEAD", &item.get),
+        ("PATCH", &item.patch),
+        ("POST", &item.post),
+        ("PUT", &item.put),
+    ]
+    .into_iter()
+    .filter_map(|(name, operation)| operation.as_ref().map(|_| name))
+    .collect()
+}
+
+fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let operations =
+        [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+    operations.into_iter().flatten()
+}
+
+/// Adds the answers that come from in front of the handler, and gives errors their media type.
+fn complete(operation: &mut Operation) {
+    let mut shared = vec![
+        ("400", "The request cannot be read"),
+        ("429", "Too many requests; `Retry-After` says how long to wait"),
+        ("500", "The server failed, or does not know whether this was done (`outcome_unknown`)"),
+        ("503", "Too busy, and nothing was done; or `timed_out`"),
+    ];
+    if operation.security.is_some() {
+        shared.push(("401", "No valid access token"));
+    }
+    if has_parameter(operation, &ParameterIn::Path) {
+        shared.push(("404", "Nothing here, or nothing the caller may know of"));
+    }
+    if has_parameter(operation, &ParameterIn::Query) {
+        shared.push(("422", "Understood, but not allowed"));
+    }
+    if operation.request_body.is_some() {
+        shared.push(("413", "The body is too large"));
+        shared.push(("415", "The body is not `application/json`"));
+        shared.push(("422", "Understood, but not allowed"));
+    }
+
+    let responses = &mut operation.responses.responses;
+    for (status, description) in shared {
+        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(Response::new(description)));
+    }
+    for (status, response) in responses.iter_mut() {
+        if let RefOr::T(response) = response
+            && status.starts_with(['4', '5'])
+        {
+            give_problem(status, response);
+        }
+    }
+}
+
+fn has_parameter(operation: &Operation, place: &ParameterIn) -> bool {
+    let parameters = operation.parameters.iter().flatten();
+    parameters
+        .filter_map(|parameter| match parameter {
+            RefOr::T(parameter) => Some(&parameter.parameter_in),
+            RefOr::Ref(_) => None,
+        })
+        .any(|found| found == place)
+}
+
+/// An error that a module gave a body of its own also comes as a problem, from in front of it.
+fn give_problem(status: &str, response: &mut Response) {
+    let is_problem = |content: &RefOr<Content>| match content {
+        RefOr::T(content) => matches!(
+            &content.schema,
+            Some(RefOr::Ref(reference)) if reference.ref_location == PROBLEM_REF
+        ),
+        RefOr::Ref(_) => false,
+    };
+    response.content.retain(|_, content| !is_problem(content));
+    let schema: RefOr<Schema> = RefOr::Ref(Ref::new(PROBLEM_REF));
+    response.content.insert(problem::CONTENT_TYPE.to_owned(), RefOr::T(Content::new(Some(schema))));
+    if response.description.is_empty() {
+        response.description = default_description(status).to_owned();
+    }
+}
+
+fn default_description(status: &str) -> &'static str {
+    match status {
+        "400" => "The request cannot be read",
+        "401" => "No valid access token",
+        "403" => "Not allowed",
+        "404" => "Nothing here, or nothing the caller may know of",
+        "409" => "In conflict with what is there",
+        "413" => "The body is too large",
+        "415" => "The body is not `application/json`",
+        "422" => "Understood, but not allowed",
+        "429" => "Too many requests; `Retry-After` says how long to wait",
+        "503" => "Too busy, and nothing was done",
+        _ => "An error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_described_as_a_problem() {
+        let document = serde_json::to_value(document()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        assert!(!paths.is_empty());
+
+        for (path, item) in paths {
+            for (method, operation) in item.as_object().unwrap() {
+                let Some(responses) = operation["responses"].as_object() else { continue };
+                for status in ["400", "429", "500", "503"] {
+                    assert!(responses.contains_key(status), "{method} {path} {status}");
+                }
+                for (status, response) in
+                    responses.iter().filter(|(status, _)| status.starts_with(['4', '5']))
+                {
+                    let schema = &response["content"][problem::CONTENT_TYPE]["schema"]["$ref"];
+                    assert_eq!(schema, PROBLEM_REF, "{method} {path} {status}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = serde_json::to_value(document()).unwrap();
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#").skip(1) {
+            let pointer = reference.split('"').next().unwrap();
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn paths_are_matched_segment_by_segment() {
+        assert!(matches("/v1/users/{id}", "/v1/users/7"));
+        assert!(!matches("/v1/users/{id}", "/v1/users/"));
+        assert!(!matches("/v1/users/{id}", "/v1/users/7/rooms"));
+        assert!(matches("/v1/users/profile", "/v1/users/profile"));
+    }
+
+    #[test]
+    fn the_methods_of_a_path_are_known() {
+        assert_eq!(methods_of("/livez"), ["GET", "HEAD"]);
+        assert_eq!(methods_of("/v1/auth/login"), ["POST"]);
+        assert!(methods_of("/nowhere").is_empty());
+    }
+}

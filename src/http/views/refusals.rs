@@ -1,0 +1,74 @@
+//! The refusals that endpoints of rooms and messages have in common, for the description of the API.
+
+use utoipa::IntoResponses;
+
+use crate::error::Problem;
+
+/// What a request that only reads may be told.
+#[derive(IntoResponses)]
+pub enum ReadRefusals {
+    /// The request cannot be read.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(#[to_schema] Problem),
+    /// There is no valid access token.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(#[to_schema] Problem),
+    /// It does not exist, or the caller may not know that it does.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(#[to_schema] Problem),
+    /// A parameter is not allowed: out of bounds, unknown, or a cursor of another list.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(#[to_schema] Problem),
+    /// Too many requests; `Retry-After` says how long to wait.
+    #[response(status = 429, content_type = "application/problem+json")]
+    RateLimited(#[to_schema] Problem),
+    /// The database did not answer.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(#[to_schema] Problem),
+    /// Too busy; `Retry-After` says how long to wait.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Busy(#[to_schema] Problem),
+}
+
+/// What a change without a body may be told.
+#[derive(IntoResponses)]
+pub enum ChangeRefusals {
+    /// The request cannot be read.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(#[to_schema] Problem),
+    /// There is no valid access token.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(#[to_schema] Problem),
+    /// The caller is not a member of the public channel, or their role does not allow it.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(#[to_schema] Problem),
+    /// It does not exist, or the caller may not know that it does.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(#[to_schema] Problem),
+    /// The state of the room does not allow it.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(#[to_schema] Problem),
+    /// An input is not allowed.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(#[to_schema] Problem),
+    /// Too many requests; `Retry-After` says how long to wait.
+    #[response(status = 429, content_type = "application/problem+json")]
+    RateLimited(#[to_schema] Problem),
+    /// Whether it was done is not known; doing it again does no harm (a message: with the same key).
+    #[response(status = 500, content_type = "application/problem+json")]
+    OutcomeUnknown(#[to_schema] Problem),
+    /// The room is too busy; nothing was done, and `Retry-After` says how long to wait.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Busy(#[to_schema] Problem),
+}
+
+/// What a change with a body may be told besides [`ChangeRefusals`].
+#[derive(IntoResponses)]
+pub enum WriteRefusals {
+    /// The body is too big.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(#[to_schema] Problem),
+    /// The body is not `application/json`.
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(#[to_schema] Problem),
+}
