@@ -1,0 +1,367 @@
+//! Wiring: what a node is made of, in the order in which it starts and, reversed, stops.
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_http::HttpService;
+use actix_server::{Server, ServerHandle};
+use actix_service::{fn_service, map_config};
+use actix_web::dev::AppConfig;
+use anyhow::Context;
+use rand::Rng;
+use secrecy::SecretString;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::accounts::revocations::Revocations;
+use crate::accounts::{Accounts, NewAccount, Registration};
+use crate::actors::hub::Hub;
+use crate::actors::hub::directory::Directory;
+use crate::actors::kit::registry::Settings;
+use crate::actors::relay::Relay;
+use crate::actors::relay::figures::Figures;
+use crate::actors::room::{RoomDeps, Rooms};
+use crate::clock;
+use crate::config::Config;
+use crate::domain::accounts::{Role, Roles};
+use crate::http::gateway::Limiters;
+use crate::http::ops::Readiness;
+use crate::http::{self, AppDeps};
+use crate::providers::hasher::Hasher;
+use crate::providers::mail::FileMailer;
+use crate::providers::tokens::AccessTokens;
+use crate::secrets;
+use crate::signals::{ShutdownRequest, ShutdownRequests};
+use crate::store::Store;
+use crate::telemetry;
+use crate::ws::{ConnectionCounts, SocketDeps, transport};
+
+/// The exit code of a node whose supervision has given up: the orchestrator starts it anew.
+const EXIT_ESCALATED: i32 = 70;
+const EPOCH_CHARS: usize = 8;
+const EXPIRED_SWEEP: Duration = Duration::from_secs(600);
+
+/// Runs a node in the foreground until it is told to stop.
+///
+/// # Errors
+/// When the configuration cannot be served: no database, no port, no secrets.
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    let io = io_runtime()?;
+    let listener = listen(&config)?;
+    let served = actix_rt::System::new().block_on(run(config, listener, &io));
+    io.shutdown_timeout(Duration::from_secs(5));
+    served
+}
+
+async fn run(config: Config, listener: TcpListener, io: &Runtime) -> anyhow::Result<()> {
+    let mut requests = ShutdownRequests::listen().context("signals cannot be listened to")?;
+    let node = Node::start(config, listener, io).await?;
+    let Node { server, .. } = &node;
+    let handle = server.clone();
+    node.readiness.set(true);
+    tracing::info!(address = %node.address, "madang is serving");
+    tokio::select! {
+        request = requests.recv() => {
+            if matches!(request, ShutdownRequest::Immediate) {
+                handle.stop(false).await;
+                return Ok(());
+            }
+        }
+        ended = node.ended() => ended?,
+    }
+    actix_rt::spawn(requests.exit_when_immediate());
+    node.stop().await;
+    Ok(())
+}
+
+/// A running node.
+struct Node {
+    config: Arc<Config>,
+    address: std::net::SocketAddr,
+    store: Store,
+    relay: Relay,
+    rooms: Rooms,
+    directory: Directory,
+    readiness: Readiness,
+    accepting: Arc<AtomicBool>,
+    server: ServerHandle,
+    running: std::cell::RefCell<Option<tokio::task::JoinHandle<std::io::Result<()>>>>,
+    sweep: tokio::task::JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts store, providers, actors, then the listener.
+    async fn start(config: Config, listener: TcpListener, io: &Runtime) -> anyhow::Result<Self> {
+        let config = Arc::new(config);
+        let metrics = telemetry::install_metrics()?;
+        config.data.create()?;
+        let store = open_store(&config, io).await?;
+        let (accounts, tokens, revocations) = open_accounts(&config, &store, io)?;
+        accounts.load_revocations().await.map_err(anyhow::Error::msg)?;
+
+        let epoch: Arc<str> = store.epoch().await?.into();
+        let directory = Directory::default();
+        let workers = config.http.worker_count();
+        let rooms = Rooms::start(
+            workers,
+            RoomDeps {
+                store: store.clone(),
+                directory: directory.clone(),
+                epoch: Arc::clone(&epoch),
+                member_count_max: i64::try_from(config.chat.group_members_max)?,
+            },
+            Settings::new(Arc::new(escalate)),
+        );
+        let relay = Relay::start(io.handle(), &store, vec![Arc::new(Figures)]).await?;
+        let sweep = io.spawn(sweep_expired(accounts.clone()));
+
+        let readiness = Readiness::default();
+        let accepting = Arc::new(AtomicBool::new(true));
+        let sockets = SocketSettings {
+            config: Arc::clone(&config),
+            accounts: Arc::new(accounts.clone()),
+            tokens: Arc::clone(&tokens),
+            revocations: revocations.clone(),
+            rooms: rooms.clone(),
+            store: store.clone(),
+            counts: ConnectionCounts::default(),
+            accepting: Arc::clone(&accepting),
+            directory: directory.clone(),
+            epoch,
+        };
+        let deps = AppDeps {
+            config: Arc::clone(&config),
+            store: store.clone(),
+            accounts,
+            tokens,
+            revocations,
+            rooms: rooms.clone(),
+            readiness: readiness.clone(),
+            limiters: Limiters::new(&config.limits, io.handle()),
+            metrics,
+        };
+        let address = listener.local_addr()?;
+        let server = start_server(&config, listener, deps, sockets)?;
+        let handle = server.handle();
+        let running = std::cell::RefCell::new(Some(actix_rt::spawn(server)));
+        Ok(Self {
+            config,
+            address,
+            store,
+            relay,
+            rooms,
+            directory,
+            readiness,
+            accepting,
+            server: handle,
+            running,
+            sweep,
+        })
+    }
+
+    /// Ends when the server ends by itself, which it should not.
+    async fn ended(&self) -> anyhow::Result<()> {
+        let running = self.running.borrow_mut().take();
+        match running {
+            Some(running) => {
+                running.await??;
+                anyhow::bail!("the server has ended by itself")
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops in the reverse order; each step is timed in the log.
+    async fn stop(self) {
+        let timeout = self.config.http.shutdown_timeout();
+        self.readiness.set(false);
+        self.accepting.store(false, Ordering::Relaxed);
+        self.sweep.abort();
+        step("sockets", within(timeout, self.directory.drain())).await;
+        let stopped = within(timeout, self.server.stop(true));
+        step("http", stopped).await;
+        step("rooms", within(timeout, self.rooms.stop())).await;
+        step("relay", within(timeout, self.relay.stop())).await;
+        step("store", self.store.close()).await;
+    }
+}
+
+/// What does not end in time is left to the end of the process: everything acknowledged is committed.
+async fn within(timeout: Duration, work: impl Future<Output = ()>) {
+    if tokio::time::timeout(timeout, work).await.is_err() {
+        tracing::warn!("a step of the shutdown did not end in time");
+    }
+}
+
+async fn step(name: &'static str, work: impl Future<Output = ()>) {
+    let started = Instant::now();
+    work.await;
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(step = name, duration_ms, "shut down");
+}
+
+/// What every worker builds its socket dependencies from.
+#[derive(Clone)]
+struct SocketSettings {
+    config: Arc<Config>,
+    accounts: Arc<Accounts>,
+    tokens: Arc<AccessTokens>,
+    revocations: Revocations,
+    rooms: Rooms,
+    store: Store,
+    counts: ConnectionCounts,
+    accepting: Arc<AtomicBool>,
+    directory: Directory,
+    epoch: Arc<str>,
+}
+
+impl SocketSettings {
+    /// Called on the worker's own thread: its hub lives there.
+    fn start(self) -> (Hub, Rc<SocketDeps>) {
+        let hub = Hub::start(self.directory, self.rooms.clone(), self.store.clone(), self.epoch);
+        let deps = SocketDeps {
+            config: self.config,
+            accounts: self.accounts,
+            tokens: self.tokens,
+            revocations: self.revocations,
+            rooms: self.rooms,
+            store: self.store,
+            counts: self.counts,
+            accepting: self.accepting,
+        };
+        (hub, Rc::new(deps))
+    }
+}
+
+/// actix-web for HTTP; sockets take over the bare stream (see `ws::transport`).
+fn start_server(
+    config: &Config,
+    listener: TcpListener,
+    deps: AppDeps,
+    sockets: SocketSettings,
+) -> anyhow::Result<Server> {
+    let header_timeout = config.http.header_timeout();
+    let keep_alive = config.http.keep_alive();
+    let server = Server::build()
+        .workers(config.http.worker_count())
+        .max_concurrent_connections(config.limits.connections_max)
+        .shutdown_timeout(config.http.shutdown_timeout_s)
+        .disable_signals()
+        .listen("madang", listener, move || {
+            let (hub, socket_deps) = sockets.clone().start();
+            let upgrade = fn_service(move |(request, framed)| {
+                transport::upgrade(hub.clone(), Rc::clone(&socket_deps), request, framed)
+            });
+            HttpService::build()
+                .keep_alive(keep_alive)
+                .client_request_timeout(header_timeout)
+                .tcp_nodelay(true)
+                .upgrade(upgrade)
+                .h1(map_config(http::app(&deps), |_| AppConfig::default()))
+                .tcp()
+        })?;
+    Ok(server.run())
+}
+
+fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    let address = config.http.listen;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into()).with_context(|| format!("{address} cannot be bound"))?;
+    socket.listen(i32::try_from(config.limits.accept_backlog)?)?;
+    Ok(socket.into())
+}
+
+fn io_runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread()
+        .thread_name("madang-io")
+        .enable_all()
+        .build()
+        .context("the I/O runtime cannot be started")
+}
+
+async fn open_store(config: &Config, io: &Runtime) -> anyhow::Result<Store> {
+    let store = Store::connect(config, io.handle().clone()).await?;
+    store.migrate(new_epoch()).await?;
+    Ok(store)
+}
+
+/// A mark for a database that has none yet.
+fn new_epoch() -> String {
+    // The random half of a UUIDv7 is its end.
+    let id = clock::new_uuid().simple().to_string();
+    id.chars().rev().take(EPOCH_CHARS).collect()
+}
+
+fn open_accounts(
+    config: &Config,
+    store: &Store,
+    io: &Runtime,
+) -> anyhow::Result<(Accounts, Arc<AccessTokens>, Revocations)> {
+    let keys = secrets::load_or_generate_signing_keys(config)?;
+    let tokens = Arc::new(AccessTokens::from_pems(keys, (&config.auth).into())?);
+    let hasher = Hasher::new((&config.auth).into(), io.handle().clone())
+        .map_err(|error| anyhow::anyhow!("the password hasher cannot be set up: {error}"))?;
+    let revocations = Revocations::new(config.auth.access_token_ttl());
+    let mailer = Arc::new(FileMailer::new(&config.data.dir, io.handle().clone()));
+    let accounts = Accounts::new(
+        store.clone(),
+        hasher,
+        Arc::clone(&tokens),
+        mailer,
+        revocations.clone(),
+        (&config.auth).into(),
+        io.handle().clone(),
+    );
+    Ok((accounts, tokens, revocations))
+}
+
+async fn sweep_expired(accounts: Accounts) {
+    loop {
+        let wait = EXPIRED_SWEEP.mul_f64(rand::rng().random_range(0.8..1.2));
+        tokio::time::sleep(wait).await;
+        match accounts.delete_expired().await {
+            Ok(rows) => tracing::debug!(rows, "expired tokens were deleted"),
+            Err(error) => tracing::warn!(%error, "expired tokens could not be deleted"),
+        }
+    }
+}
+
+fn escalate(cause: &str) {
+    tracing::error!(cause, "supervision has given up; the node exits");
+    std::process::exit(EXIT_ESCALATED);
+}
+
+/// Somebody who will administer the node.
+pub struct NewAdmin {
+    pub handle: String,
+    pub email: String,
+    pub display_name: String,
+    pub password: SecretString,
+}
+
+/// Creates an account with the role ADMIN.
+///
+/// # Errors
+/// When the account is refused, in the words of the rule, or the database cannot be used.
+pub fn create_admin(config: Config, admin: NewAdmin) -> anyhow::Result<()> {
+    let io = io_runtime()?;
+    let created = io.block_on(async {
+        config.data.create()?;
+        let store = open_store(&config, &io).await?;
+        let (accounts, ..) = open_accounts(&config, &store, &io)?;
+        let NewAdmin { handle, email, display_name, password } = admin;
+        let registration = Registration { handle, email, password, display_name };
+        let roles = Roles::from_iter([Role::User, Role::Admin]);
+        accounts.create(NewAccount { registration, roles }).await?;
+        store.close().await;
+        anyhow::Ok(())
+    });
+    io.shutdown_timeout(Duration::from_secs(5));
+    created
+}

@@ -1,0 +1,102 @@
+//! The metrics recorder of this process, and what each metric means.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// How often samples are folded into their histograms: between scrapes they would pile up.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// From an in-memory answer to a request that times out.
+const SECONDS: [f64; 14] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Counts of things done together, such as the writes of one commit.
+const SIZES: [f64; 12] =
+    [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0];
+
+static RECORDER: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+
+/// Installs the recorder and gives the handle that renders it; later calls give the same one.
+///
+/// # Errors
+/// When another recorder was installed by somebody else, or its thread cannot be started.
+pub fn install() -> anyhow::Result<PrometheusHandle> {
+    let mut recorder = RECORDER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = recorder.as_ref() {
+        return Ok(handle.clone());
+    }
+
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&SIZES)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .install_recorder()
+        .context("the metrics recorder cannot be installed")?;
+    keep_up(handle.clone())?;
+    describe();
+    gauge!("madang_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+
+    Ok(recorder.insert(handle).clone())
+}
+
+/// The exporter leaves upkeep to us when built without its own listener.
+fn keep_up(handle: PrometheusHandle) -> anyhow::Result<()> {
+    let upkeep = move || {
+        loop {
+            thread::park_timeout(UPKEEP_INTERVAL);
+            handle.run_upkeep();
+        }
+    };
+    thread::Builder::new()
+        .name("metrics".to_owned())
+        .spawn(upkeep)
+        .context("the metrics thread cannot be started")?;
+
+    Ok(())
+}
+
+fn describe() {
+    describe_counter!("madang_http_requests_total", "requests, by method, route and status");
+    describe_histogram!("madang_http_request_duration_seconds", "time from request to answer");
+    describe_gauge!("madang_connections", "open sockets");
+    describe_counter!(
+        "madang_connections_closed_total",
+        "sockets that the server ended, by reason"
+    );
+    describe_counter!("madang_room_events_total", "events appended to room logs");
+    describe_counter!("madang_hub_holes_total", "holes that a hub had to read from the store");
+    describe_counter!("madang_domain_events_total", "domain events, by topic and name");
+    describe_gauge!("madang_build_info", "1; the label `version` says which build runs");
+    describe_counter!(
+        "madang_actor_calls_total",
+        "calls to actors, by kind and by what became of them"
+    );
+    describe_counter!(
+        "madang_actor_restarts_total",
+        "actors that panicked and were started again, by kind"
+    );
+    describe_gauge!(
+        "madang_actor_mailbox_depth",
+        "calls that are accepted and not yet handled, by kind"
+    );
+    describe_gauge!("madang_actor_live", "actors that are running, by kind");
+    describe_histogram!("madang_store_group_size", "SQLite writes that shared one commit");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_installation_renders_the_same_metrics() {
+        let (first, second) = (install().unwrap(), install().unwrap());
+        metrics::histogram!("madang_test_seconds").record(0.003);
+
+        assert!(first.render().contains("madang_build_info{version=\""));
+        assert!(second.render().contains("madang_test_seconds_bucket{le=\"0.005\"} 1"));
+    }
+}
