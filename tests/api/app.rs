@@ -1,0 +1,237 @@
+//! A server of one's own: the real binary as a child process on a free port, with a data folder of its own.
+//!
+//! Dropping it kills the process and removes the folder.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::answer::Answer;
+use crate::both::Settings;
+use crate::database::{Database, Kind};
+use crate::user::User;
+
+/// How long anything may take before a test gives up on it: far longer than it should on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Somebody else may take a free port before the server does.
+const PORTS_MAX: usize = 5;
+
+/// Cheap password hashes, few connections, and no limits unless a test is about them.
+const DEFAULTS: Settings = &[
+    ("MADANG__AUTH__HASH_MEMORY_KIB", "8"),
+    ("MADANG__AUTH__HASH_ITERATIONS", "1"),
+    ("MADANG__AUTH__HASH_QUEUE_MAX", "1000"),
+    ("MADANG__DATABASE__CONNECTIONS_MAX", "8"),
+    ("MADANG__LIMITS__ENABLED", "false"),
+    ("MADANG__LOG__FORMAT", "json"),
+];
+
+/// The password of everybody whom [`TestApp::register`] makes.
+pub(crate) const PASSWORD: &str = "swings-under-the-zelkova-9";
+
+pub(crate) struct TestApp {
+    pub(crate) http: reqwest::Client,
+    port: u16,
+    child: Option<Child>,
+    folder: PathBuf,
+    database: Database,
+    settings: Vec<(String, String)>,
+}
+
+impl TestApp {
+    /// Starts a server on a new database and waits until it is ready.
+    pub(crate) async fn start(kind: Kind, settings: Settings) -> Self {
+        let database = Database::create(kind).await;
+        let folder = std::env::temp_dir().join(format!("madang-test-{}", Uuid::now_v7()));
+        fs::create_dir(&folder).unwrap();
+        let settings = DEFAULTS.iter().chain(settings);
+        let settings = settings.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let mut app = Self {
+            http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
+            port: 0,
+            child: None,
+            settings: settings.collect(),
+            folder,
+            database,
+        };
+        app.launch().await;
+        app
+    }
+
+    /// Ends the server at once, as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("a running server can be killed");
+            child.wait().expect("a killed server ends");
+        }
+    }
+
+    /// Starts the server again on what it left.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        self.launch().await;
+    }
+
+    /// Starts the server again on what it left, with one setting changed.
+    pub(crate) async fn restart_with(&mut self, key: &str, value: &str) {
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self.restart().await;
+    }
+
+    /// Ends the server and removes its database; a scenario that failed leaves the latter behind.
+    pub(crate) async fn finish(mut self) {
+        self.kill();
+        self.database.remove().await;
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The file that the embedded database is.
+    pub(crate) fn sqlite_file(&self) -> PathBuf {
+        self.data().join("madang.db")
+    }
+
+    pub(crate) fn database_url(&self) -> String {
+        self.database.url()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.http.get(self.url(path))).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.http.post(self.url(path)).json(body)).await
+    }
+
+    /// Opens an account whose handle is `name`.
+    pub(crate) async fn register(&self, name: &str) -> User {
+        let body = json!({
+            "handle": name, "email": format!("{name}@example.com"), "password": PASSWORD,
+            "display_name": name,
+        });
+        let grant = self.post("/v1/auth/register", &body).await.json(201);
+        User::new(self, &grant)
+    }
+
+    /// Logs in once more.
+    pub(crate) async fn login(&self, name: &str, password: &str) -> User {
+        let body = json!({ "identifier": name, "password": password });
+        let grant = self.post("/v1/auth/login", &body).await.json(200);
+        User::new(self, &grant)
+    }
+
+    /// The code in the newest mail of a kind to an address, once it has been written.
+    pub(crate) async fn mailed_code(&self, kind: &str, to: &str) -> String {
+        let folder = self.data().join("outbox").join("mail");
+        eventually("the mail is written", async || newest_code(&folder, kind, to)).await
+    }
+
+    async fn launch(&mut self) {
+        for _ in 0..PORTS_MAX {
+            self.port = free_port();
+            self.child = Some(self.spawn());
+            if self.becomes_ready().await {
+                return;
+            }
+        }
+        panic!("the server does not start:\n{}", self.log());
+    }
+
+    fn spawn(&self) -> Child {
+        let log = File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_madang"));
+        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("MADANG")) {
+            command.env_remove(key);
+        }
+        command
+            .arg("serve")
+            // Not where the repository's config.toml lies.
+            .current_dir(&self.folder)
+            .env("MADANG__HTTP__LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("MADANG__DATA__DIR", self.data())
+            .env("MADANG__DATABASE__URL", self.database.url())
+            .env_remove("RUST_LOG")
+            .envs(self.settings.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("the binary can be run")
+    }
+
+    /// False when the server has ended instead.
+    async fn becomes_ready(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let asked = self.http.get(self.url("/readyz")).send().await;
+            if asked.is_ok_and(|answer| answer.status().is_success()) {
+                return true;
+            }
+            let child = self.child.as_mut().expect("the server was started");
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            sleep(POLL_INTERVAL).await;
+        }
+        false
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Asks again and again until there is an answer; panics with `what` when there never is.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        sleep(POLL_INTERVAL).await;
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn newest_code(folder: &Path, kind: &str, to: &str) -> Option<String> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+    files.sort();
+    let mails = files.iter().rev().map(|file| fs::read(file).unwrap());
+    let mut mails = mails.map(|mail| serde_json::from_slice::<Value>(&mail).unwrap());
+    let mail = mails.find(|mail| mail["kind"] == kind && mail["to"] == to)?;
+    let code = mail["text"].as_str()?.lines().find(|line| line.len() == 43 && !line.contains(' '));
+    Some(code.expect("the mail has a code in it").to_owned())
+}
