@@ -1,0 +1,130 @@
+//! Measures madang beside a bare reference server and itself, on one machine, in one run.
+//!
+//! Each scenario starts its servers afresh on loopback ports and temporary folders, and prints a table and one
+//! JSON line per figure. The exit code tells loss and failure, never speed.
+
+mod api;
+mod fanout;
+mod folder;
+mod frame;
+mod history;
+mod idle;
+mod load;
+mod plan;
+mod reference;
+mod report;
+mod seed;
+mod sends;
+mod server;
+mod socket;
+mod stamp;
+mod tally;
+mod usage;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use crate::plan::Plan;
+use crate::report::Report;
+
+/// Nothing runs longer, whatever hangs.
+const RUN_LIMIT: Duration = Duration::from_secs(3_600);
+
+/// Load generator, reference server and ratio reports.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(flatten)]
+    plan: Plan,
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// Every scenario, one after the other.
+    All,
+    /// One crowded room beside the reference server.
+    Fanout(fanout::Options),
+    /// Many small rooms beside the reference server.
+    Rooms(fanout::Options),
+    /// Memory of idle connections.
+    Idle(idle::Options),
+    /// Durable sends beside single commits.
+    Sends(sends::Options),
+    /// A page of history of a long room beside a short one's.
+    History(history::Options),
+    Reference(reference::Options),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let Cli { plan, scenario } = Cli::parse();
+    stamp::start();
+    usage::raise_open_files()?;
+    if let Scenario::Reference(options) = &scenario {
+        return reference::serve(options).map(|()| ExitCode::SUCCESS);
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = LocalSet::new().block_on(&runtime, run_until_stopped(&plan, &scenario))?;
+    report.print(&title(&plan));
+
+    Ok(if report.faults().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the scenario. Whatever ends it early drops it, and with it the servers and folders.
+async fn run_until_stopped(plan: &Plan, scenario: &Scenario) -> anyhow::Result<Report> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = timeout(RUN_LIMIT, run(plan, scenario)) => ended.context("the run took too long")?,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminated.recv() => anyhow::bail!("terminated"),
+    }
+}
+
+async fn run(plan: &Plan, scenario: &Scenario) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    match scenario {
+        Scenario::All => {
+            fanout::one_room(plan, &fanout::Options::default(), &mut report)
+                .await
+                .context("fanout")?;
+            fanout::many_rooms(plan, &fanout::Options::default(), &mut report)
+                .await
+                .context("rooms")?;
+            idle::run(plan, &idle::Options::default(), &mut report).await.context("idle")?;
+            sends::run(plan, &sends::Options::default(), &mut report).await.context("sends")?;
+            history::run(plan, &history::Options::default(), &mut report)
+                .await
+                .context("history")?;
+        }
+        Scenario::Fanout(options) => fanout::one_room(plan, options, &mut report).await?,
+        Scenario::Rooms(options) => fanout::many_rooms(plan, options, &mut report).await?,
+        Scenario::Idle(options) => idle::run(plan, options, &mut report).await?,
+        Scenario::Sends(options) => sends::run(plan, options, &mut report).await?,
+        Scenario::History(options) => history::run(plan, options, &mut report).await?,
+        Scenario::Reference(_) => {}
+    }
+    Ok(report)
+}
+
+/// When, on what, and whether the numbers mean anything.
+#[expect(clippy::disallowed_methods, reason = "the date stands in a heading and decides nothing")]
+fn title(plan: &Plan) -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unnamed CPU", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let quick = if plan.quick { " (quick: shows that it runs, measures nothing)" } else { "" };
+    format!(
+        "## madang bench, {:.0}, {cores} cores of {model}, Linux {}, server and load on one machine{quick}",
+        jiff::Timestamp::now(),
+        kernel.trim(),
+    )
+}
