@@ -30,7 +30,6 @@ impl Store {
     pub async fn connect(config: &Config, io: Handle) -> anyhow::Result<Self> {
         let backend = config.backend();
         let settings = config.database.clone();
-        let inner_io = io.clone();
         // Opened on the I/O runtime: a connection belongs to the runtime that made it.
         let database = io
             .spawn(async move {
@@ -54,6 +53,8 @@ impl Store {
                     .max_connections(1)
                     .idle_timeout(None)
                     .max_lifetime(None)
+                    // A file does not go away: no question before each use.
+                    .test_before_acquire(false)
                     .connect_with(options.clone().create_if_missing(true))
                     .await
                     .context("the SQLite file cannot be opened")?;
@@ -62,15 +63,14 @@ impl Store {
                     .acquire_timeout(settings.acquire_timeout())
                     .idle_timeout(None)
                     .max_lifetime(None)
+                    // A file does not go away: no question before each use.
+                    .test_before_acquire(false)
                     .connect_with(options.pragma("query_only", "on"))
                     .await
                     .context("the SQLite file cannot be read")?;
-                let writer = Writer::start(
-                    writing,
-                    &inner_io,
-                    settings.write_queue_max,
-                    settings.group_commit_max,
-                );
+                let writer =
+                    Writer::start(writing, settings.write_queue_max, settings.group_commit_max)
+                        .context("the writing thread cannot be started")?;
                 anyhow::Ok(Database::Sqlite { readers, writer })
             })
             .await

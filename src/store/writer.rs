@@ -4,11 +4,12 @@
 //! back to its own savepoint and takes nobody with it; a commit that fails is told to everyone in the group.
 
 use std::panic::AssertUnwindSafe;
+use std::thread;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::SqlitePool;
-use tokio::runtime::Handle;
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Db, StoreError};
@@ -19,17 +20,44 @@ type Finish = Box<dyn FnOnce(Result<(), &StoreError>) + Send>;
 /// Does one caller's work. `Err` asks for its savepoint to be undone.
 type Job = Box<dyn for<'c> FnOnce(&'c mut Db) -> BoxFuture<'c, Result<Finish, Finish>> + Send>;
 
+/// What the writing thread is handed.
+enum Work {
+    Job(Job),
+    /// Give the connection back and end.
+    Close(oneshot::Sender<()>),
+}
+
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    work: mpsc::Sender<Work>,
     pool: SqlitePool,
 }
 
 impl Writer {
-    /// Starts the writing task on `io`. `pool` holds the one writing connection.
-    pub(super) fn start(pool: SqlitePool, io: &Handle, queue_max: usize, group_max: usize) -> Self {
-        let (jobs, queue) = mpsc::channel(queue_max.max(1));
-        io.spawn(run(pool.clone(), queue, group_max.max(1)));
-        Self { jobs, pool }
+    /// Starts the writing thread. `pool` holds the one writing connection; nothing but migrations uses it before the
+    /// first write, and nothing after.
+    ///
+    /// A thread with a runtime of its own: each statement is a question to SQLite's thread and its answer, and the
+    /// shared runtime would wake and steal between every two of them.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub(super) fn start(
+        pool: SqlitePool,
+        queue_max: usize,
+        group_max: usize,
+    ) -> std::io::Result<Self> {
+        let (work, queue) = mpsc::channel(queue_max.max(1));
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let connections = pool.clone();
+        thread::Builder::new()
+            .name("madang-writer".to_owned())
+            .spawn(move || runtime.block_on(run(connections, queue, group_max.max(1))))?;
+        Ok(Self { work, pool })
+    }
+
+    /// The pool of the one writing connection, for migrations before the first write.
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     pub(super) async fn write<T, E, F>(&self, origin: Origin, work: F) -> Result<T, E>
@@ -56,20 +84,20 @@ impl Writer {
                 }
             })
         });
-        self.jobs.try_send(job).map_err(|refused| match refused {
+        self.work.try_send(Work::Job(job)).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Stopped,
         })?;
         answer.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
     }
 
-    /// The pool of the one writing connection, for migrations before the first write.
-    pub(super) fn pool(&self) -> &SqlitePool {
-        &self.pool
-    }
-
-    /// Waits for the writing connection to fall idle, then closes it.
+    /// Finishes what is queued, then closes the connection.
     pub(super) async fn close(&self) {
+        let (closed, done) = oneshot::channel();
+        if self.work.send(Work::Close(closed)).await.is_ok() {
+            // An error says that the thread has ended, which is as good.
+            let _ = done.await;
+        }
         self.pool.close().await;
     }
 }
@@ -80,15 +108,35 @@ fn finish(tell: impl FnOnce(Result<(), StoreError>) + Send + 'static) -> Finish 
     })
 }
 
-async fn run(pool: SqlitePool, mut queue: mpsc::Receiver<Job>, group_max: usize) {
+async fn run(pool: SqlitePool, mut queue: mpsc::Receiver<Work>, group_max: usize) {
+    let mut connection = None;
+    let mut received = Vec::new();
     let mut group = Vec::new();
-    while queue.recv_many(&mut group, group_max).await > 0 {
-        metrics::histogram!("madang_store_group_size")
-            .record(u32::try_from(group.len()).unwrap_or(u32::MAX));
-        match pool.acquire().await {
-            Ok(connection) => commit_group(&mut Db::sqlite(connection), &mut group).await,
-            // Dropping the jobs drops their replies: every caller hears `Stopped`.
-            Err(_) => group.clear(),
+    while queue.recv_many(&mut received, group_max).await > 0 {
+        let mut closed = None;
+        for work in received.drain(..) {
+            match work {
+                Work::Job(job) => group.push(job),
+                Work::Close(reply) => closed = Some(reply),
+            }
+        }
+        if !group.is_empty() {
+            metrics::histogram!("madang_store_group_size")
+                .record(u32::try_from(group.len()).unwrap_or(u32::MAX));
+            if connection.is_none() {
+                connection = pool.acquire().await.map(Db::sqlite).ok();
+            }
+            match &mut connection {
+                Some(db) => commit_group(db, &mut group).await,
+                // Dropping the jobs drops their replies: every caller hears `Stopped`.
+                None => group.clear(),
+            }
+        }
+        if let Some(reply) = closed {
+            drop(connection.take());
+            // Whoever asked may have stopped waiting.
+            let _ = reply.send(());
+            return;
         }
     }
 }
