@@ -328,6 +328,16 @@ pub(super) async fn find_body(
     Ok(row.map(|(body,)| body))
 }
 
+/// What few messages have, as it is stored.
+pub(super) fn extras(message: &NewMessage) -> Option<String> {
+    if message.mentions.is_empty() && message.attachments.is_empty() {
+        return None;
+    }
+    let (mentions, attachments) = (message.mentions.clone(), message.attachments.clone());
+    // Strings, numbers and lists of them always have a JSON form.
+    serde_json::to_string(&Extras { mentions, attachments }).ok()
+}
+
 /// Inserts a message; `false` when its sender used the key before in this room.
 pub(super) async fn insert_message(
     db: &mut Db,
@@ -337,10 +347,7 @@ pub(super) async fn insert_message(
     message: &NewMessage,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let plain = message.mentions.is_empty() && message.attachments.is_empty();
-    let extras =
-        Extras { mentions: message.mentions.clone(), attachments: message.attachments.clone() };
-    let extras = (!plain).then(|| serde_json::to_string(&extras).unwrap_or_default());
+    let extras = extras(message);
     let rows = execute!(
         db,
         "INSERT INTO messages

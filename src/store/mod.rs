@@ -10,6 +10,7 @@ pub mod outbox;
 pub mod relay;
 pub mod room_log;
 pub mod rooms;
+mod sends;
 mod sql;
 mod writer;
 
@@ -26,6 +27,8 @@ use sqlx::{PgPool, SqlitePool};
 use tokio::runtime::Handle;
 
 pub use self::error::StoreError;
+use self::room_log::Batch;
+use self::sends::SendBatch;
 pub use self::sql::Db;
 pub(crate) use self::sql::{Backend, execute, fetch_all, fetch_one, fetch_optional};
 use self::writer::Writer;
@@ -97,6 +100,22 @@ impl Store {
                     Ok(value)
                 }));
                 task.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+            }
+        }
+    }
+
+    /// Stores one room's plain messages; in SQLite together with those of every other room that waits.
+    async fn append_sends(&self, batch: SendBatch) -> Result<Option<Batch>, StoreError> {
+        match &self.0.database {
+            Database::Sqlite { writer, .. } => writer.append_sends(batch).await,
+            Database::Postgres(_) => {
+                self.write(move |db| {
+                    Box::pin(async move {
+                        let mut results = sends::append_sends(db, &[batch]).await?;
+                        Ok(results.pop().flatten())
+                    })
+                })
+                .await
             }
         }
     }

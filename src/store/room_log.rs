@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::messages::{self, event_data};
+use super::sends::{SendBatch, are_plain_sends};
 use super::{Db, Store, StoreError, execute, fetch_optional, outbox};
 use crate::domain::events::{CHAT_EVENTS, DomainEvent, MESSAGE_EVENTS};
 use crate::domain::ids::{EventId, RoomId, UserId};
@@ -17,6 +18,7 @@ use crate::domain::rooms::{
     RoomChange, RoomError, RoomFacts, RoomKind, Seq, Visibility, decide,
 };
 use crate::domain::time::Timestamp;
+use crate::origin;
 
 /// What became of one command, and the event to announce if it made one.
 #[derive(Debug)]
@@ -44,6 +46,12 @@ impl Store {
         outbox_ids: [EventId; 2],
         now: Timestamp,
     ) -> Result<Option<Batch>, StoreError> {
+        if are_plain_sends(&commands) {
+            let [outbox_id, _] = outbox_ids;
+            let origin = origin::current();
+            let batch = SendBatch { room, commands, member_count_max, outbox_id, now, origin };
+            return self.append_sends(batch).await;
+        }
         self.write(move |db| {
             Box::pin(async move {
                 let Some(mut log) =

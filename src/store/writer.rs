@@ -12,6 +12,8 @@ use sqlx::SqlitePool;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
+use super::room_log::Batch;
+use super::sends::{self, SendBatch};
 use super::{Db, StoreError};
 use crate::origin::{self, Origin};
 
@@ -20,9 +22,14 @@ type Finish = Box<dyn FnOnce(Result<(), &StoreError>) + Send>;
 /// Does one caller's work. `Err` asks for its savepoint to be undone.
 type Job = Box<dyn for<'c> FnOnce(&'c mut Db) -> BoxFuture<'c, Result<Finish, Finish>> + Send>;
 
+/// Who waits for a room's messages to be stored.
+type SendsReply = oneshot::Sender<Result<Option<Batch>, StoreError>>;
+
 /// What the writing thread is handed.
 enum Work {
     Job(Job),
+    /// A room's plain messages, stored together with those of every other room that waits.
+    Sends(SendBatch, SendsReply),
     /// Give the connection back and end.
     Close(oneshot::Sender<()>),
 }
@@ -84,11 +91,23 @@ impl Writer {
                 }
             })
         });
-        self.work.try_send(Work::Job(job)).map_err(|refused| match refused {
+        self.queue(Work::Job(job))?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+    }
+
+    /// Stores a room's plain messages, in bulk with those of other rooms.
+    pub(super) async fn append_sends(&self, batch: SendBatch) -> Result<Option<Batch>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue(Work::Sends(batch, reply))?;
+        answer.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Hands work to the writing thread, or refuses it before anything was done.
+    fn queue(&self, work: Work) -> Result<(), StoreError> {
+        self.work.try_send(work).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Stopped,
-        })?;
-        answer.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+        })
     }
 
     /// Finishes what is queued, then closes the connection.
@@ -114,11 +133,16 @@ async fn run(pool: SqlitePool, mut queue: mpsc::Receiver<Work>, group_max: usize
     let mut group = Vec::new();
     while queue.recv_many(&mut received, group_max).await > 0 {
         let mut closed = None;
+        let mut sends = Vec::new();
         for work in received.drain(..) {
             match work {
                 Work::Job(job) => group.push(job),
+                Work::Sends(batch, reply) => sends.push((batch, reply)),
                 Work::Close(reply) => closed = Some(reply),
             }
+        }
+        if !sends.is_empty() {
+            group.push(bulk(sends));
         }
         if !group.is_empty() {
             metrics::histogram!("madang_store_group_size")
@@ -139,6 +163,34 @@ async fn run(pool: SqlitePool, mut queue: mpsc::Receiver<Work>, group_max: usize
             return;
         }
     }
+}
+
+/// One job that stores the messages of every room that waits.
+fn bulk(sends: Vec<(SendBatch, SendsReply)>) -> Job {
+    let (batches, replies): (Vec<SendBatch>, Vec<SendsReply>) = sends.into_iter().unzip();
+    Box::new(move |db| {
+        Box::pin(async move {
+            let work = AssertUnwindSafe(sends::append_sends(db, &batches));
+            match work.catch_unwind().await {
+                Ok(Ok(results)) => Ok(finish(move |committed| {
+                    let failure = committed.err().map(|cause| cause.to_string());
+                    for (reply, result) in replies.into_iter().zip(results) {
+                        let answer = failure
+                            .clone()
+                            .map_or(Ok(result), |cause| Err(StoreError::Commit(cause)));
+                        // A room that has gone away will read its head again.
+                        let _ = reply.send(answer);
+                    }
+                })),
+                Ok(Err(error)) => Err(finish(move |_| {
+                    for reply in replies {
+                        let _ = reply.send(Err(StoreError::Commit(error.to_string())));
+                    }
+                })),
+                Err(_) => Err(finish(|_| ())),
+            }
+        })
+    })
 }
 
 /// How the job before left its savepoint.
