@@ -42,6 +42,8 @@ use crate::ws::{ConnectionCounts, SocketDeps, transport};
 const EXIT_ESCALATED: i32 = 70;
 const EPOCH_CHARS: usize = 8;
 const EXPIRED_SWEEP: Duration = Duration::from_secs(600);
+/// A room's turn is short: one thread of rooms keeps several workers busy, and every thread more is a wake-up more.
+const WORKERS_A_ROOM_SHARD: usize = 4;
 
 /// Runs a node in the foreground until it is told to stop.
 ///
@@ -105,7 +107,7 @@ impl Node {
         let directory = Directory::default();
         let workers = config.http.worker_count();
         let rooms = Rooms::start(
-            workers,
+            workers.div_ceil(WORKERS_A_ROOM_SHARD),
             RoomDeps {
                 store: store.clone(),
                 directory: directory.clone(),

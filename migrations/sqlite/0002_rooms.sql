@@ -19,7 +19,8 @@ CREATE TABLE rooms (
     member_count         BIGINT  NOT NULL,
     CONSTRAINT rooms_direct_key_key UNIQUE (direct_key)
 );
-CREATE INDEX rooms_visibility_last_active_at_idx ON rooms (visibility, last_active_at, id);
+-- Only public rooms are looked up by their activity; the others need no upkeep here with each message.
+CREATE INDEX rooms_public_idx ON rooms (last_active_at, id) WHERE visibility = 'public';
 
 -- `read_seq` only grows; unread counts are the messages after it that somebody else sent.
 CREATE TABLE room_members (

@@ -13,7 +13,7 @@ CREATE TABLE outbox (
     traceparent  TEXT,
     data         TEXT    NOT NULL
 );
-CREATE INDEX outbox_xid_id_idx ON outbox (xid, id);
+-- `xid` is always 0 here: one writer at a time makes `id` the order of commits.
 
 -- How far each subscriber has read.
 CREATE TABLE outbox_cursors (

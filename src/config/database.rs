@@ -21,6 +21,7 @@ pub struct DatabaseConfig {
     pub connections_max: u32,
     pub acquire_timeout_ms: u64,
     pub group_commit_max: usize,
+    pub group_commit_interval_ms: u64,
     pub write_queue_max: usize,
 }
 
@@ -49,6 +50,12 @@ impl DatabaseConfig {
     #[must_use]
     pub const fn acquire_timeout(&self) -> Duration {
         Duration::from_millis(self.acquire_timeout_ms)
+    }
+
+    /// `group_commit_interval_ms` as a duration.
+    #[must_use]
+    pub const fn group_commit_interval(&self) -> Duration {
+        Duration::from_millis(self.group_commit_interval_ms)
     }
 
     pub(super) fn backend(&self, data_dir: &Path) -> Backend {
@@ -83,6 +90,7 @@ impl DatabaseConfig {
         problems.within("database.connections_max", self.connections_max, 1..=1_000);
         problems.within("database.acquire_timeout_ms", self.acquire_timeout_ms, 10..=60_000);
         problems.within("database.group_commit_max", self.group_commit_max, 1..=16_384);
+        problems.within("database.group_commit_interval_ms", self.group_commit_interval_ms, 0..=1_000);
         problems.within("database.write_queue_max", self.write_queue_max, 1..=1_000_000);
     }
 }

@@ -9,15 +9,27 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tokio::runtime::Handle;
 
+use super::sends::sqlite::SendsConnection;
 use super::writer::Writer;
 use super::{Database, Inner, Store, StoreError, execute};
 use crate::config::{Backend, Config};
 
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_CACHE: usize = 256;
+
+/// What every connection to SQLite is told.
+const PRAGMAS: [(&str, &str); 5] = [
+    // A commit that was answered is on the disk.
+    ("synchronous", "full"),
+    ("foreign_keys", "on"),
+    ("cache_size", "-65536"),
+    ("temp_store", "memory"),
+    // Busy pages are copied into the file once in 32 MiB of log, not once in 4.
+    ("wal_autocheckpoint", "8192"),
+];
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -68,9 +80,16 @@ impl Store {
                     .connect_with(options.pragma("query_only", "on"))
                     .await
                     .context("the SQLite file cannot be read")?;
-                let writer =
-                    Writer::start(writing, settings.write_queue_max, settings.group_commit_max)
-                        .context("the writing thread cannot be started")?;
+                let messages = SendsConnection::open(&file, SQLITE_BUSY_TIMEOUT, &PRAGMAS)
+                    .context("the SQLite file cannot be opened for messages")?;
+                let writer = Writer::start(
+                    writing,
+                    messages,
+                    settings.write_queue_max,
+                    settings.group_commit_max,
+                    settings.group_commit_interval(),
+                )
+                .context("the writing thread cannot be started")?;
                 anyhow::Ok(Database::Sqlite { readers, writer })
             })
             .await
@@ -136,13 +155,10 @@ impl Store {
 }
 
 fn sqlite_options(file: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(file)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
         .busy_timeout(SQLITE_BUSY_TIMEOUT)
-        .foreign_keys(true)
-        .statement_cache_capacity(STATEMENT_CACHE)
-        .pragma("cache_size", "-65536")
-        .pragma("temp_store", "memory")
+        .statement_cache_capacity(STATEMENT_CACHE);
+    PRAGMAS.iter().fold(options, |options, (name, value)| options.pragma(*name, *value))
 }

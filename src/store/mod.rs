@@ -111,7 +111,7 @@ impl Store {
             Database::Postgres(_) => {
                 self.write(move |db| {
                     Box::pin(async move {
-                        let mut results = sends::append_sends(db, &[batch]).await?;
+                        let mut results = sends::postgres::append(db, &[batch]).await?;
                         Ok(results.pop().flatten())
                     })
                 })

@@ -1,6 +1,5 @@
-//! Reading the outbox: each subscriber has a cursor of its own and sees every event, in order, at least once.
+//! Reading the outbox: in order, nothing skipped, from the place each subscriber has come to.
 
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Store, StoreError, execute, fetch_all, fetch_optional};
@@ -15,8 +14,13 @@ pub struct OutboxPosition {
     id: i64,
 }
 
+impl OutboxPosition {
+    /// Before the first event.
+    pub const START: Self = Self { xid: 0, id: 0 };
+}
+
 /// An event as it stands in the outbox.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEvent {
     /// Its place; cursors count in it.
     pub position: OutboxPosition,
@@ -27,7 +31,8 @@ pub struct OutboxEvent {
     pub at: Timestamp,
     pub request_id: Option<String>,
     pub traceparent: Option<String>,
-    pub data: Value,
+    /// JSON; its shape is that of its `name`.
+    pub data: String,
 }
 
 #[derive(sqlx::FromRow)]
@@ -45,7 +50,30 @@ struct OutboxRow {
 }
 
 impl Store {
-    /// The events after `subscriber`'s cursor, at most `limit`.
+    /// How far `subscriber` has read: the start, if it never has.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find_outbox_cursor(
+        &self,
+        subscriber: &'static str,
+    ) -> Result<OutboxPosition, StoreError> {
+        let cursor = self
+            .read(move |db| {
+                Box::pin(async move {
+                    fetch_optional!(
+                        db,
+                        (i64, i64),
+                        "SELECT xid, position FROM outbox_cursors WHERE subscriber = $1",
+                        subscriber,
+                    )
+                })
+            })
+            .await?;
+        Ok(cursor.map_or(OutboxPosition::START, |(xid, id)| OutboxPosition { xid, id }))
+    }
+
+    /// The events after `after`, at most `limit`.
     ///
     /// In PostgreSQL ids are not commit order, so only what lies behind the snapshot horizon is read: no transaction
     /// that is still open can slip an event in before what was given.
@@ -54,35 +82,28 @@ impl Store {
     /// [`StoreError`] when the database does not answer.
     pub async fn list_outbox(
         &self,
-        subscriber: &'static str,
-        limit: i64,
+        after: OutboxPosition,
+        limit: u16,
     ) -> Result<Vec<OutboxEvent>, StoreError> {
         let rows: Vec<OutboxRow> = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
-                    let cursor = fetch_optional!(
-                        db,
-                        (i64, i64),
-                        "SELECT xid, position FROM outbox_cursors WHERE subscriber = $1",
-                        subscriber,
-                    )?;
-                    let (xid, id) = cursor.unwrap_or((0, 0));
                     let select = db.dialect(
                         "SELECT xid, id, event_id, topic, name, subject, at, request_id,
                                 traceparent, data
                          FROM outbox
-                         WHERE (xid > $1 OR (xid = $1 AND id > $2))
-                         ORDER BY xid, id
+                         WHERE xid = $1 AND id > $2
+                         ORDER BY id
                          LIMIT $3",
                         "SELECT xid, id, event_id, topic, name, subject, at, request_id,
                                 traceparent, data
                          FROM outbox
-                         WHERE (xid > $1 OR (xid = $1 AND id > $2))
+                         WHERE (xid, id) > ($1, $2)
                            AND xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
                          ORDER BY xid, id
                          LIMIT $3",
                     );
-                    fetch_all!(db, OutboxRow, select, xid, id, limit)
+                    fetch_all!(db, OutboxRow, select, after.xid, after.id, i64::from(limit))
                 })
             })
             .await?;
@@ -133,9 +154,8 @@ impl Store {
                      ON CONFLICT (subscriber) DO UPDATE
                      SET xid = excluded.xid, position = excluded.position,
                          updated_at = excluded.updated_at
-                     WHERE outbox_cursors.xid < excluded.xid
-                        OR (outbox_cursors.xid = excluded.xid
-                            AND outbox_cursors.position < excluded.position)",
+                     WHERE (outbox_cursors.xid, outbox_cursors.position)
+                           < (excluded.xid, excluded.position)",
                     subscriber,
                     position.xid,
                     position.id,
@@ -154,23 +174,27 @@ impl Store {
     pub async fn delete_read_outbox(
         &self,
         before: Timestamp,
-        limit: i64,
+        limit: u64,
     ) -> Result<u64, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.write(move |db| {
             Box::pin(async move {
-                execute!(
-                    db,
+                let delete = db.dialect(
+                    "DELETE FROM outbox
+                     WHERE id IN (SELECT id FROM outbox
+                                  WHERE id <= (SELECT MIN(position) FROM outbox_cursors)
+                                    AND at < $1
+                                  ORDER BY id
+                                  LIMIT $2)",
                     "DELETE FROM outbox
                      WHERE id IN (SELECT o.id FROM outbox o
                                   WHERE o.at < $1
                                     AND NOT EXISTS (SELECT 1 FROM outbox_cursors c
-                                                    WHERE c.xid < o.xid
-                                                       OR (c.xid = o.xid AND c.position < o.id))
+                                                    WHERE (c.xid, c.position) < (o.xid, o.id))
                                   ORDER BY o.xid, o.id
                                   LIMIT $2)",
-                    before.millis(),
-                    limit,
-                )
+                );
+                execute!(db, delete, before.millis(), limit)
             })
         })
         .await
@@ -188,7 +212,7 @@ impl OutboxRow {
             at: Timestamp::from_millis(self.at),
             request_id: self.request_id,
             traceparent: self.traceparent,
-            data: serde_json::from_str(&self.data).unwrap_or(Value::Null),
+            data: self.data,
         }
     }
 }

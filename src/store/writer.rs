@@ -5,15 +5,18 @@
 
 use std::panic::AssertUnwindSafe;
 use std::thread;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::SqlitePool;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::room_log::Batch;
-use super::sends::{self, SendBatch};
+use super::sends::SendBatch;
+use super::sends::sqlite::SendsConnection;
 use super::{Db, StoreError};
 use crate::origin::{self, Origin};
 
@@ -40,8 +43,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the writing thread. `pool` holds the one writing connection; nothing but migrations uses it before the
-    /// first write, and nothing after.
+    /// Starts the writing thread. `pool` holds the one connection for everything but messages, which go through
+    /// `sends`; nothing but migrations uses it before the first write, and nothing after. One thread calls both, so
+    /// that neither ever waits for the other.
     ///
     /// A thread with a runtime of its own: each statement is a question to SQLite's thread and its answer, and the
     /// shared runtime would wake and steal between every two of them.
@@ -50,15 +54,17 @@ impl Writer {
     /// When the thread cannot be started.
     pub(super) fn start(
         pool: SqlitePool,
+        sends: SendsConnection,
         queue_max: usize,
         group_max: usize,
+        interval: Duration,
     ) -> std::io::Result<Self> {
         let (work, queue) = mpsc::channel(queue_max.max(1));
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let connections = pool.clone();
         thread::Builder::new()
             .name("madang-writer".to_owned())
-            .spawn(move || runtime.block_on(run(connections, queue, group_max.max(1))))?;
+            .spawn(move || runtime.block_on(run(connections, sends, queue, group_max.max(1), interval)))?;
         Ok(Self { work, pool })
     }
 
@@ -127,11 +133,29 @@ fn finish(tell: impl FnOnce(Result<(), StoreError>) + Send + 'static) -> Finish 
     })
 }
 
-async fn run(pool: SqlitePool, mut queue: mpsc::Receiver<Work>, group_max: usize) {
+/// Commits group after group.
+///
+/// Where callers come together, a group begins no sooner than `interval` after the one before it: a commit costs the
+/// same for one as for many. Whoever writes alone never waits.
+async fn run(
+    pool: SqlitePool,
+    mut messages: SendsConnection,
+    mut queue: mpsc::Receiver<Work>,
+    group_max: usize,
+    interval: Duration,
+) {
     let mut connection = None;
     let mut received = Vec::new();
     let mut group = Vec::new();
-    while queue.recv_many(&mut received, group_max).await > 0 {
+    let mut next_group = Instant::now();
+    loop {
+        tokio::time::sleep_until(next_group).await;
+        if queue.recv_many(&mut received, group_max).await == 0 {
+            return;
+        }
+        if received.len() > 1 {
+            next_group = Instant::now() + interval;
+        }
         let mut closed = None;
         let mut sends = Vec::new();
         for work in received.drain(..) {
@@ -141,12 +165,14 @@ async fn run(pool: SqlitePool, mut queue: mpsc::Receiver<Work>, group_max: usize
                 Work::Close(reply) => closed = Some(reply),
             }
         }
+        for size in [sends.len(), group.len()].into_iter().filter(|size| *size > 0) {
+            metrics::histogram!("madang_store_group_size")
+                .record(u32::try_from(size).unwrap_or(u32::MAX));
+        }
         if !sends.is_empty() {
-            group.push(bulk(sends));
+            append_sends(&mut messages, sends);
         }
         if !group.is_empty() {
-            metrics::histogram!("madang_store_group_size")
-                .record(u32::try_from(group.len()).unwrap_or(u32::MAX));
             if connection.is_none() {
                 connection = pool.acquire().await.map(Db::sqlite).ok();
             }
@@ -165,32 +191,29 @@ async fn run(pool: SqlitePool, mut queue: mpsc::Receiver<Work>, group_max: usize
     }
 }
 
-/// One job that stores the messages of every room that waits.
-fn bulk(sends: Vec<(SendBatch, SendsReply)>) -> Job {
+/// Stores the messages of every room that waits, in one transaction.
+fn append_sends(messages: &mut SendsConnection, sends: Vec<(SendBatch, SendsReply)>) {
     let (batches, replies): (Vec<SendBatch>, Vec<SendsReply>) = sends.into_iter().unzip();
-    Box::new(move |db| {
-        Box::pin(async move {
-            let work = AssertUnwindSafe(sends::append_sends(db, &batches));
-            match work.catch_unwind().await {
-                Ok(Ok(results)) => Ok(finish(move |committed| {
-                    let failure = committed.err().map(|cause| cause.to_string());
-                    for (reply, result) in replies.into_iter().zip(results) {
-                        let answer = failure
-                            .clone()
-                            .map_or(Ok(result), |cause| Err(StoreError::Commit(cause)));
-                        // A room that has gone away will read its head again.
-                        let _ = reply.send(answer);
-                    }
-                })),
-                Ok(Err(error)) => Err(finish(move |_| {
-                    for reply in replies {
-                        let _ = reply.send(Err(StoreError::Commit(error.to_string())));
-                    }
-                })),
-                Err(_) => Err(finish(|_| ())),
+    // A panic drops the replies: every caller reads that as `Stopped`, and the transaction was undone on the way.
+    let Ok(outcome) =
+        std::panic::catch_unwind(AssertUnwindSafe(|| messages.append(&batches)))
+    else {
+        return;
+    };
+    match outcome {
+        Ok(results) => {
+            for (reply, result) in replies.into_iter().zip(results) {
+                // A room that has gone away will read its head again.
+                let _ = reply.send(Ok(result));
             }
-        })
-    })
+        }
+        Err(error) => {
+            tracing::error!(%error, "a group of messages was not committed");
+            for reply in replies {
+                let _ = reply.send(Err(StoreError::Commit(error.to_string())));
+            }
+        }
+    }
 }
 
 /// How the job before left its savepoint.

@@ -262,9 +262,19 @@ impl Connection {
         self.working.set(false);
     }
 
-    /// Writes one JSON text.
+    /// Says one JSON text to this client alone. It leaves when the connection has its turn, in one write with what
+    /// follows: after an answer to `send`, that is the event of the same message.
     pub(super) fn say(&self, json: &str) {
-        self.push(&Frame::text(json));
+        if self.phase.get() != Phase::Open {
+            return;
+        }
+        let frame = Frame::text(json);
+        if self.outbox.borrow().is_empty() {
+            self.written_at.set(clock::now());
+            self.wake();
+        }
+        let pushed = self.outbox.borrow_mut().keep(frame.wire());
+        self.heed(pushed);
     }
 
     fn write(&self, bytes: &Bytes) {
@@ -275,12 +285,17 @@ impl Connection {
         let pushed = self.outbox.borrow_mut().push(&self.io.borrow(), bytes);
         match pushed {
             Pushed::Taken if self.outbox.borrow().is_empty() => {}
-            Pushed::Taken => {
-                if was_empty {
-                    self.written_at.set(clock::now());
-                    self.wake();
-                }
+            Pushed::Taken if was_empty => {
+                self.written_at.set(clock::now());
+                self.wake();
             }
+            pushed => self.heed(pushed),
+        }
+    }
+
+    fn heed(&self, pushed: Pushed) {
+        match pushed {
+            Pushed::Taken => {}
             Pushed::Full => self.close(CloseCode::SlowReader),
             Pushed::Gone => {
                 self.phase.set(Phase::Gone);
@@ -376,7 +391,7 @@ impl Subscriber for Connection {
 
     fn push_ephemeral(&self, frame: &Frame) {
         // Somebody who is behind does not need to know who is typing now.
-        if self.outbox.borrow().is_empty() {
+        if !self.outbox.borrow().is_blocked() {
             self.push(frame);
         }
     }

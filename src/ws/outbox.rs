@@ -33,21 +33,28 @@ pub(super) struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: usize,
     bytes_max: usize,
+    /// The socket has refused bytes that still wait.
+    blocked: bool,
 }
 
 impl Outbox {
     pub(super) const fn new(bytes_max: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, bytes_max }
+        Self { frames: VecDeque::new(), bytes: 0, bytes_max, blocked: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
+    /// Whether the client is slower than what it is sent.
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// Writes at once if nothing waits, and keeps what the socket does not take.
     pub(super) fn push(&mut self, io: &TcpStream, frame: &Bytes) -> Pushed {
         if !self.frames.is_empty() {
-            return self.keep(frame.clone());
+            return self.keep(frame);
         }
         match io.try_write(frame) {
             Ok(written) if written == frame.len() => Pushed::Taken,
@@ -55,22 +62,27 @@ impl Outbox {
             Ok(written) => {
                 let mut rest = frame.clone();
                 rest.advance(written);
+                self.blocked = true;
                 self.bytes = rest.len();
                 self.frames.push_back(rest);
                 Pushed::Taken
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep(frame.clone()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked = true;
+                self.keep(frame)
+            }
             Err(_) => Pushed::Gone,
         }
     }
 
-    fn keep(&mut self, frame: Bytes) -> Pushed {
+    /// Keeps a frame for the next flush.
+    pub(super) fn keep(&mut self, frame: &Bytes) -> Pushed {
         let bytes = self.bytes.saturating_add(frame.len());
         if bytes > self.bytes_max {
             return Pushed::Full;
         }
         self.bytes = bytes;
-        self.frames.push_back(frame);
+        self.frames.push_back(frame.clone());
         Pushed::Taken
     }
 
@@ -97,11 +109,13 @@ impl Outbox {
                     self.advance(written);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
                     return (Flushed::Blocked, progress);
                 }
                 Err(_) => return (Flushed::Gone, progress),
             }
         }
+        self.blocked = false;
         if self.frames.capacity() > KEPT_CAPACITY_MAX {
             self.frames = VecDeque::new();
         }

@@ -1,5 +1,7 @@
 //! Business figures: how many domain events of each kind happened, as Prometheus counters.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 
 use super::Subscriber;
@@ -15,9 +17,14 @@ impl Subscriber for Figures {
     }
 
     async fn take(&self, events: &[OutboxEvent]) -> Result<(), String> {
+        let mut counts: HashMap<(&str, &str), u64> = HashMap::new();
         for event in events {
-            let labels = [("topic", event.topic.clone()), ("name", event.name.clone())];
-            metrics::counter!("madang_domain_events_total", &labels).increment(1);
+            let count = counts.entry((&event.topic, &event.name)).or_default();
+            *count = count.saturating_add(1);
+        }
+        for ((topic, name), count) in counts {
+            let labels = [("topic", topic.to_owned()), ("name", name.to_owned())];
+            metrics::counter!("madang_domain_events_total", &labels).increment(count);
         }
         Ok(())
     }

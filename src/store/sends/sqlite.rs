@@ -1,0 +1,152 @@
+//! Bulk sends in SQLite: prepared statements in a loop, on a connection that the writing thread calls itself.
+//!
+//! sqlx keeps each SQLite connection on a thread of its own, so that every statement costs two thread switches, more
+//! than the statement does. Here a group of any size costs none; see `docs/decisions/0008-sends-in-bulk.md`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::{Group, RoomColumns, SendBatch, sends_of};
+use crate::store::StoreError;
+use crate::store::room_log::Batch;
+
+/// The connection that stores messages. Its thread writes nothing else while it does.
+pub(in crate::store) struct SendsConnection(Connection);
+
+impl SendsConnection {
+    /// Opens the file, which must exist; `pragmas` are those of every other connection.
+    ///
+    /// # Errors
+    /// [`StoreError`] when SQLite refuses.
+    pub(in crate::store) fn open(
+        file: &Path,
+        busy_timeout: Duration,
+        pragmas: &[(&str, &str)],
+    ) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags).map_err(refused)?;
+        connection.busy_timeout(busy_timeout).map_err(refused)?;
+        for (name, value) in pragmas {
+            connection.pragma_update(None, name, value).map_err(refused)?;
+        }
+        Ok(Self(connection))
+    }
+
+    /// Stores every batch and answers once they are durable; gives the results of each, `None` for a room that does
+    /// not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::Commit`] when nothing of the whole group was stored.
+    pub(in crate::store) fn append(
+        &mut self,
+        batches: &[SendBatch],
+    ) -> Result<Vec<Option<Batch>>, StoreError> {
+        let tx = self
+            .0
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(refused)?;
+        let mut group = Group::default();
+        read_facts(&tx, &mut group, batches).map_err(refused)?;
+        let results = group.number_all(batches);
+        write(&tx, &group).map_err(refused)?;
+        tx.commit().map_err(refused)?;
+        Ok(results)
+    }
+}
+
+fn refused(error: rusqlite::Error) -> StoreError {
+    StoreError::Commit(error.to_string())
+}
+
+fn read_facts<'b>(
+    tx: &Transaction<'_>,
+    group: &mut Group<'b>,
+    batches: &'b [SendBatch],
+) -> rusqlite::Result<()> {
+    let mut room = tx.prepare_cached(
+        "SELECT kind, visibility, last_seq, member_count FROM rooms WHERE id = ?1",
+    )?;
+    let mut member = tx.prepare_cached(
+        "SELECT role, muted_until FROM room_members WHERE room_id = ?1 AND user_id = ?2",
+    )?;
+    let mut known = tx.prepare_cached(
+        "SELECT id, seq, sent_at
+         FROM messages
+         WHERE room_id = ?1 AND sender_id = ?2 AND sender_key = ?3",
+    )?;
+    for batch in batches {
+        let mut rows = room.query([blob(&batch.room.uuid())])?;
+        let Some(row) = rows.next()? else { continue };
+        let facts = RoomColumns {
+            kind: row.get_ref(0)?.as_str()?,
+            visibility: row.get_ref(1)?.as_str()?,
+            last_seq: row.get(2)?,
+            member_count: row.get(3)?,
+        };
+        group.learn_room(batch.room, facts);
+    }
+    for (batch, command, message) in sends_of(batches) {
+        let (room, sender, key) = (batch.room, command.actor, message.key.as_str());
+        let mut rows = member.query([blob(&room.uuid()), blob(&sender.uuid())])?;
+        if let Some(row) = rows.next()? {
+            group.learn_member(room, sender, row.get_ref(0)?.as_str()?, row.get(1)?);
+        }
+        let mut rows = known.query(params![blob(&room.uuid()), blob(&sender.uuid()), key])?;
+        if let Some(row) = rows.next()? {
+            let id = Uuid::from_bytes(row.get(0)?);
+            group.learn_known((room, sender, key), id, row.get(1)?, row.get(2)?);
+        }
+    }
+    Ok(())
+}
+
+fn write(tx: &Transaction<'_>, group: &Group<'_>) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO messages (room_id, seq, id, sender_id, sender_key, body, extras, sent_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for row in &group.messages {
+        insert.execute(params![
+            blob(&row.room),
+            row.seq,
+            blob(&row.id),
+            blob(&row.sender),
+            row.key,
+            row.body,
+            row.extras,
+            row.at,
+        ])?;
+    }
+    let mut update = tx.prepare_cached(
+        "UPDATE rooms
+         SET last_seq = ?2, last_message_seq = ?2, last_active_at = ?3
+         WHERE id = ?1",
+    )?;
+    for row in &group.heads {
+        update.execute(params![blob(&row.room), row.head, row.at])?;
+    }
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO outbox (event_id, topic, name, subject, at, request_id, traceparent, data)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for row in &group.outbox {
+        insert.execute(params![
+            blob(&row.id),
+            row.topic,
+            row.name,
+            row.subject,
+            row.at,
+            row.request_id,
+            row.traceparent,
+            row.data,
+        ])?;
+    }
+    Ok(())
+}
+
+fn blob(id: &Uuid) -> &[u8] {
+    id.as_bytes()
+}
