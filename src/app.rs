@@ -36,7 +36,7 @@ use crate::secrets;
 use crate::signals::{ShutdownRequest, ShutdownRequests};
 use crate::store::Store;
 use crate::telemetry;
-use crate::ws::{ConnectionCounts, SocketDeps, transport};
+use crate::ws::{ConnectionCounts, Seats, SocketDeps, transport};
 
 /// The exit code of a node whose supervision has given up: the orchestrator starts it anew.
 const EXIT_ESCALATED: i32 = 70;
@@ -86,6 +86,7 @@ struct Node {
     relay: Relay,
     rooms: Rooms,
     directory: Directory,
+    seats: Seats,
     readiness: Readiness,
     accepting: Arc<AtomicBool>,
     server: ServerHandle,
@@ -121,6 +122,8 @@ impl Node {
 
         let readiness = Readiness::default();
         let accepting = Arc::new(AtomicBool::new(true));
+        let limiters = Limiters::new(&config.limits, io.handle());
+        let seats = Seats::new(config.limits.connections_max.saturating_mul(workers));
         let sockets = SocketSettings {
             config: Arc::clone(&config),
             accounts: Arc::new(accounts.clone()),
@@ -130,6 +133,8 @@ impl Node {
             store: store.clone(),
             counts: ConnectionCounts::default(),
             accepting: Arc::clone(&accepting),
+            seats: seats.clone(),
+            limiters: limiters.clone(),
             directory: directory.clone(),
             epoch,
         };
@@ -141,7 +146,7 @@ impl Node {
             revocations,
             rooms: rooms.clone(),
             readiness: readiness.clone(),
-            limiters: Limiters::new(&config.limits, io.handle()),
+            limiters,
             metrics,
         };
         let address = listener.local_addr()?;
@@ -155,6 +160,7 @@ impl Node {
             relay,
             rooms,
             directory,
+            seats,
             readiness,
             accepting,
             server: handle,
@@ -175,33 +181,33 @@ impl Node {
         }
     }
 
-    /// Stops in the reverse order; each step is timed in the log.
+    /// Stops in the reverse order, altogether within `http.shutdown_timeout_s`; each step is timed in the log.
     async fn stop(self) {
-        let timeout = self.config.http.shutdown_timeout();
+        let deadline = tokio::time::Instant::now() + self.config.http.shutdown_timeout();
         self.readiness.set(false);
         self.accepting.store(false, Ordering::Relaxed);
         self.sweep.abort();
-        step("sockets", within(timeout, self.directory.drain())).await;
-        let stopped = within(timeout, self.server.stop(true));
-        step("http", stopped).await;
-        step("rooms", within(timeout, self.rooms.stop())).await;
-        step("relay", within(timeout, self.relay.stop())).await;
-        step("store", self.store.close()).await;
+        let sockets = async {
+            self.directory.drain().await;
+            self.seats.empty().await;
+        };
+        step("sockets", deadline, sockets).await;
+        let stopped = async {
+            self.server.stop(true).await;
+        };
+        step("http", deadline, stopped).await;
+        step("rooms", deadline, self.rooms.stop()).await;
+        step("relay", deadline, self.relay.stop()).await;
+        step("store", deadline, self.store.close()).await;
     }
 }
 
 /// What does not end in time is left to the end of the process: everything acknowledged is committed.
-async fn within(timeout: Duration, work: impl Future<Output = ()>) {
-    if tokio::time::timeout(timeout, work).await.is_err() {
-        tracing::warn!("a step of the shutdown did not end in time");
-    }
-}
-
-async fn step(name: &'static str, work: impl Future<Output = ()>) {
+async fn step(name: &'static str, deadline: tokio::time::Instant, work: impl Future<Output = ()>) {
     let started = Instant::now();
-    work.await;
+    let in_time = tokio::time::timeout_at(deadline, work).await.is_ok();
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(step = name, duration_ms, "shut down");
+    tracing::info!(step = name, duration_ms, in_time, "shut down");
 }
 
 /// What every worker builds its socket dependencies from.
@@ -215,6 +221,8 @@ struct SocketSettings {
     store: Store,
     counts: ConnectionCounts,
     accepting: Arc<AtomicBool>,
+    seats: Seats,
+    limiters: Limiters,
     directory: Directory,
     epoch: Arc<str>,
 }
@@ -222,7 +230,8 @@ struct SocketSettings {
 impl SocketSettings {
     /// Called on the worker's own thread: its hub lives there.
     fn start(self) -> (Hub, Rc<SocketDeps>) {
-        let hub = Hub::start(self.directory, self.rooms.clone(), self.store.clone(), self.epoch);
+        let (rooms, store) = (self.rooms.clone(), self.store.clone());
+        let hub = Hub::start(self.directory, rooms, store, self.epoch, Arc::new(escalate));
         let deps = SocketDeps {
             config: self.config,
             accounts: self.accounts,
@@ -232,6 +241,8 @@ impl SocketSettings {
             store: self.store,
             counts: self.counts,
             accepting: self.accepting,
+            seats: self.seats,
+            limiters: self.limiters,
         };
         (hub, Rc::new(deps))
     }

@@ -127,17 +127,24 @@ fn actix_in_the_store_is_found() {
 }
 
 #[test]
-fn sqlx_is_named_only_in_the_store() {
-    assert_eq!(sqlx_elsewhere(&sources(&["src"])), NONE);
+fn databases_are_named_only_in_the_store() {
+    assert_eq!(databases_elsewhere(&sources(&["src"])), NONE);
 }
 
 #[test]
-fn sqlx_in_a_handler_is_found() {
-    let text = "let row = sqlx::query(\"SELECT 1\");";
-    let planted =
-        [SourceFile::new("src/http/rooms.rs", text), SourceFile::new("src/store/rooms.rs", text)];
+fn a_database_in_a_handler_is_found() {
+    for (library, text) in [
+        ("sqlx", "let row = sqlx::query(\"SELECT 1\");"),
+        ("rusqlite", "use rusqlite::Connection;"),
+    ] {
+        let planted = [
+            SourceFile::new("src/http/rooms.rs", text),
+            SourceFile::new("src/store/rooms.rs", text),
+        ];
 
-    assert_eq!(sqlx_elsewhere(&planted), ["src/http/rooms.rs: names sqlx"]);
+        let complaint = format!("src/http/rooms.rs: names {library}");
+        assert_eq!(databases_elsewhere(&planted), [complaint]);
+    }
 }
 
 #[test]
@@ -284,8 +291,9 @@ fn actix_elsewhere(files: &[SourceFile]) -> Vec<String> {
         .collect()
 }
 
-fn sqlx_elsewhere(files: &[SourceFile]) -> Vec<String> {
+fn databases_elsewhere(files: &[SourceFile]) -> Vec<String> {
     let mut complaints = naming(files, "sqlx");
+    complaints.extend(naming(files, "rusqlite"));
     complaints.retain(|complaint| !complaint.starts_with("src/store/"));
     complaints
 }

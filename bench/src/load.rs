@@ -183,7 +183,8 @@ impl Load {
 
 /// The frame that sends one message.
 pub fn message(id: u64, channel: &str, body: &str) -> String {
-    let key = uuid::Uuid::new_v4();
+    // As the clients make them: keys in the order of time keep their index small.
+    let key = uuid::Uuid::now_v7();
     // The first id belongs to hello.
     let id = id + 2;
     format!(

@@ -2,7 +2,7 @@
 -- that made them true. They are read in the order of (`xid`, `id`): in PostgreSQL, `id` alone is not commit order.
 
 CREATE TABLE outbox (
-    id           INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    id           INTEGER NOT NULL PRIMARY KEY,
     xid          BIGINT  NOT NULL DEFAULT 0,
     event_id     BLOB    NOT NULL,
     topic        TEXT    NOT NULL,
@@ -13,7 +13,8 @@ CREATE TABLE outbox (
     traceparent  TEXT,
     data         TEXT    NOT NULL
 );
--- `xid` is always 0 here: one writer at a time makes `id` the order of commits.
+-- `xid` is always 0 here: one writer at a time makes `id` the order of commits. No id is given twice, because the
+-- newest row is never deleted.
 
 -- How far each subscriber has read.
 CREATE TABLE outbox_cursors (

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Store, StoreError, execute, fetch_all, fetch_optional};
+use super::{Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 use crate::domain::ids::EventId;
 use crate::domain::time::Timestamp;
 
@@ -110,6 +110,43 @@ impl Store {
         Ok(rows.into_iter().map(OutboxRow::into_event).collect())
     }
 
+    /// Makes the outbox readable after a PostgreSQL database was restored into another server, where transactions are
+    /// numbered from the beginning: events would be ahead of every snapshot, and cursors ahead of every new event.
+    /// What a subscriber had not read is offered to it, perhaps with some that it had. To be called before anybody
+    /// reads; SQLite has no such numbers.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn rebase_outbox(&self) -> Result<bool, StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                let select = db.dialect(
+                    "SELECT FALSE",
+                    "SELECT greatest((SELECT max(xid) FROM outbox),
+                                     (SELECT max(xid) FROM outbox_cursors))
+                            >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint",
+                );
+                let (is_from_elsewhere,) = fetch_one!(db, (Option<bool>,), select)?;
+                if is_from_elsewhere != Some(true) {
+                    return Ok(false);
+                }
+                execute!(
+                    db,
+                    "UPDATE outbox_cursors
+                     SET position = coalesce(
+                             (SELECT min(o.id) - 1 FROM outbox o
+                              WHERE (o.xid, o.id) > (outbox_cursors.xid, outbox_cursors.position)),
+                             (SELECT max(o.id) FROM outbox o),
+                             0),
+                         xid = 0"
+                )?;
+                execute!(db, "UPDATE outbox SET xid = 0")?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
     /// Gives a new subscriber its cursor, before the first event: until it has read, nothing is deleted.
     ///
     /// # Errors
@@ -169,6 +206,8 @@ impl Store {
 
     /// Deletes events that every subscriber has read and that are older than `before`; at most `limit`.
     ///
+    /// In SQLite the newest event stays, whatever its age: the next one is numbered after it.
+    ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn delete_read_outbox(
@@ -183,6 +222,7 @@ impl Store {
                     "DELETE FROM outbox
                      WHERE id IN (SELECT id FROM outbox
                                   WHERE id <= (SELECT MIN(position) FROM outbox_cursors)
+                                    AND id < (SELECT MAX(id) FROM outbox)
                                     AND at < $1
                                   ORDER BY id
                                   LIMIT $2)",

@@ -3,7 +3,7 @@
 //! Invariant: a caller hears `Ok` only after the commit that holds its work returned. Work that fails is rolled
 //! back to its own savepoint and takes nobody with it; a commit that fails is told to everyone in the group.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use futures_util::future::BoxFuture;
 use sqlx::SqlitePool;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 use super::room_log::Batch;
 use super::sends::SendBatch;
@@ -22,11 +21,18 @@ use crate::origin::{self, Origin};
 
 /// Told how the commit went; passes the caller its answer.
 type Finish = Box<dyn FnOnce(Result<(), &StoreError>) + Send>;
-/// Does one caller's work. `Err` asks for its savepoint to be undone.
-type Job = Box<dyn for<'c> FnOnce(&'c mut Db) -> BoxFuture<'c, Result<Finish, Finish>> + Send>;
+/// Does one caller's work, or hears why it cannot be begun. `Err` asks for its savepoint to be undone.
+type Job = Box<
+    dyn for<'c> FnOnce(Result<&'c mut Db, StoreError>) -> BoxFuture<'c, Result<Finish, Finish>>
+        + Send,
+>;
 
 /// Who waits for a room's messages to be stored.
 type SendsReply = oneshot::Sender<Result<Option<Batch>, StoreError>>;
+
+/// So many callers are a group worth committing, however recent the last one was.
+const CROWD: usize = 32;
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What the writing thread is handed.
 enum Work {
@@ -82,6 +88,14 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |db| {
             Box::pin(async move {
+                let db = match db {
+                    Ok(db) => db,
+                    Err(refusal) => {
+                        return Err(finish(move |_| {
+                            let _ = reply.send(Err(refusal.into()));
+                        }));
+                    }
+                };
                 // A panic in `work` drops its reply: the caller reads that as `Stopped`, the group goes on.
                 // Called inside the guarded future: a panic before its first step counts too.
                 let work = AssertUnwindSafe(origin::scope(origin, async move { work(db).await }));
@@ -135,8 +149,8 @@ fn finish(tell: impl FnOnce(Result<(), StoreError>) + Send + 'static) -> Finish 
 
 /// Commits group after group.
 ///
-/// Where callers come together, a group begins no sooner than `interval` after the one before it: a commit costs the
-/// same for one as for many. Whoever writes alone never waits.
+/// Where callers come together, a group begins when a [`CROWD`] waits, or `interval` after the one before it: a commit
+/// costs the same for one as for many. Whoever writes alone never waits.
 async fn run(
     pool: SqlitePool,
     mut messages: SendsConnection,
@@ -147,15 +161,15 @@ async fn run(
     let mut connection = None;
     let mut received = Vec::new();
     let mut group = Vec::new();
-    let mut next_group = Instant::now();
+    let mut come_together = false;
     loop {
-        tokio::time::sleep_until(next_group).await;
+        if come_together {
+            gather(&queue, interval).await;
+        }
         if queue.recv_many(&mut received, group_max).await == 0 {
             return;
         }
-        if received.len() > 1 {
-            next_group = Instant::now() + interval;
-        }
+        come_together = received.len() > 1;
         let mut closed = None;
         let mut sends = Vec::new();
         for work in received.drain(..) {
@@ -178,8 +192,7 @@ async fn run(
             }
             match &mut connection {
                 Some(db) => commit_group(db, &mut group).await,
-                // Dropping the jobs drops their replies: every caller hears `Stopped`.
-                None => group.clear(),
+                None => refuse(&mut group).await,
             }
         }
         if let Some(reply) = closed {
@@ -191,28 +204,47 @@ async fn run(
     }
 }
 
-/// Stores the messages of every room that waits, in one transaction.
-fn append_sends(messages: &mut SendsConnection, sends: Vec<(SendBatch, SendsReply)>) {
-    let (batches, replies): (Vec<SendBatch>, Vec<SendsReply>) = sends.into_iter().unzip();
-    // A panic drops the replies: every caller reads that as `Stopped`, and the transaction was undone on the way.
-    let Ok(outcome) =
-        std::panic::catch_unwind(AssertUnwindSafe(|| messages.append(&batches)))
-    else {
-        return;
-    };
-    match outcome {
-        Ok(results) => {
+/// Lets a group come together, for as long as `interval`. Looks now and then instead of being woken by everyone.
+async fn gather(queue: &mpsc::Receiver<Work>, interval: Duration) {
+    let looks = interval.as_micros().div_ceil(LOOK_INTERVAL.as_micros());
+    for _ in 0..looks {
+        if queue.len() >= CROWD {
+            return;
+        }
+        tokio::time::sleep(LOOK_INTERVAL.min(interval)).await;
+    }
+}
+
+/// Stores the messages of every room that waits, in one transaction; each by itself where that fails, so that what
+/// is wrong with one room is not told to the others.
+fn append_sends(messages: &mut SendsConnection, mut sends: Vec<(SendBatch, SendsReply)>) {
+    let (batches, replies): (Vec<SendBatch>, Vec<SendsReply>) = sends.drain(..).unzip();
+    // A panic has undone the transaction on its way.
+    let appended = panic::catch_unwind(AssertUnwindSafe(|| messages.append(&batches)));
+    match appended {
+        Ok(Ok(results)) => {
             for (reply, result) in replies.into_iter().zip(results) {
                 // A room that has gone away will read its head again.
                 let _ = reply.send(Ok(result));
             }
         }
-        Err(error) => {
-            tracing::error!(%error, "a group of messages was not committed");
-            for reply in replies {
-                let _ = reply.send(Err(StoreError::Commit(error.to_string())));
+        _ if batches.len() > 1 => {
+            for one in batches.into_iter().zip(replies) {
+                append_sends(messages, vec![one]);
             }
         }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "messages were not committed");
+            for reply in replies {
+                let told = match &error {
+                    StoreError::Busy => StoreError::Busy,
+                    error => StoreError::Commit(error.to_string()),
+                };
+                let _ = reply.send(Err(told));
+            }
+        }
+        // Dropping the reply drops the caller's hope: it reads that as `Stopped`.
+        Err(_) => {}
     }
 }
 
@@ -223,6 +255,15 @@ enum Left {
     Undo,
 }
 
+/// Tells every caller that nothing was done.
+async fn refuse(group: &mut Vec<Job>) {
+    for job in group.drain(..) {
+        if let Err(finish) = job(Err(StoreError::Busy)).await {
+            finish(Ok(()));
+        }
+    }
+}
+
 /// One transaction for all jobs, each in a savepoint of its own; a lone job needs none. Statements between two jobs
 /// go to the database together: every call is a hop to its thread.
 async fn commit_group(db: &mut Db, group: &mut Vec<Job>) {
@@ -230,8 +271,7 @@ async fn commit_group(db: &mut Db, group: &mut Vec<Job>) {
     let begin = if alone { "BEGIN IMMEDIATE" } else { "BEGIN IMMEDIATE; SAVEPOINT job" };
     if let Err(error) = db.execute_script(begin).await {
         tracing::error!(%error, "the writer could not begin a transaction");
-        group.clear();
-        return;
+        return refuse(group).await;
     }
     let mut finishes = Vec::with_capacity(group.len());
     let mut outcome = Ok(());
@@ -248,7 +288,7 @@ async fn commit_group(db: &mut Db, group: &mut Vec<Job>) {
             outcome = Err(error);
             break;
         }
-        match job(db).await {
+        match job(Ok(db)).await {
             Ok(finish) => {
                 finishes.push(finish);
                 left = Some(Left::Kept);

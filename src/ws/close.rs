@@ -6,6 +6,7 @@ pub enum CloseCode {
     /// 40xx: reconnect at once and resume.
     Draining,
     /// 41xx: back off with full jitter.
+    Internal,
     SlowReader,
     NoPong,
     RateLimited,
@@ -28,6 +29,7 @@ impl CloseCode {
         match self {
             Self::Normal => 1000,
             Self::Draining => 4000,
+            Self::Internal => 4100,
             Self::SlowReader => 4101,
             Self::NoPong => 4102,
             Self::RateLimited => 4103,
@@ -46,6 +48,7 @@ impl CloseCode {
         match self {
             Self::Normal => "bye",
             Self::Draining => "draining",
+            Self::Internal => "internal",
             Self::SlowReader => "slow_reader",
             Self::NoPong => "no_pong",
             Self::RateLimited => "rate_limited",

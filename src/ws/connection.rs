@@ -7,23 +7,27 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, WrapFuture};
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use rand::Rng;
 use secrecy::SecretString;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::close::CloseCode;
 use super::operations;
 use super::outbox::{Flushed, Outbox, Pushed};
-use super::protocol::{self, Request};
-use super::transport::{Incoming, Reader};
-use super::{CountedIn, SocketDeps};
+use super::protocol::{self, Request, RequestId};
+use super::transport::{Incoming, Opening, Reader};
+use super::{CountedIn, Seat, SocketDeps};
 use crate::accounts::Caller;
 use crate::actors::hub::channel::Channel;
 use crate::actors::hub::frame::Frame;
@@ -39,6 +43,8 @@ const QUEUE_MAX: usize = 128;
 const REFUSALS_MAX: u32 = 1_000;
 /// How long a closing connection may take to accept its last frames.
 const CLOSING_MAX: Duration = Duration::from_secs(2);
+/// Hellos that may fail before a connection is ended.
+const FAILED_HELLOS_MAX: u32 = 5;
 const PONG: u8 = 0x8a;
 const CLOSE: u8 = 0x88;
 
@@ -48,10 +54,10 @@ pub(super) fn start(
     deps: Rc<SocketDeps>,
     io: TcpStream,
     reader: Reader,
-    token: Option<SecretString>,
-    origin: Origin,
+    opening: Opening,
 ) {
-    let now = clock::now();
+    let Opening { seat, token, origin } = opening;
+    let now = Instant::now();
     let limits = &deps.config.limits;
     let socket = &deps.config.socket;
     let limiter = limits.enabled.then(|| limiter(socket.ops_per_second, socket.ops_burst));
@@ -66,6 +72,7 @@ pub(super) fn start(
         waker: RefCell::default(),
         caller: RefCell::default(),
         counted: RefCell::default(),
+        _seat: seat,
         token: RefCell::new(token),
         origin,
         channels: RefCell::default(),
@@ -73,6 +80,8 @@ pub(super) fn start(
         working: Cell::new(false),
         limiter,
         refusals: Cell::new(0),
+        failed_hellos: Cell::new(0),
+        pong: RefCell::default(),
         started_at: now,
         heard_at: Cell::new(now),
         written_at: Cell::new(now),
@@ -117,8 +126,8 @@ impl Drop for Registered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// The last words are being written.
-    Closing(Timestamp),
+    /// The last words are being written, and then the client has a moment to read them.
+    Closing(Instant),
     Gone,
 }
 
@@ -133,6 +142,7 @@ pub(super) struct Connection {
     /// Who it is; set by hello.
     caller: RefCell<Option<Caller>>,
     counted: RefCell<Option<CountedIn>>,
+    _seat: Seat,
     /// What the handshake brought, until hello takes it.
     token: RefCell<Option<SecretString>>,
     /// The handshake's request id and trace; what is done on this socket carries them.
@@ -142,10 +152,14 @@ pub(super) struct Connection {
     working: Cell<bool>,
     limiter: Option<DefaultDirectRateLimiter>,
     refusals: Cell<u32>,
-    started_at: Timestamp,
-    heard_at: Cell<Timestamp>,
-    written_at: Cell<Timestamp>,
-    ping_at: Cell<Timestamp>,
+    failed_hellos: Cell<u32>,
+    /// What the last ping of this turn carried: it is answered, those before it need not be (RFC 6455, 5.5.3).
+    pong: RefCell<Option<Bytes>>,
+    started_at: Instant,
+    heard_at: Cell<Instant>,
+    /// When bytes last left, or began to wait.
+    written_at: Cell<Instant>,
+    ping_at: Cell<Instant>,
     phase: Cell<Phase>,
 }
 
@@ -158,6 +172,9 @@ impl Connection {
         self.remember_waker(cx);
         if self.phase.get() == Phase::Open {
             let read = reader.poll_read(cx, &self.io, |incoming| self.receive(incoming));
+            if let Some(payload) = self.pong.take() {
+                self.write(&control(PONG, &payload));
+            }
             match read {
                 Ok(()) => {}
                 Err(Some(code)) => self.close(code),
@@ -165,11 +182,10 @@ impl Connection {
             }
         }
         self.poll_flush(cx);
-        match self.phase.get() {
-            Phase::Gone => Poll::Ready(()),
-            Phase::Closing(_) if self.outbox.borrow().is_empty() => Poll::Ready(()),
-            Phase::Open | Phase::Closing(_) => Poll::Pending,
+        if matches!(self.phase.get(), Phase::Closing(_)) && self.outbox.borrow().is_empty() {
+            self.poll_end(cx);
         }
+        if self.phase.get() == Phase::Gone { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn poll_flush(&self, cx: &mut Context<'_>) {
@@ -178,15 +194,25 @@ impl Connection {
             if self.io.borrow().poll_write_ready(cx).is_pending() {
                 return;
             }
-            let (flushed, progress) = self.outbox.borrow_mut().flush(&self.io.borrow());
-            if progress {
-                self.written_at.set(clock::now());
-            }
+            let flushed = self.outbox.borrow_mut().flush(&self.io.borrow());
             match flushed {
                 Flushed::Empty => return,
                 Flushed::Blocked => {}
                 Flushed::Gone => self.phase.set(Phase::Gone),
             }
+        }
+    }
+
+    /// Everything is said: says so on TCP, and waits for the client to end too.
+    fn poll_end(&self, cx: &mut Context<'_>) {
+        let shut = Pin::new(&mut *self.io.borrow_mut()).poll_shutdown(cx);
+        let is_over = match shut {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => Reader::poll_discard(cx, &self.io),
+            Poll::Ready(Err(_)) => true,
+        };
+        if is_over {
+            self.phase.set(Phase::Gone);
         }
     }
 
@@ -207,15 +233,21 @@ impl Connection {
         if self.phase.get() != Phase::Open {
             return;
         }
-        self.heard_at.set(clock::now());
+        self.heard_at.set(Instant::now());
         match incoming {
             Incoming::Text(text) => {
                 for line in text.split('\n').filter(|line| !line.trim().is_empty()) {
                     self.receive_request(line);
                 }
             }
-            Incoming::Ping(payload) => self.write(&control(PONG, &payload)),
-            Incoming::Pong => {}
+            Incoming::Ping(payload) => {
+                if self.may_go_on(None) {
+                    *self.pong.borrow_mut() = Some(payload);
+                }
+            }
+            Incoming::Pong => {
+                self.may_go_on(None);
+            }
             Incoming::Close => self.close(CloseCode::Normal),
         }
     }
@@ -226,25 +258,9 @@ impl Connection {
             return;
         }
         let request = Request::parse(line);
-        let wait = self.limiter.as_ref().and_then(|limiter| {
-            let refused = limiter.check().err()?;
-            let wait = refused.wait_time_from(governor::clock::Clock::now(
-                &governor::clock::DefaultClock::default(),
-            ));
-            Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
-        });
-        let full = self.queue.borrow().len() >= QUEUE_MAX;
-        if wait.is_some() || full {
-            let refusals = self.refusals.get().saturating_add(1);
-            self.refusals.set(refusals);
-            if refusals > REFUSALS_MAX {
-                return self.close(CloseCode::RateLimited);
-            }
-            let text = "too many requests on this connection; nothing was done";
-            let wait = Some(wait.unwrap_or(1_000));
-            return self.say(&protocol::refusal(request.id, "rate_limited", text, wait));
+        if !self.may_go_on(Some(request.id)) {
+            return;
         }
-        self.refusals.set(0);
         self.queue.borrow_mut().push_back(request);
         if !self.working.replace(true) {
             let connection = Rc::clone(self);
@@ -252,12 +268,40 @@ impl Connection {
         }
     }
 
+    /// Counts a frame against the connection's rate, and a request against its queue too. What is refused has not run;
+    /// whoever does not heed that is sent away.
+    fn may_go_on(&self, request: Option<Option<RequestId>>) -> bool {
+        let wait = self.limiter.as_ref().and_then(|limiter| {
+            let refused = limiter.check().err()?;
+            let now = governor::clock::Clock::now(&governor::clock::DefaultClock::default());
+            let wait = refused.wait_time_from(now);
+            Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
+        });
+        let is_full = request.is_some() && self.queue.borrow().len() >= QUEUE_MAX;
+        if wait.is_none() && !is_full {
+            self.refusals.set(0);
+            return true;
+        }
+        let refusals = self.refusals.get().saturating_add(1);
+        self.refusals.set(refusals);
+        if refusals > REFUSALS_MAX {
+            self.close(CloseCode::RateLimited);
+        } else if let Some(id) = request {
+            let text = "too many requests on this connection; nothing was done";
+            self.say(&protocol::refusal(id, "rate_limited", text, Some(wait.unwrap_or(1_000))));
+        }
+        false
+    }
+
     /// Does the waiting requests in the order in which they came.
     async fn work(self: Rc<Self>) {
         loop {
             let next = self.queue.borrow_mut().pop_front();
             let Some(request) = next else { break };
-            origin::scope(self.origin.clone(), operations::perform(&self, request)).await;
+            let work = origin::scope(self.origin.clone(), operations::perform(&self, request));
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                self.close(CloseCode::Internal);
+            }
         }
         self.working.set(false);
     }
@@ -270,15 +314,15 @@ impl Connection {
         }
         let frame = Frame::text(json);
         if self.outbox.borrow().is_empty() {
-            self.written_at.set(clock::now());
+            self.written_at.set(Instant::now());
             self.wake();
         }
-        let pushed = self.outbox.borrow_mut().keep(frame.wire());
+        let pushed = self.outbox.borrow_mut().keep(&self.io.borrow(), frame.wire());
         self.heed(pushed);
     }
 
     fn write(&self, bytes: &Bytes) {
-        if self.phase.get() == Phase::Gone {
+        if self.phase.get() != Phase::Open {
             return;
         }
         let was_empty = self.outbox.borrow().is_empty();
@@ -286,7 +330,7 @@ impl Connection {
         match pushed {
             Pushed::Taken if self.outbox.borrow().is_empty() => {}
             Pushed::Taken if was_empty => {
-                self.written_at.set(clock::now());
+                self.written_at.set(Instant::now());
                 self.wake();
             }
             pushed => self.heed(pushed),
@@ -309,26 +353,30 @@ impl Connection {
         if self.phase.get() != Phase::Open {
             return;
         }
-        self.phase.set(Phase::Closing(clock::now()));
+        self.phase.set(Phase::Closing(Instant::now()));
         metrics::counter!("madang_connections_closed_total", "reason" => code.reason())
             .increment(1);
         if code == CloseCode::SlowReader {
             self.outbox.borrow_mut().keep_only_started();
         }
+        let mut outbox = self.outbox.borrow_mut();
         if code != CloseCode::Normal {
-            self.write_last(Frame::text(&protocol::bye(code)).wire());
+            outbox.keep_last(Frame::text(&protocol::bye(code)).wire().clone());
         }
         let mut reason = BytesMut::with_capacity(32);
         reason.put_u16(code.number());
         reason.put_slice(code.reason().as_bytes());
-        self.write_last(&control(CLOSE, &reason));
+        outbox.keep_last(control(CLOSE, &reason));
+        drop(outbox);
         self.wake();
     }
 
-    fn write_last(&self, bytes: &Bytes) {
-        let pushed = self.outbox.borrow_mut().push(&self.io.borrow(), bytes);
-        if pushed == Pushed::Gone {
-            self.phase.set(Phase::Gone);
+    /// Counts a hello that was refused; a client that keeps guessing is sent away.
+    pub(super) fn hello_failed(&self) {
+        let failed = self.failed_hellos.get().saturating_add(1);
+        self.failed_hellos.set(failed);
+        if failed >= FAILED_HELLOS_MAX {
+            self.close(CloseCode::NoHello);
         }
     }
 
@@ -405,21 +453,26 @@ impl Subscriber for Connection {
     }
 
     fn tick(&self, now: Timestamp) {
+        // Deadlines do not jump with the wall clock; only a token's end is a time of day.
+        let instant = Instant::now();
+        let since = |moment: Instant| instant.saturating_duration_since(moment);
         let socket = &self.deps.config.socket;
-        if let Phase::Closing(since) = self.phase.get() {
-            if now.since(since) > CLOSING_MAX {
+        if let Phase::Closing(began) = self.phase.get() {
+            if since(began) > CLOSING_MAX {
                 self.phase.set(Phase::Gone);
                 self.wake();
             }
             return;
         }
-        let silence = now.since(self.heard_at.get());
-        if silence > socket.ping_interval().saturating_add(socket.pong_timeout()) {
+        if since(self.heard_at.get()) > socket.ping_interval().saturating_add(socket.pong_timeout())
+        {
             return self.close(CloseCode::NoPong);
         }
-        let stalled = !self.outbox.borrow().is_empty()
-            && now.since(self.written_at.get()) > socket.stall_timeout();
-        if stalled {
+        if self.outbox.borrow_mut().has_moved() {
+            self.written_at.set(instant);
+        }
+        let waits = !self.outbox.borrow().is_empty();
+        if waits && since(self.written_at.get()) > socket.stall_timeout() {
             return self.close(CloseCode::SlowReader);
         }
         let caller = self.caller.borrow().as_ref().map(|caller| {
@@ -427,18 +480,18 @@ impl Subscriber for Connection {
             (caller.expires_at, revoked)
         });
         match caller {
-            None if now.since(self.started_at) > socket.hello_timeout() => {
+            None if since(self.started_at) > socket.hello_timeout() => {
                 self.close(CloseCode::NoHello);
             }
             Some((_, true)) => self.close(CloseCode::Revoked),
             Some((expires_at, false)) if expires_at <= now => self.close(CloseCode::TokenExpired),
-            None | Some(_) => self.ping(now, socket.ping_interval()),
+            None | Some(_) => self.ping(instant, socket.ping_interval()),
         }
     }
 }
 
 impl Connection {
-    fn ping(&self, now: Timestamp, interval: Duration) {
+    fn ping(&self, now: Instant, interval: Duration) {
         if now >= self.ping_at.get() {
             self.ping_at.set(next_ping(now, interval));
             self.say(r#"{"event":"ping"}"#);
@@ -447,8 +500,8 @@ impl Connection {
 }
 
 /// The interval ± 20 %, so that clients that came together do not stay together.
-fn next_ping(now: Timestamp, interval: Duration) -> Timestamp {
-    now.plus(interval.mul_f64(rand::rng().random_range(0.8..1.2)))
+fn next_ping(now: Instant, interval: Duration) -> Instant {
+    now + interval.mul_f64(rand::rng().random_range(0.8..1.2))
 }
 
 fn limiter(per_second: NonZeroU32, burst: NonZeroU32) -> DefaultDirectRateLimiter {

@@ -47,6 +47,11 @@ pub(super) async fn perform(connection: &Rc<Connection>, request: Request) {
         return connection.say(&protocol::refusal(id, "hello_required", text, None));
     };
     match operation {
+        Operation::Unsubscribe(unsubscribe)
+            if unsubscribe.channels.len() > CHANNELS_A_REQUEST_MAX =>
+        {
+            connection.say(&protocol::too_many_channels(id));
+        }
         Operation::Subscribe(subscribe) => {
             subscribe_to(connection, id, &caller, subscribe.channels, None).await;
         }
@@ -85,7 +90,7 @@ async fn act(
     let config = &connection.deps.config;
     match operation {
         Operation::Unsubscribe(unsubscribe) => {
-            for name in unsubscribe.channels.iter().take(CHANNELS_A_REQUEST_MAX) {
+            for name in &unsubscribe.channels {
                 if let Some(channel) = Channel::parse(name, user) {
                     connection.hub.unsubscribe(connection.id, channel);
                     connection.remove_channel(channel);
@@ -213,7 +218,10 @@ async fn greet(connection: &Rc<Connection>, id: Option<RequestId>, hello: Hello)
     }
     let caller = match authenticate(connection, &hello).await {
         Ok(caller) => caller,
-        Err(error) => return reply(connection, id, Err(error)),
+        Err(error) => {
+            reply(connection, id, Err(error));
+            return connection.hello_failed();
+        }
     };
     let deps = &connection.deps;
     let max = deps.config.limits.connections_per_user;
@@ -275,7 +283,8 @@ async fn subscribe_to(
             }
             Err(answer) => answer,
         };
-        channels.insert(subscription.channel, answer);
+        // A channel named twice has the position of the first.
+        channels.entry(subscription.channel).or_insert(answer);
     }
     // The gates may have moved forward while others were opened.
     for (channel, subscription) in &opened {

@@ -7,6 +7,8 @@ use bytes::{Buf, Bytes};
 use tokio::net::TcpStream;
 
 const SLICES_MAX: usize = 64;
+/// About what the queue needs for a frame beside its bytes.
+const FRAME_OVERHEAD: usize = 64;
 /// A queue that grew longer than this gives its memory back once it is empty.
 const KEPT_CAPACITY_MAX: usize = 16;
 
@@ -31,15 +33,18 @@ pub(super) enum Flushed {
 
 pub(super) struct Outbox {
     frames: VecDeque<Bytes>,
+    /// What waits, with what it costs to keep it.
     bytes: usize,
     bytes_max: usize,
     /// The socket has refused bytes that still wait.
     blocked: bool,
+    /// Bytes have left since somebody last asked.
+    moved: bool,
 }
 
 impl Outbox {
     pub(super) const fn new(bytes_max: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, bytes_max, blocked: false }
+        Self { frames: VecDeque::new(), bytes: 0, bytes_max, blocked: false, moved: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -51,50 +56,68 @@ impl Outbox {
         self.blocked
     }
 
+    /// Whether bytes have left since the last time this was asked.
+    pub(super) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
     /// Writes at once if nothing waits, and keeps what the socket does not take.
     pub(super) fn push(&mut self, io: &TcpStream, frame: &Bytes) -> Pushed {
         if !self.frames.is_empty() {
-            return self.keep(frame);
+            return self.keep(io, frame);
         }
         match io.try_write(frame) {
             Ok(written) if written == frame.len() => Pushed::Taken,
-            // The rest of a started frame must follow, whatever the limit says.
             Ok(written) => {
+                self.blocked = true;
                 let mut rest = frame.clone();
                 rest.advance(written);
-                self.blocked = true;
-                self.bytes = rest.len();
-                self.frames.push_back(rest);
-                Pushed::Taken
+                self.push_back(rest)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.blocked = true;
-                self.keep(frame)
+                self.push_back(frame.clone())
             }
             Err(_) => Pushed::Gone,
         }
     }
 
-    /// Keeps a frame for the next flush.
-    pub(super) fn keep(&mut self, frame: &Bytes) -> Pushed {
-        let bytes = self.bytes.saturating_add(frame.len());
-        if bytes > self.bytes_max {
+    /// Keeps a frame for the next flush. What is too much is written first, if the client takes it: only one that is
+    /// behind is ever told that it is slow.
+    pub(super) fn keep(&mut self, io: &TcpStream, frame: &Bytes) -> Pushed {
+        if !self.has_room_for(frame) && !self.blocked && self.flush(io) == Flushed::Gone {
+            return Pushed::Gone;
+        }
+        if !self.has_room_for(frame) {
             return Pushed::Full;
         }
-        self.bytes = bytes;
-        self.frames.push_back(frame.clone());
+        self.push_back(frame.clone())
+    }
+
+    /// Keeps a last word, whatever the limit says.
+    pub(super) fn keep_last(&mut self, frame: Bytes) {
+        self.push_back(frame);
+    }
+
+    /// A single frame always fits, or it could never be said.
+    fn has_room_for(&self, frame: &Bytes) -> bool {
+        self.frames.is_empty() || self.bytes.saturating_add(cost(frame)) <= self.bytes_max
+    }
+
+    fn push_back(&mut self, frame: Bytes) -> Pushed {
+        self.bytes = self.bytes.saturating_add(cost(&frame));
+        self.frames.push_back(frame);
         Pushed::Taken
     }
 
     /// Drops what waits behind the frame that is half written, to make room for a last word.
     pub(super) fn keep_only_started(&mut self) {
         self.frames.truncate(1);
-        self.bytes = self.frames.front().map_or(0, Bytes::len);
+        self.bytes = self.frames.front().map_or(0, cost);
     }
 
     /// Writes what the socket takes now.
-    pub(super) fn flush(&mut self, io: &TcpStream) -> (Flushed, bool) {
-        let mut progress = false;
+    pub(super) fn flush(&mut self, io: &TcpStream) -> Flushed {
         while !self.frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut filled = 0;
@@ -103,34 +126,40 @@ impl Outbox {
                 filled = usize::saturating_add(filled, 1);
             }
             match io.try_write_vectored(slices.get(..filled).unwrap_or_default()) {
-                Ok(0) => return (Flushed::Gone, progress),
+                Ok(0) => return Flushed::Gone,
                 Ok(written) => {
-                    progress = true;
+                    self.moved = true;
                     self.advance(written);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
-                    return (Flushed::Blocked, progress);
+                    return Flushed::Blocked;
                 }
-                Err(_) => return (Flushed::Gone, progress),
+                Err(_) => return Flushed::Gone,
             }
         }
         self.blocked = false;
         if self.frames.capacity() > KEPT_CAPACITY_MAX {
             self.frames = VecDeque::new();
         }
-        (Flushed::Empty, progress)
+        Flushed::Empty
     }
 
     fn advance(&mut self, mut written: usize) {
-        self.bytes = self.bytes.saturating_sub(written);
         while let Some(frame) = self.frames.front_mut() {
             if frame.len() > written {
                 frame.advance(written);
+                self.bytes = self.bytes.saturating_sub(written);
                 return;
             }
             written = written.saturating_sub(frame.len());
+            self.bytes = self.bytes.saturating_sub(cost(frame));
             self.frames.pop_front();
         }
     }
+}
+
+/// What a waiting frame takes up: many small ones are no less than a few large ones.
+fn cost(frame: &Bytes) -> usize {
+    frame.len().saturating_add(FRAME_OVERHEAD)
 }

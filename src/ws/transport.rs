@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix_codec::{Decoder, Framed};
 use actix_http::body::BodySize;
@@ -16,20 +17,27 @@ use actix_http::ws::{self, Codec, Frame as WsFrame, Item, ProtocolError};
 use actix_http::{ConnectionType, HttpMessage, Request, Response, StatusCode, h1};
 use bytes::BytesMut;
 use futures_util::SinkExt;
+use rand::Rng;
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::SocketDeps;
 use super::close::CloseCode;
 use super::connection;
 use super::protocol::{SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX};
+use super::{Seat, SocketDeps};
 use crate::actors::hub::Hub;
+use crate::error::ApiError;
+use crate::http::client_ip::{self, ClientIp};
 use crate::http::gateway;
+use crate::origin::Origin;
 
 /// Where sockets are opened.
 pub const SOCKET_PATH: &str = "/v1/chat/socket";
 const READ_BYTES: usize = 64 * 1024;
+const RETRY_AFTER_S_MAX: u64 = 5;
+/// Opcode, an eight-byte length and the mask (RFC 6455, section 5.2).
+const FRAME_HEAD_BYTES_MAX: usize = 14;
 /// Reads in one turn, so that one flooding client leaves its worker to the others.
 const READS_A_TURN_MAX: usize = 8;
 
@@ -50,13 +58,13 @@ pub async fn upgrade(
 ) -> Result<(), actix_web::Error> {
     let token = header_token(&request);
     let origin = gateway::origin_of(request.headers());
-    let accepted = match refusal(&deps, &request) {
-        Some(refusal) => Err(refusal),
-        None => ws::handshake(request.head()).map_err(|_| BAD_HANDSHAKE),
-    };
-    let mut response = match accepted {
-        Ok(mut response) => response.finish().map_body(|_, _| ()),
-        Err(refusal) => return refuse(framed, refusal).await,
+    let accepted = seat(&deps, &request).and_then(|seat| {
+        let response = ws::handshake(request.head()).map_err(|_| BAD_HANDSHAKE)?;
+        Ok((seat, response))
+    });
+    let (seat, mut response) = match accepted {
+        Ok((seat, mut response)) => (seat, response.finish().map_body(|_, _| ())),
+        Err(refusal) => return refuse(framed, refusal, &origin).await,
     };
     let spoken = HeaderValue::from_static(SUBPROTOCOL);
     response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, spoken);
@@ -66,7 +74,7 @@ pub async fn upgrade(
     let codec = Codec::new().max_size(deps.config.socket.frame_bytes_max);
     let reader = Reader::new(codec, parts.read_buf, deps.config.socket.frame_bytes_max);
     drop(request);
-    connection::start(hub, deps, parts.io, reader, token, origin);
+    connection::start(hub, deps, parts.io, reader, Opening { seat, token, origin });
     Ok(())
 }
 
@@ -90,32 +98,63 @@ fn subprotocols(request: &Request) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
+/// What a connection is opened with.
+pub(super) struct Opening {
+    pub(super) seat: Seat,
+    pub(super) token: Option<SecretString>,
+    pub(super) origin: Origin,
+}
+
 /// Why a handshake is not answered with a socket.
 struct Refusal {
     status: StatusCode,
     code: &'static str,
     detail: &'static str,
+    retry_after: Option<Duration>,
 }
 
 const BAD_HANDSHAKE: Refusal = Refusal {
     status: StatusCode::BAD_REQUEST,
     code: "bad_handshake",
     detail: "this is not a WebSocket handshake of RFC 6455, version 13",
+    retry_after: None,
 };
 
+/// Takes a seat for the client, unless there is a reason to send it away; nothing was done then.
+fn seat(deps: &SocketDeps, request: &Request) -> Result<Seat, Refusal> {
+    if let Some(refusal) = refusal(deps, request) {
+        return Err(refusal);
+    }
+    deps.seats.take().ok_or(Refusal {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        code: "overloaded",
+        detail: "this node holds as many connections as it may",
+        retry_after: Some(Duration::from_secs(rand::rng().random_range(1..=RETRY_AFTER_S_MAX))),
+    })
+}
+
 fn refusal(deps: &SocketDeps, request: &Request) -> Option<Refusal> {
+    let refuse = |status, code, detail| Some(Refusal { status, code, detail, retry_after: None });
+    let trusted = &deps.config.http.trusted_proxies;
+    let ClientIp(ip) = client_ip::resolve(request.peer_addr(), request.headers(), trusted);
+    if let Err(ApiError::RateLimited { retry_after }) = deps.limiters.check_handshake(ip) {
+        let detail = "too many requests; nothing was done";
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let retry_after = Some(retry_after);
+        return Some(Refusal { status, code: "rate_limited", detail, retry_after });
+    }
     if request.path() != SOCKET_PATH {
-        let detail = "there is no socket at this path";
-        return Some(Refusal { status: StatusCode::NOT_FOUND, code: "not_found", detail });
+        return refuse(StatusCode::NOT_FOUND, "not_found", "there is no socket at this path");
     }
     if !deps.accepting.load(Ordering::Relaxed) {
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        return Some(Refusal { status, code: "draining", detail: "the server is going away" });
+        let detail = "the server is going away";
+        let retry_after = Some(Duration::from_secs(1));
+        return Some(Refusal { status, code: "draining", detail, retry_after });
     }
     if !subprotocols(request).any(|name| name == SUBPROTOCOL) {
         let detail = "offer the subprotocol madang.v1.json";
-        let status = StatusCode::BAD_REQUEST;
-        return Some(Refusal { status, code: "subprotocol_required", detail });
+        return refuse(StatusCode::BAD_REQUEST, "subprotocol_required", detail);
     }
     None
 }
@@ -124,8 +163,9 @@ fn refusal(deps: &SocketDeps, request: &Request) -> Option<Refusal> {
 async fn refuse(
     mut framed: Framed<TcpStream, h1::Codec>,
     refusal: Refusal,
+    origin: &Origin,
 ) -> Result<(), actix_web::Error> {
-    let Refusal { status, code, detail } = refusal;
+    let Refusal { status, code, detail, retry_after } = refusal;
     tracing::debug!(http.status = status.as_u16(), code, "an upgrade was refused");
     let body = serde_json::json!({
         "type": "about:blank",
@@ -133,15 +173,17 @@ async fn refuse(
         "status": status.as_u16(),
         "code": code,
         "detail": detail,
-        "request_id": crate::clock::new_uuid(),
+        "request_id": origin.request_id.as_deref(),
         "errors": [],
     })
     .to_string();
     let mut response = Response::with_body(status, ());
     let json = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(CONTENT_TYPE, json);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    gateway::write_request_id(origin, response.headers_mut());
+    if let Some(wait) = retry_after {
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response.head_mut().set_connection_type(ConnectionType::Close);
     let size = BodySize::Sized(u64::try_from(body.len()).unwrap_or(0));
@@ -208,6 +250,23 @@ impl Reader {
         Ok(())
     }
 
+    /// Reads and drops what a connection that is being closed still sends; true at its end. Closing a socket with
+    /// unread input would take back what was written last.
+    pub(super) fn poll_discard(cx: &mut Context<'_>, io: &RefCell<TcpStream>) -> bool {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            for _ in 0..READS_A_TURN_MAX {
+                let mut read = ReadBuf::new(buffer);
+                match Pin::new(&mut *io.borrow_mut()).poll_read(cx, &mut read) {
+                    Poll::Pending => return false,
+                    Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
+                    Poll::Ready(_) => return true,
+                }
+            }
+            cx.waker().wake_by_ref();
+            false
+        })
+    }
+
     fn decode(&mut self, on: &mut impl FnMut(Incoming)) -> Result<(), Option<CloseCode>> {
         loop {
             match self.codec.decode(&mut self.partial) {
@@ -223,6 +282,10 @@ impl Reader {
         }
         if self.partial.is_empty() {
             self.partial = BytesMut::new();
+        }
+        // The codec looks at a frame's length once all of it is there: what is only announced is bounded here.
+        if self.partial.len() > self.message_bytes_max.saturating_add(FRAME_HEAD_BYTES_MAX) {
+            return Err(Some(CloseCode::FrameTooBig));
         }
         Ok(())
     }

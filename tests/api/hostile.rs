@@ -20,6 +20,10 @@ on_both_databases!(
     fragments_are_one_message_and_share_its_limit,
     binary_and_broken_text_end_the_connection,
     wrong_framing_ends_the_connection,
+    a_frame_that_announces_too_much_is_not_waited_for,
+    many_pings_are_answered_by_the_last_and_disturb_nobody,
+    whoever_keeps_guessing_hellos_is_sent_away,
+    a_page_of_long_messages_is_not_taken_for_a_slow_reader,
     a_room_of_others_is_a_channel_that_does_not_exist,
     ten_thousand_requests_at_once_are_answered_or_refused_without_limits,
 );
@@ -135,6 +139,54 @@ async fn wrong_framing_ends_the_connection(app: &mut TestApp) {
     socket.bytes(&[FIN | TEXT, 0x80 | 5, 0, 0]).await;
     drop(socket);
     is_well(app, &jisoo).await;
+}
+
+async fn a_frame_that_announces_too_much_is_not_waited_for(app: &mut TestApp) {
+    const A_TEBIBYTE: u64 = 1 << 40;
+    let jisoo = app.register("jisoo").await;
+    let mut socket = RawSocket::open(app.port(), &jisoo).await;
+    socket.bytes(&[FIN | TEXT, 0x80 | 127]).await;
+    socket.bytes(&A_TEBIBYTE.to_be_bytes()).await;
+    // The mask, and a little more than any message may have.
+    socket.bytes(&[0; 4 + FRAME_BYTES_MAX + 1]).await;
+    assert_eq!(socket.close_code().await, Some(4304));
+    is_well(app, &jisoo).await;
+}
+
+async fn many_pings_are_answered_by_the_last_and_disturb_nobody(app: &mut TestApp) {
+    const PING: u8 = 0x9;
+    let jisoo = app.register("jisoo").await;
+    let mut socket = RawSocket::open(app.port(), &jisoo).await;
+    for n in 0..2_000_u16 {
+        socket.frame(FIN | PING, &n.to_be_bytes(), true).await;
+    }
+    assert_eq!(socket.last_pong(&1_999_u16.to_be_bytes()).await, Some(()));
+    is_well(app, &jisoo).await;
+}
+
+async fn whoever_keeps_guessing_hellos_is_sent_away(app: &mut TestApp) {
+    let mut socket = Socket::open(app.port(), None).await;
+    for _ in 0..5 {
+        let hello = json!({ "id": 1, "op": "hello", "token": "a.guess.indeed" });
+        socket.write(Message::text(hello.to_string())).await;
+    }
+    assert_eq!(socket.closed_with_bye().await, Some(4105));
+}
+
+async fn a_page_of_long_messages_is_not_taken_for_a_slow_reader(app: &mut TestApp) {
+    let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
+    let room = jisoo.direct_room(&minho).await;
+    let body = "가".repeat(4_000);
+    for n in 0..40 {
+        jisoo.say(&room, &format!("k{n}"), &body).await;
+    }
+    let mut socket = minho.follow(&[]).await;
+    let channel = format!("room:{room}");
+    for _ in 0..3 {
+        let page = socket.ok(json!({ "op": "history", "channel": channel })).await;
+        let bodies = page["items"].as_array().unwrap().iter().filter(|it| it["body"] == body.as_str());
+        assert_eq!(bodies.count(), 40);
+    }
 }
 
 async fn a_room_of_others_is_a_channel_that_does_not_exist(app: &mut TestApp) {

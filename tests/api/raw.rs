@@ -64,6 +64,16 @@ impl RawSocket {
         }
     }
 
+    /// Reads until the pong with this payload comes; `None` when the stream ends without it.
+    pub(crate) async fn last_pong(&mut self, payload: &[u8]) -> Option<()> {
+        loop {
+            let (opcode, said) = self.read().await?;
+            if opcode == 0xa && said == payload {
+                return Some(());
+            }
+        }
+    }
+
     async fn read(&mut self) -> Option<(u8, Vec<u8>)> {
         timeout(PATIENCE, self.read_frame()).await.expect("the server says something")
     }

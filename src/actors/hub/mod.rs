@@ -10,6 +10,7 @@ pub mod frame;
 mod state;
 
 use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use self::channel::Channel;
 use self::directory::{Directory, HubId, HubMessage};
 use self::frame::Frame;
 use self::state::{Effect, HubState};
+use crate::actors::kit::permanent::OnEscalate;
 use crate::actors::room::{RoomFailure, Rooms};
 use crate::domain::ids::{ConnectionId, RoomId, UserId};
 use crate::domain::rooms::{RoomError, Seq};
@@ -81,14 +83,20 @@ struct Inner {
 impl Hub {
     /// Starts the hub of the calling worker thread.
     #[must_use]
-    pub fn start(directory: Directory, rooms: Rooms, store: Store, epoch: Arc<str>) -> Self {
+    pub fn start(
+        directory: Directory,
+        rooms: Rooms,
+        store: Store,
+        epoch: Arc<str>,
+        on_escalate: OnEscalate,
+    ) -> Self {
         let (id, inbox) = directory.join();
         let state = RefCell::new(HubState::default());
         let hub = Self(Rc::new(Inner { id, state, directory, rooms, store, epoch }));
         HubActor::create(|ctx| {
             ctx.add_stream(inbox_stream(inbox));
-            ctx.run_interval(SWEEP_INTERVAL, |actor, _| actor.hub.sweep());
-            HubActor { hub: hub.clone() }
+            ctx.run_interval(SWEEP_INTERVAL, |actor, _| actor.guarded(|| actor.hub.sweep()));
+            HubActor { hub: hub.clone(), on_escalate }
         });
         hub
     }
@@ -276,6 +284,16 @@ impl Hub {
 /// The actor around the hub: its mailbox is the bounded inbox, its timer the sweep.
 struct HubActor {
     hub: Hub,
+    on_escalate: OnEscalate,
+}
+
+impl HubActor {
+    /// A hub holds its connections, which cannot be handed to another: a panic in it is one for the node.
+    fn guarded(&self, work: impl FnOnce()) {
+        if panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+            (self.on_escalate)("a hub has panicked");
+        }
+    }
 }
 
 impl Actor for HubActor {
@@ -284,7 +302,7 @@ impl Actor for HubActor {
 
 impl StreamHandler<HubMessage> for HubActor {
     fn handle(&mut self, message: HubMessage, _: &mut Self::Context) {
-        self.hub.receive(message);
+        self.guarded(|| self.hub.receive(message));
     }
 
     fn finished(&mut self, ctx: &mut Self::Context) {

@@ -119,12 +119,7 @@ impl HubState {
     /// The channel's head is known: waiting subscriptions begin there. From a new incarnation of the room, a head
     /// beyond ours says what its predecessor could not deliver.
     pub(super) fn watching(&mut self, channel: Channel, head: Seq) -> Effect {
-        let Some(watch) = self.watches.get_mut(&channel) else {
-            return match channel {
-                Channel::Room(room) => Effect::Unwatch(room),
-                Channel::Me(_) => Effect::None,
-            };
-        };
+        let Some(watch) = self.watches.get_mut(&channel) else { return unwatch(channel) };
         match &mut watch.phase {
             Phase::Waiting(waiters) => {
                 let waiters = std::mem::take(waiters);
@@ -142,24 +137,27 @@ impl HubState {
         }
     }
 
-    /// The channel cannot be watched: everybody who waited hears why.
+    /// The channel could not be watched: everybody who waited hears why. Where the room has spoken all the same, it
+    /// is being watched.
     pub(super) fn watch_failed(&mut self, channel: Channel, error: SubscribeError) -> Effect {
-        let Some(watch) = self.watches.remove(&channel) else { return Effect::None };
-        if let Phase::Waiting(waiters) = watch.phase {
-            for waiter in waiters {
-                let _ = waiter.send(Err(error));
-            }
+        if self.watches.get(&channel).is_some_and(Watch::is_watched) {
+            return Effect::None;
         }
-        match channel {
-            Channel::Room(room) => Effect::Unwatch(room),
-            Channel::Me(_) => Effect::None,
+        let waiters = match self.watches.remove(&channel).map(|watch| watch.phase) {
+            Some(Phase::Waiting(waiters)) => waiters,
+            Some(Phase::Watched { .. }) | None => Vec::new(),
+        };
+        for waiter in waiters {
+            // Whoever stopped waiting does not need to know.
+            let _ = waiter.send(Err(error));
         }
+        unwatch(channel)
     }
 
     /// Delivers a committed batch in order; what is known already is dropped, what is missing is asked for.
     pub(super) fn deliver(&mut self, delivery: &Delivery) -> Effect {
         let channel = Channel::Room(delivery.room);
-        let Some(watch) = self.watches.get_mut(&channel) else { return Effect::None };
+        let Some(watch) = self.watches.get_mut(&channel) else { return unwatch(channel) };
         let Phase::Watched { head, filling } = &mut watch.phase else { return Effect::None };
         let Some(first) = delivery.events.iter().find(|event| event.seq > *head) else {
             return Effect::None;
@@ -252,10 +250,15 @@ impl HubState {
             return Effect::None;
         }
         self.watches.remove(&channel);
-        match channel {
-            Channel::Room(room) => Effect::Unwatch(room),
-            Channel::Me(_) => Effect::None,
-        }
+        unwatch(channel)
+    }
+}
+
+/// Nobody here follows the channel: its room need not tell this hub.
+fn unwatch(channel: Channel) -> Effect {
+    match channel {
+        Channel::Room(room) => Effect::Unwatch(room),
+        Channel::Me(_) => Effect::None,
     }
 }
 
@@ -274,6 +277,10 @@ fn fill_up_to(channel: Channel, head: Seq, known: Seq, filling: &mut Option<Seq>
 }
 
 impl Watch {
+    const fn is_watched(&self) -> bool {
+        matches!(self.phase, Phase::Watched { .. })
+    }
+
     fn find(&self, connection: ConnectionId) -> Option<usize> {
         self.subscriptions.iter().position(|sub| sub.subscriber.id() == connection)
     }

@@ -146,3 +146,31 @@ fn the_last_to_leave_ends_the_watch() {
     assert_eq!(hub.unsubscribe(listener.id, channel()), Effect::Unwatch(room()));
     assert_eq!(hub.unsubscribe(listener.id, channel()), Effect::None);
 }
+
+#[test]
+fn a_watch_that_fails_tells_everybody_who_waited() {
+    let mut hub = HubState::default();
+    let listener = Listener::new(1);
+    let Ok(Opened::First(mut waiting)) = hub.open(listener.clone(), channel()) else {
+        panic!("the first to open");
+    };
+    assert_eq!(hub.watch_failed(channel(), SubscribeError::Busy), Effect::Unwatch(room()));
+    assert_eq!(waiting.try_recv(), Ok(Err(SubscribeError::Busy)));
+    assert!(!hub.is_watched(channel()));
+}
+
+#[test]
+fn a_live_subscription_survives_a_watch_that_failed_late() {
+    let (mut hub, listener) = live();
+    assert_eq!(hub.watch_failed(channel(), SubscribeError::Busy), Effect::None);
+    hub.deliver(&batch([11]));
+    assert_eq!(listener.heard(), "11");
+}
+
+#[test]
+fn what_nobody_follows_is_no_longer_watched() {
+    let mut hub = HubState::default();
+    assert_eq!(hub.deliver(&batch([1])), Effect::Unwatch(room()));
+    assert_eq!(hub.watching(channel(), 1), Effect::Unwatch(room()));
+    assert_eq!(hub.watch_failed(channel(), SubscribeError::Busy), Effect::Unwatch(room()));
+}

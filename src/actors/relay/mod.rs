@@ -58,6 +58,9 @@ impl Relay {
         store: &Store,
         subscribers: Vec<Arc<dyn Subscriber>>,
     ) -> Result<Self, StoreError> {
+        if store.rebase_outbox().await? {
+            tracing::warn!("the outbox comes from another server; its order was written anew");
+        }
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::with_capacity(subscribers.len().saturating_add(1));
         for subscriber in subscribers {

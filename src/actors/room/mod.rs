@@ -26,7 +26,7 @@ use crate::clock;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::rooms::{Appended, Command, LogEvent, RoomError, Seq};
 use crate::origin::{self, Origin};
-use crate::store::room_log::Recorded;
+use crate::store::room_log::{Batch, Recorded};
 use crate::store::{Store, StoreError};
 
 /// How long a caller waits for a room before the outcome counts as unknown.
@@ -108,7 +108,7 @@ impl Rooms {
         // First the directory, then the room: no batch can begin between them without this hub.
         self.directory.watch(room, hub);
         let announced = self.registry.call(room, || Announce(hub), CALL_MAX).await;
-        announced.map_err(RoomFailure::from)
+        announced.map_err(RoomFailure::from)?
     }
 
     /// Shows the room's watchers that somebody is typing; lost without harm.
@@ -147,7 +147,14 @@ pub struct Room {
     id: RoomId,
     life: Life<Self>,
     deps: Arc<RoomDeps>,
-    state: RoomState<Answer>,
+    state: RoomState<Answer, Newcomer>,
+}
+
+/// A hub that is to hear where the room's head is, and who waits until it has been told.
+struct Newcomer {
+    hub: HubId,
+    told: oneshot::Sender<Result<(), RoomFailure>>,
+    permit: Permit,
 }
 
 /// Who waits for a command, and the permit that counts it in until it is answered.
@@ -165,7 +172,7 @@ type Reply = oneshot::Sender<Result<Appended, RoomFailure>>;
 struct Append(Command, Origin);
 
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), RoomFailure>")]
 struct Announce(HubId);
 
 #[derive(Message)]
@@ -221,14 +228,18 @@ impl Handler<Call<Append>> for Room {
 }
 
 impl Handler<Call<Announce>> for Room {
-    type Result = ();
+    type Result = ResponseFuture<Result<(), RoomFailure>>;
 
-    fn handle(&mut self, call: Call<Announce>, ctx: &mut Self::Context) {
-        let Announce(hub) = call.msg;
+    fn handle(&mut self, call: Call<Announce>, ctx: &mut Self::Context) -> Self::Result {
+        let (Announce(hub), permit) = call.into_parts();
+        let (told, is_told) = oneshot::channel();
+        let newcomer = Newcomer { hub, told, permit };
         // Behind the batch in flight: its delivery may have left before this hub was in the directory.
-        if self.state.announce(hub, clock::now()) {
-            self.announce(hub, ctx);
+        if let Some(newcomer) = self.state.announce(newcomer, clock::now()) {
+            self.announce(newcomer, ctx);
         }
+        // A room that crashes before it has told drops its promise, and the hub hears that it waits in vain.
+        Box::pin(async move { is_told.await.unwrap_or(Err(RoomFailure::Unknown)) })
     }
 }
 
@@ -259,31 +270,38 @@ impl Room {
     /// Starts the next batch, unless one is in flight or nothing waits.
     fn commit_next(&mut self, ctx: &mut Context<Self>) {
         let Some(batch) = self.state.next_batch() else { return };
-        let (room, deps) = (self.id, Arc::clone(&self.deps));
-        ctx.spawn(async move { commit(room, &deps, batch).await }.into_actor(self).map(
+        let (room, head, deps) = (self.id, self.state.head(), Arc::clone(&self.deps));
+        ctx.spawn(async move { commit(room, head, &deps, batch).await }.into_actor(self).map(
             |head, room: &mut Self, ctx| {
-                for hub in room.state.committed(head) {
-                    room.announce(hub, ctx);
+                for newcomer in room.state.committed(head) {
+                    room.announce(newcomer, ctx);
                 }
                 room.commit_next(ctx);
             },
         ));
     }
 
-    fn announce(&self, hub: HubId, ctx: &mut Context<Self>) {
-        let Some(inbox) = self.deps.directory.inbox(hub) else { return };
+    fn announce(&self, newcomer: Newcomer, ctx: &mut Context<Self>) {
+        let Newcomer { hub, told, permit } = newcomer;
+        let inbox = self.deps.directory.inbox(hub);
         let watching = HubMessage::Watching { room: self.id, head: self.state.head() };
         ctx.spawn(
             async move {
-                let _ = inbox.send(watching).await;
+                let sent = match inbox {
+                    Some(inbox) => inbox.send(watching).await.is_ok(),
+                    None => false,
+                };
+                // The hub may have stopped waiting.
+                let _ = told.send(if sent { Ok(()) } else { Err(RoomFailure::Unknown) });
+                drop(permit);
             }
             .into_actor(self),
         );
     }
 }
 
-/// Commits one batch, answers its callers, then delivers it. Gives the head, if it is known to have moved.
-async fn commit(room: RoomId, deps: &RoomDeps, batch: Vec<Pending<Answer>>) -> Option<Seq> {
+/// Commits one batch, answers its callers, then delivers it. Gives the head, as far as it is known.
+async fn commit(room: RoomId, known: Seq, deps: &RoomDeps, batch: Vec<Pending<Answer>>) -> Seq {
     let mut commands = Vec::with_capacity(batch.len());
     let mut replies = Vec::with_capacity(batch.len());
     // Held until the batch is delivered: a drain waits for the delivery too.
@@ -300,26 +318,41 @@ async fn commit(room: RoomId, deps: &RoomDeps, batch: Vec<Pending<Answer>>) -> O
     let limit = deps.member_count_max;
     let append = deps.store.append_to_room(room, commands, limit, outbox_ids, clock::now());
     let stored = origin::scope(first_origin.unwrap_or_default(), append).await;
-    let results = match stored {
-        Ok(Some(results)) => results,
+    let head = match stored {
+        Ok(Some(results)) => answer_and_deliver(room, known, deps, replies, results).await,
         Ok(None) => {
             answer_all(replies, RoomFailure::Rule(RoomError::NotFound));
-            return None;
+            known
         }
         Err(StoreError::Busy) => {
             answer_all(replies, RoomFailure::Busy);
-            return None;
+            known
         }
         Err(error) => {
-            tracing::error!(%error, room.id = %room, "a batch was not stored");
+            tracing::error!(%error, room.id = %room, "a batch was not stored, or nobody knows");
             answer_all(replies, RoomFailure::Unknown);
-            return None;
+            let head = deps.store.find_room_head(room).await.ok().flatten().unwrap_or(known);
+            tell_of_hole(room, known, head, deps).await;
+            head
         }
     };
+    drop(permits);
+    head.max(known)
+}
+
+async fn answer_and_deliver(
+    room: RoomId,
+    known: Seq,
+    deps: &RoomDeps,
+    replies: Vec<Reply>,
+    results: Batch,
+) -> Seq {
     let mut events: Vec<LogEvent> = Vec::with_capacity(results.len());
+    let mut head = known;
     for (reply, result) in replies.into_iter().zip(results) {
         let answer = match result {
             Ok(Recorded { appended, event }) => {
+                head = head.max(appended.seq.unwrap_or(known));
                 events.extend(event);
                 Ok(appended)
             }
@@ -328,10 +361,10 @@ async fn commit(room: RoomId, deps: &RoomDeps, batch: Vec<Pending<Answer>>) -> O
         // A caller that stopped waiting will ask again with its key.
         let _ = reply.send(answer);
     }
-    let head = events.last()?.seq;
     metrics::counter!("madang_room_events_total")
         .increment(u64::try_from(events.len()).unwrap_or(u64::MAX));
-    let hubs = deps.directory.watchers(room);
+    let delivered = events.last().map_or(known, |event| event.seq);
+    let hubs = if events.is_empty() { Vec::new() } else { deps.directory.watchers(room) };
     if !hubs.is_empty() {
         let delivery = Delivery::encode(room, &events, &deps.epoch);
         for hub in hubs {
@@ -339,8 +372,20 @@ async fn commit(room: RoomId, deps: &RoomDeps, batch: Vec<Pending<Answer>>) -> O
             let _ = hub.send(HubMessage::Deliver(delivery.clone())).await;
         }
     }
-    drop(permits);
-    Some(head)
+    tell_of_hole(room, delivered, head, deps).await;
+    head
+}
+
+/// A repeat was answered with a number beyond what was delivered, or a commit came to nothing but the message is
+/// there: the hubs read for themselves what they were not given.
+async fn tell_of_hole(room: RoomId, delivered: Seq, head: Seq, deps: &RoomDeps) {
+    if head <= delivered {
+        return;
+    }
+    for hub in deps.directory.watchers(room) {
+        // A hub that is gone has nobody to deliver to.
+        let _ = hub.send(HubMessage::Watching { room, head }).await;
+    }
 }
 
 fn answer_all(replies: Vec<Reply>, failure: RoomFailure) {

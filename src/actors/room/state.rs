@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::actors::hub::directory::HubId;
 use crate::domain::ids::UserId;
 use crate::domain::rooms::{Command, Seq};
 use crate::domain::time::Timestamp;
@@ -19,16 +18,17 @@ pub(super) struct Pending<A> {
     pub(super) answer: A,
 }
 
-pub(super) struct RoomState<A> {
+/// `A` waits for the answer to a command, `N` for the news of where the head is.
+pub(super) struct RoomState<A, N> {
     head: Seq,
     waiting: VecDeque<Pending<A>>,
     in_flight: bool,
-    newcomers: Vec<HubId>,
+    newcomers: Vec<N>,
     typing: HashMap<UserId, Timestamp>,
     last_used: Timestamp,
 }
 
-impl<A> RoomState<A> {
+impl<A, N> RoomState<A, N> {
     pub(super) fn new(head: Seq, now: Timestamp) -> Self {
         Self {
             head,
@@ -60,20 +60,21 @@ impl<A> RoomState<A> {
         Some(self.waiting.drain(..size).collect())
     }
 
-    /// The batch is over. Gives the hubs that can be told the head now.
-    pub(super) fn committed(&mut self, head: Option<Seq>) -> Vec<HubId> {
+    /// The batch is over. Gives those who can be told the head now.
+    pub(super) fn committed(&mut self, head: Seq) -> Vec<N> {
         self.in_flight = false;
-        self.head = head.map_or(self.head, |head| head.max(self.head));
+        self.head = head.max(self.head);
         std::mem::take(&mut self.newcomers)
     }
 
-    /// Whether the hub can be told the head at once; else after the batch in flight.
-    pub(super) fn announce(&mut self, hub: HubId, now: Timestamp) -> bool {
+    /// Gives the newcomer back if it can be told the head at once; else it is told after the batch in flight.
+    pub(super) fn announce(&mut self, newcomer: N, now: Timestamp) -> Option<N> {
         self.last_used = now;
         if self.in_flight {
-            self.newcomers.push(hub);
+            self.newcomers.push(newcomer);
+            return None;
         }
-        !self.in_flight
+        Some(newcomer)
     }
 
     /// Whether this sign of typing is shown, or too soon after the last.
@@ -109,22 +110,40 @@ mod tests {
 
     #[test]
     fn one_batch_is_in_flight_and_the_rest_is_the_next() {
-        let mut state = RoomState::new(0, NOW);
+        let mut state = RoomState::<_, ()>::new(0, NOW);
         for n in 0..300 {
             state.push(command(), n, NOW);
         }
         let first = state.next_batch().unwrap();
         assert_eq!(first.len(), BATCH_MAX);
         assert!(state.next_batch().is_none(), "while the first is in flight");
-        state.committed(Some(256));
+        state.committed(256);
         let second: Vec<i32> =
             state.next_batch().unwrap().into_iter().map(|pending| pending.answer).collect();
         assert_eq!(second, (256..300).collect::<Vec<_>>());
     }
 
     #[test]
+    fn a_newcomer_is_told_the_head_after_the_batch_in_flight() {
+        let mut state = RoomState::new(7, NOW);
+        assert_eq!(state.announce("at once", NOW), Some("at once"));
+        state.push(command(), (), NOW);
+        assert!(state.next_batch().is_some());
+        assert_eq!(state.announce("later", NOW), None);
+        assert_eq!(state.committed(8), ["later"]);
+        assert_eq!(state.head(), 8);
+    }
+
+    #[test]
+    fn a_batch_that_came_to_nothing_does_not_move_the_head_back() {
+        let mut state = RoomState::<(), ()>::new(7, NOW);
+        state.committed(3);
+        assert_eq!(state.head(), 7);
+    }
+
+    #[test]
     fn typing_is_shown_at_most_every_three_seconds() {
-        let mut state = RoomState::<()>::new(0, NOW);
+        let mut state = RoomState::<(), ()>::new(0, NOW);
         let user = UserId::from(Uuid::nil());
         assert!(state.may_show_typing(user, NOW));
         assert!(!state.may_show_typing(user, NOW.plus(Duration::from_millis(2_999))));
@@ -133,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_room_with_work_is_not_idle() {
-        let mut state = RoomState::new(0, NOW);
+        let mut state = RoomState::<_, ()>::new(0, NOW);
         let later = NOW.plus(Duration::from_secs(61));
         assert!(state.is_idle(later, Duration::from_secs(60)));
         state.push(command(), (), NOW);

@@ -178,6 +178,11 @@ fn finish(
     }
 }
 
+/// Says on an answer outside the application which request it belongs to.
+pub fn write_request_id(origin: &Origin, headers: &mut HeaderMap) {
+    request_id::write(origin, headers);
+}
+
 /// The origin that a request outside the application, such as an upgrade, comes from.
 #[must_use]
 pub fn origin_of(headers: &HeaderMap) -> Origin {

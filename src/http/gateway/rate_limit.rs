@@ -79,6 +79,17 @@ impl Limiters {
     }
 }
 
+impl Limiters {
+    /// Counts a handshake of a socket against its address.
+    ///
+    /// # Errors
+    /// [`crate::error::ApiError::RateLimited`].
+    pub fn check_handshake(&self, ip: IpAddr) -> ApiResult<()> {
+        let Some(limits) = &self.0 else { return Ok(()) };
+        limits.by_ip.check(&network(ip)).map(|_| ()).map_err(|refused| refused.error())
+    }
+}
+
 /// Counts a request against its user; to be called once it is known who asks.
 ///
 /// # Errors

@@ -39,15 +39,16 @@ impl SendsConnection {
     /// not exist.
     ///
     /// # Errors
-    /// [`StoreError::Commit`] when nothing of the whole group was stored.
+    /// When nothing of the whole group was stored; [`StoreError::Busy`] when it was not even begun.
     pub(in crate::store) fn append(
         &mut self,
         batches: &[SendBatch],
     ) -> Result<Vec<Option<Batch>>, StoreError> {
-        let tx = self
-            .0
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(refused)?;
+        let tx =
+            self.0.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| {
+                tracing::error!(%error, "a transaction for messages could not be begun");
+                StoreError::Busy
+            })?;
         let mut group = Group::default();
         read_facts(&tx, &mut group, batches).map_err(refused)?;
         let results = group.number_all(batches);

@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::{interval, timeout};
 
 use super::super::relay::OutboxEvent;
-use super::super::{Store, StoreError, fetch_all, outbox};
+use super::super::{Store, StoreError, execute, fetch_all, outbox};
 use super::{Fixture, fixtures};
 use crate::clock;
 use crate::domain::events::{CHAT_EVENTS, DomainEvent};
@@ -237,4 +237,50 @@ async fn what_some_subscriber_has_not_read_is_not_deleted() {
         assert_eq!(store.delete_read_outbox(before, 100).await.unwrap(), 5, "not the young one");
         assert_eq!(plain_reading(store, 0).await.len(), 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newest_event_that_was_deleted_does_not_give_its_place_to_the_next() {
+    for fixture in fixtures().await {
+        let store = &fixture.store;
+        for number in 0..3 {
+            publish(store, event("room", number, Timestamp::from_millis(1_000))).await;
+        }
+        let given = wait_for(store, "search", 3).await;
+        store.update_outbox_cursor("search", given[2].position, clock::now()).await.unwrap();
+        store.delete_read_outbox(Timestamp::from_millis(2_000), 100).await.unwrap();
+
+        publish(store, event("room", 3, clock::now())).await;
+
+        assert_eq!(numbers(&wait_for(store, "search", 1).await), [3]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_restored_into_a_younger_server_offers_what_was_not_read() {
+    let fixture = Fixture::postgres().await;
+    let store = &fixture.store;
+    for number in 0..4 {
+        publish(store, event("room", number, clock::now())).await;
+    }
+    let given = wait_for(store, "search", 4).await;
+    store.update_outbox_cursor("search", given[1].position, clock::now()).await.unwrap();
+    assert!(!store.rebase_outbox().await.unwrap(), "everything is of this server");
+    // As if the server that wrote them had been far older.
+    let aged: Result<(), StoreError> = store
+        .write(|db| {
+            Box::pin(async move {
+                execute!(db, "UPDATE outbox SET xid = xid + 1000000000")?;
+                execute!(db, "UPDATE outbox_cursors SET xid = xid + 1000000000").map(|_| ())
+            })
+        })
+        .await;
+    aged.unwrap();
+    publish(store, event("room", 4, clock::now())).await;
+    assert_eq!(unread(store, "search", 10).await, [], "the control: nothing is given any more");
+
+    assert!(store.rebase_outbox().await.unwrap());
+
+    assert_eq!(numbers(&wait_for(store, "search", 3).await), [2, 3, 4]);
+    assert!(!store.rebase_outbox().await.unwrap(), "once is enough");
 }
