@@ -38,7 +38,8 @@ CREATE TABLE room_members (
 );
 CREATE INDEX room_members_user_id_idx ON room_members (user_id, room_id);
 
--- Every `message_sent` of the log, in its current wording. `sender_key` is the sender's idempotency key.
+-- Every `message_sent` of the log, in its current wording. `id` follows from the room,
+-- the sender and `sender_key`, the idempotency key: its uniqueness is that a message is stored once.
 CREATE TABLE messages (
     room_id     BLOB   NOT NULL,
     seq         BIGINT NOT NULL,
@@ -53,7 +54,6 @@ CREATE TABLE messages (
     deleted_at  BIGINT,
     CONSTRAINT messages_pkey PRIMARY KEY (room_id, seq),
     CONSTRAINT messages_id_key UNIQUE (id),
-    CONSTRAINT messages_room_id_sender_id_sender_key_key UNIQUE (room_id, sender_id, sender_key),
     CONSTRAINT messages_room_id_fkey FOREIGN KEY (room_id) REFERENCES rooms (id) ON DELETE CASCADE
 ) WITHOUT ROWID;
 

@@ -1,9 +1,11 @@
 //! Chat messages: what a body, a key, a reaction and an attachment may be.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
-use super::ids::{MessageId, UserId};
+use super::ids::{MessageId, RoomId, UserId};
 use super::rooms::{RoomError, Seq};
 
 const KEY_CHARS_MAX: usize = 64;
@@ -166,7 +168,8 @@ impl NewMessage {
     /// # Errors
     /// The first [`RoomError`] that the draft deserves.
     pub fn parse(
-        id: MessageId,
+        room: RoomId,
+        sender: UserId,
         key: &str,
         draft: MessageDraft,
         body_chars_max: usize,
@@ -184,8 +187,34 @@ impl NewMessage {
             return Err(RoomError::InvalidAttachments);
         }
         let MessageDraft { reply_to, mentions, attachments, .. } = draft;
+        let id = message_id(room, sender, &key);
         Ok(Self { id, key, body, reply_to, mentions, attachments })
     }
+}
+
+/// The id that a sender's key stands for in a room: the same for every repeat, and for nothing else.
+///
+/// It is the SHA-256 of the three, in the form of a `UUIDv7`. Its time is that of the key, if the key is a `UUIDv7`
+/// itself, which keeps ids in about the order of sending; of any other key, those bits belong to the hash.
+fn message_id(room: RoomId, sender: UserId, key: &ClientKey) -> MessageId {
+    let digest = Sha256::new()
+        .chain_update(room.uuid())
+        .chain_update(sender.uuid())
+        .chain_update(key.as_str())
+        .finalize();
+    let mut bytes = uuid::Bytes::default();
+    for (byte, hashed) in bytes.iter_mut().zip(digest) {
+        *byte = hashed;
+    }
+    let time = Uuid::try_parse(key.as_str()).ok().filter(|key| key.get_version_num() == 7);
+    for (byte, of_time) in bytes.iter_mut().zip(time.iter().flat_map(|key| &key.as_bytes()[..6])) {
+        *byte = *of_time;
+    }
+    uuid::Builder::from_bytes(bytes)
+        .with_variant(uuid::Variant::RFC4122)
+        .with_version(uuid::Version::SortRand)
+        .into_uuid()
+        .into()
 }
 
 fn sound(attachment: &Attachment) -> bool {
@@ -217,8 +246,31 @@ mod tests {
             size_bytes: Some(3),
         };
         let draft = MessageDraft { attachments: vec![attachment], ..MessageDraft::default() };
-        let id = MessageId::from(uuid::Uuid::nil());
-        assert!(NewMessage::parse(id, "k", draft, 10).is_ok());
+        let (room, sender) = (Uuid::from_u128(1).into(), Uuid::from_u128(2).into());
+        assert!(NewMessage::parse(room, sender, "k", draft, 10).is_ok());
+    }
+
+    fn id(room: u128, sender: u128, key: &str) -> Uuid {
+        let (room, sender) = (Uuid::from_u128(room).into(), Uuid::from_u128(sender).into());
+        message_id(room, sender, &ClientKey::parse(key).unwrap()).uuid()
+    }
+
+    #[test]
+    fn an_id_stands_for_one_key_of_one_sender_in_one_room() {
+        assert_eq!(id(1, 2, "k"), id(1, 2, "k"));
+        for other in [id(1, 2, "l"), id(1, 3, "k"), id(2, 2, "k"), id(2, 1, "k")] {
+            assert_ne!(id(1, 2, "k"), other);
+            assert_eq!(other.get_version_num(), 7);
+            assert_eq!(other.get_variant(), uuid::Variant::RFC4122);
+        }
+    }
+
+    #[test]
+    fn an_id_has_the_time_of_a_key_that_has_one() {
+        let key = Uuid::try_parse("0193d2a4-5b6c-7d8e-9fab-cdef01234567").unwrap();
+        let made = id(1, 2, &key.to_string());
+        assert_eq!(made.get_timestamp(), key.get_timestamp());
+        assert_ne!(made, key);
     }
 
     #[test]

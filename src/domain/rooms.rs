@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ids::{MessageId, RoomId, UserId};
-use super::messages::{ClientKey, Emoji, MessageBody, MessageRef, NewMessage};
+use super::messages::{Emoji, MessageBody, MessageRef, NewMessage};
 use super::time::Timestamp;
 
 /// A position in a numbered log: 1, 2, 3 … without a hole; 0 is before the first event.
@@ -142,15 +142,6 @@ impl Action {
             | Self::Kick { user }
             | Self::SetRole { user, .. }
             | Self::Mute { user, .. } => Some(*user),
-            _ => None,
-        }
-    }
-
-    /// The client's idempotency key, where the action has one.
-    #[must_use]
-    pub const fn key(&self) -> Option<&ClientKey> {
-        match self {
-            Self::Send(message) => Some(&message.key),
             _ => None,
         }
     }

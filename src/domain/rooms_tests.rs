@@ -88,7 +88,8 @@ proptest! {
 #[test]
 fn a_muted_member_may_not_send_until_the_time_is_over() {
     let message = NewMessage::parse(
-        MessageId::from(Uuid::nil()),
+        Uuid::from_u128(1).into(),
+        Uuid::from_u128(2).into(),
         "key",
         super::super::messages::MessageDraft { body: "hi".to_owned(), ..Default::default() },
         10,

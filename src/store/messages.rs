@@ -353,7 +353,7 @@ pub(super) async fn insert_message(
         "INSERT INTO messages
              (room_id, seq, id, sender_id, sender_key, body, reply_to, extras, sent_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-         ON CONFLICT (room_id, sender_id, sender_key) DO NOTHING",
+         ON CONFLICT (id) DO NOTHING",
         room.uuid(),
         seq,
         message.id.uuid(),
@@ -367,27 +367,21 @@ pub(super) async fn insert_message(
     Ok(rows == 1)
 }
 
-/// The answer that a key was given when it was first accepted.
-pub(super) async fn find_by_key(
+/// The answer that a message was given when it was first accepted.
+pub(super) async fn find_sent(
     db: &mut Db,
-    room: RoomId,
-    sender: UserId,
-    key: &str,
+    message: MessageId,
 ) -> Result<Option<Appended>, StoreError> {
     let row = fetch_optional!(
         db,
-        (Uuid, i64, i64),
-        "SELECT id, seq, sent_at
-         FROM messages
-         WHERE room_id = $1 AND sender_id = $2 AND sender_key = $3",
-        room.uuid(),
-        sender.uuid(),
-        key,
+        (i64, i64),
+        "SELECT seq, sent_at FROM messages WHERE id = $1",
+        message.uuid(),
     )?;
-    Ok(row.map(|(id, seq, at)| Appended {
+    Ok(row.map(|(seq, at)| Appended {
         seq: Some(seq),
         at: Timestamp::from_millis(at),
-        message: Some(id.into()),
+        message: Some(message),
         duplicate: true,
         read: None,
     }))

@@ -255,8 +255,8 @@ impl RoomLog {
         db: &mut Db,
         command: &Command,
     ) -> Result<Option<Recorded>, StoreError> {
-        let Some(key) = command.action.key() else { return Ok(None) };
-        let sent = messages::find_by_key(db, self.room, command.actor, key.as_str()).await?;
+        let Action::Send(message) = &command.action else { return Ok(None) };
+        let sent = messages::find_sent(db, message.id).await?;
         Ok(sent.map(|appended| Recorded { appended, event: None }))
     }
 
@@ -332,9 +332,7 @@ impl RoomLog {
     ) -> Result<Recorded, StoreError> {
         let seq = self.facts.head.saturating_add(1);
         if !messages::insert_message(db, self.room, seq, actor, message, self.now).await? {
-            let key = message.key.as_str();
-            let known = messages::find_by_key(db, self.room, actor, key).await?;
-            let appended = known.ok_or(StoreError::NotFound)?;
+            let appended = messages::find_sent(db, message.id).await?.ok_or(StoreError::NotFound)?;
             return Ok(Recorded { appended, event: None });
         }
         self.facts.head = seq;

@@ -100,8 +100,8 @@ async fn act(
         }
         Operation::Send(send) => {
             let room = room_of(&send.channel, user)?;
-            let id = clock::new_uuid().into();
-            let message = NewMessage::parse(id, &send.key, send.data, config.chat.body_chars_max)?;
+            let limit = config.chat.body_chars_max;
+            let message = NewMessage::parse(room, user, &send.key, send.data, limit)?;
             let appended = append(connection, room, user, Action::Send(message)).await?;
             Ok(json!({
                 "id": appended.message, "seq": appended.seq, "at": appended.at,

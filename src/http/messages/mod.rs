@@ -18,7 +18,6 @@ use super::views::{
     ChangeRefusals, ChangeView, MessageView, ReadRefusals, SentView, WriteRefusals,
 };
 use crate::actors::room::{RoomFailure, Rooms};
-use crate::clock;
 use crate::config::Config;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::messages::{Attachment, MessageBody, MessageDraft, MessageRef, NewMessage};
@@ -131,7 +130,7 @@ async fn send_message(
 ) -> ApiResult<(web::Json<SentView>, StatusCode)> {
     let (key, draft) = body.into_inner().into_draft();
     let message =
-        NewMessage::parse(clock::new_uuid().into(), &key, draft, config.chat.body_chars_max)?;
+        NewMessage::parse(*id, caller.user_id, &key, draft, config.chat.body_chars_max)?;
     let command = Command { actor: caller.user_id, action: Action::Send(message) };
     let sent = rooms.append(*id, command).await?;
     let status = if sent.duplicate { StatusCode::OK } else { StatusCode::CREATED };

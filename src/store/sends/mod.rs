@@ -2,7 +2,7 @@
 //! than one of them.
 //!
 //! What [`super::room_log`] does for one command at a time, for the commonest command and any number of rooms at
-//! once. Invariants are the same: numbers go on without a hole under the room's lock, and a key that is known is
+//! once. Invariants are the same: numbers go on without a hole under the room's lock, and a message that is known is
 //! answered, not stored again. [`Group`] is the rule; [`postgres`] and [`sqlite`] read what it rests on and write what
 //! it comes to, each in the way its database is fastest.
 
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::messages;
 use super::room_log::{Batch, Recorded};
 use crate::domain::events::MESSAGE_EVENTS;
-use crate::domain::ids::{EventId, RoomId, UserId};
+use crate::domain::ids::{EventId, MessageId, RoomId, UserId};
 use crate::domain::messages::NewMessage;
 use crate::domain::rooms::{
     Action, Appended, Command, EventName, Facts, LogEvent, MemberFacts, MemberRole, RoomError,
@@ -44,14 +44,12 @@ pub(super) fn are_plain_sends(commands: &[Command]) -> bool {
     )
 }
 
-type Key<'b> = (RoomId, UserId, &'b str);
-
 /// What the group rests on, as read under the locks, and what it comes to.
 #[derive(Default)]
 struct Group<'b> {
     rooms: HashMap<RoomId, RoomFacts>,
     members: HashMap<(RoomId, UserId), MemberFacts>,
-    known: HashMap<Key<'b>, Appended>,
+    known: HashMap<MessageId, Appended>,
     messages: Vec<MessageRow<'b>>,
     heads: Vec<HeadRow>,
     outbox: Vec<OutboxRow<'b>>,
@@ -133,16 +131,16 @@ impl<'b> Group<'b> {
         self.members.insert((room, user), facts);
     }
 
-    /// The sender used this key before, for the message `id`.
-    fn learn_known(&mut self, key: Key<'b>, id: Uuid, seq: Seq, sent_at: i64) {
+    /// The message was sent before.
+    fn learn_known(&mut self, id: MessageId, seq: Seq, sent_at: i64) {
         let appended = Appended {
             seq: Some(seq),
             at: Timestamp::from_millis(sent_at),
-            message: Some(id.into()),
+            message: Some(id),
             duplicate: true,
             read: None,
         };
-        self.known.insert(key, appended);
+        self.known.insert(id, appended);
     }
 
     /// Decides and numbers every batch; gives the results of each, `None` for a room that does not exist.
@@ -174,9 +172,8 @@ impl<'b> Group<'b> {
         sent: &mut Vec<Value>,
     ) -> Result<Recorded, RoomError> {
         let sender = command.actor;
-        let key = (batch.room, sender, message.key.as_str());
         // What was acknowledged stays so, whatever has become of its sender.
-        if let Some(appended) = self.known.get(&key) {
+        if let Some(appended) = self.known.get(&message.id) {
             return Ok(Recorded { appended: *appended, event: None });
         }
         let room = self.rooms.get_mut(&batch.room).ok_or(RoomError::NotFound)?;
@@ -210,7 +207,7 @@ impl<'b> Group<'b> {
             duplicate: false,
             read: None,
         };
-        self.known.insert(key, Appended { duplicate: true, ..appended });
+        self.known.insert(message.id, Appended { duplicate: true, ..appended });
         let event = LogEvent {
             room: batch.room,
             seq,

@@ -8,11 +8,11 @@ use crate::domain::rooms::Seq;
 use crate::store::room_log::Batch;
 use crate::store::{Db, StoreError, execute, fetch_all};
 
-/// A command to read the facts of: room, sender and key.
-type Wanted<'b> = (Uuid, Uuid, &'b str);
+/// A command to read the facts of: room, sender and message.
+type Wanted = (Uuid, Uuid, Uuid);
 
-/// What the database knows of one wanted command: its place among them, its room, its sender there, and the message
-/// that its key stands for.
+/// What the database knows of one wanted command: its place among them, its room, its sender there, and whether the
+/// message is stored already.
 #[derive(sqlx::FromRow)]
 struct FactsRow {
     place: i64,
@@ -22,7 +22,6 @@ struct FactsRow {
     member_count: i64,
     role: Option<String>,
     muted_until: Option<i64>,
-    message: Option<Uuid>,
     seq: Option<Seq>,
     sent_at: Option<i64>,
 }
@@ -62,27 +61,25 @@ fn to_json(rows: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()).into())
 }
 
-async fn read_facts<'b>(
+async fn read_facts(
     db: &mut Db,
-    group: &mut Group<'b>,
-    batches: &'b [SendBatch],
+    group: &mut Group<'_>,
+    batches: &[SendBatch],
 ) -> Result<(), StoreError> {
-    let wanted: Vec<Wanted<'b>> = sends_of(batches)
+    let wanted: Vec<Wanted> = sends_of(batches)
         .map(|(batch, command, message)| {
-            (batch.room.uuid(), command.actor.uuid(), message.key.as_str())
+            (batch.room.uuid(), command.actor.uuid(), message.id.uuid())
         })
         .collect();
     let facts = fetch_all!(
         db,
         FactsRow,
         "SELECT j.place - 1 AS place, r.kind, r.visibility, r.last_seq, r.member_count, m.role,
-                m.muted_until, k.id AS message, k.seq, k.sent_at
+                m.muted_until, k.seq, k.sent_at
          FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS j (value, place)
          JOIN rooms r ON r.id = (j.value ->> 0)::uuid
          LEFT JOIN room_members m ON m.room_id = r.id AND m.user_id = (j.value ->> 1)::uuid
-         LEFT JOIN messages k
-             ON k.room_id = r.id AND k.sender_id = (j.value ->> 1)::uuid
-            AND k.sender_key = j.value ->> 2",
+         LEFT JOIN messages k ON k.id = (j.value ->> 2)::uuid",
         to_json(&wanted)?,
     )?;
     let wanted: Vec<_> = sends_of(batches).collect();
@@ -100,8 +97,8 @@ async fn read_facts<'b>(
         if let Some(role) = &row.role {
             group.learn_member(room, sender, role, row.muted_until);
         }
-        if let (Some(id), Some(seq), Some(sent_at)) = (row.message, row.seq, row.sent_at) {
-            group.learn_known((room, sender, message.key.as_str()), id, seq, sent_at);
+        if let (Some(seq), Some(sent_at)) = (row.seq, row.sent_at) {
+            group.learn_known(message.id, seq, sent_at);
         }
     }
     Ok(())

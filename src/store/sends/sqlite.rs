@@ -74,9 +74,7 @@ fn read_facts<'b>(
         "SELECT role, muted_until FROM room_members WHERE room_id = ?1 AND user_id = ?2",
     )?;
     let mut known = tx.prepare_cached(
-        "SELECT id, seq, sent_at
-         FROM messages
-         WHERE room_id = ?1 AND sender_id = ?2 AND sender_key = ?3",
+        "SELECT seq, sent_at FROM messages WHERE id = ?1",
     )?;
     for batch in batches {
         let mut rows = room.query([blob(&batch.room.uuid())])?;
@@ -90,15 +88,14 @@ fn read_facts<'b>(
         group.learn_room(batch.room, facts);
     }
     for (batch, command, message) in sends_of(batches) {
-        let (room, sender, key) = (batch.room, command.actor, message.key.as_str());
+        let (room, sender) = (batch.room, command.actor);
         let mut rows = member.query([blob(&room.uuid()), blob(&sender.uuid())])?;
         if let Some(row) = rows.next()? {
             group.learn_member(room, sender, row.get_ref(0)?.as_str()?, row.get(1)?);
         }
-        let mut rows = known.query(params![blob(&room.uuid()), blob(&sender.uuid()), key])?;
+        let mut rows = known.query([blob(&message.id.uuid())])?;
         if let Some(row) = rows.next()? {
-            let id = Uuid::from_bytes(row.get(0)?);
-            group.learn_known((room, sender, key), id, row.get(1)?, row.get(2)?);
+            group.learn_known(message.id, row.get(0)?, row.get(1)?);
         }
     }
     Ok(())

@@ -154,8 +154,8 @@ fn command(actor: UserId, action: Action) -> Command {
     Command { actor, action }
 }
 
-fn send(actor: UserId, key: &str, body: &str) -> Command {
+fn send(room: RoomId, actor: UserId, key: &str, body: &str) -> Command {
     let draft = MessageDraft { body: body.to_owned(), ..MessageDraft::default() };
-    let id = clock::new_uuid().into();
-    command(actor, Action::Send(NewMessage::parse(id, key, draft, BODY_CHARS_MAX).unwrap()))
+    let message = NewMessage::parse(room, actor, key, draft, BODY_CHARS_MAX).unwrap();
+    command(actor, Action::Send(message))
 }

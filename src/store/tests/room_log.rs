@@ -73,7 +73,7 @@ async fn sixteen_writers_of_one_room_leave_no_hole_and_use_no_number_twice() {
                     .filter(|number| number % 16 == task)
                     .map(|number| match number % 5 {
                         0 => set_topic(owner, &format!("topic {number}")),
-                        _ => send(owner, &format!("key-{number}"), "안녕"),
+                        _ => send(room, owner, &format!("key-{number}"), "안녕"),
                     })
                     .collect();
                 tokio::spawn(async move {
@@ -114,10 +114,10 @@ async fn the_same_key_is_one_message_in_a_batch_and_across_batches() {
         let room = fixture.group(owner, &[other], clock::now()).await;
 
         let twice =
-            vec![send(owner, "k", "one"), send(owner, "k", "two"), send(owner, "l", "next")];
+            vec![send(room, owner, "k", "one"), send(room, owner, "k", "two"), send(room, owner, "l", "next")];
         let batch = fixture.append(room, twice).await;
-        let again = fixture.done(room, send(owner, "k", "three")).await;
-        let others = fixture.done(room, send(other, "k", "four")).await;
+        let again = fixture.done(room, send(room, owner, "k", "three")).await;
+        let others = fixture.done(room, send(room, other, "k", "four")).await;
 
         let [first, repeat, next] = &batch[..] else { panic!("three answers: {batch:?}") };
         let [first, repeat, next] = [first, repeat, next].map(|outcome| outcome.as_ref().unwrap());
@@ -145,7 +145,7 @@ async fn sixteen_retries_of_one_key_at_once_are_one_message() {
         let tasks: Vec<_> = (0..16)
             .map(|_| {
                 let store = fixture.store.clone();
-                let commands = vec![send(owner, "k", "once")];
+                let commands = vec![send(room, owner, "k", "once")];
                 tokio::spawn(
                     async move { only(append(&store, room, commands, clock::now()).await) },
                 )
@@ -175,13 +175,13 @@ async fn a_refused_command_takes_no_number_and_does_not_disturb_its_neighbours()
             .append(
                 room,
                 vec![
-                    send(member, "a", "first"),
+                    send(room, member, "a", "first"),
                     edit(member, 99, "nothing there"),
                     set_topic(member, "not mine to set"),
-                    send(member, "b", "second"),
-                    send(stranger, "c", "let me in"),
+                    send(room, member, "b", "second"),
+                    send(room, stranger, "c", "let me in"),
                     edit(owner, 3, "not mine"),
-                    send(owner, "d", "third"),
+                    send(room, owner, "d", "third"),
                 ],
             )
             .await;
@@ -218,7 +218,7 @@ async fn an_acknowledged_key_is_answered_even_after_its_sender_was_muted_or_kick
     for fixture in fixtures().await {
         let (owner, member) = (fixture.user().await, fixture.user().await);
         let room = fixture.group(owner, &[member], clock::now()).await;
-        let sent = fixture.done(room, send(member, "k", "hello")).await;
+        let sent = fixture.done(room, send(room, member, "k", "hello")).await;
         let until = Some(clock::now().plus(Duration::from_secs(3_600)));
 
         for (action, refusal) in [
@@ -227,9 +227,9 @@ async fn an_acknowledged_key_is_answered_even_after_its_sender_was_muted_or_kick
         ] {
             fixture.done(room, command(owner, action)).await;
 
-            let fresh = only(fixture.append(room, vec![send(member, "new", "hello?")]).await);
+            let fresh = only(fixture.append(room, vec![send(room, member, "new", "hello?")]).await);
             assert_eq!(fresh, Err(refusal));
-            let retry = fixture.done(room, send(member, "k", "hello")).await;
+            let retry = fixture.done(room, send(room, member, "k", "hello")).await;
             assert!(retry.duplicate);
             assert_eq!((retry.seq, retry.message, retry.at), (sent.seq, sent.message, sent.at));
         }
@@ -245,10 +245,10 @@ async fn the_log_merges_messages_and_events_in_order_and_in_pages() {
         let commands = (0..40)
             .map(|number| match number {
                 // Runs of either kind that are longer than a page, and a mixture.
-                0..10 => send(owner, &format!("key-{number}"), "a run of messages"),
+                0..10 => send(room, owner, &format!("key-{number}"), "a run of messages"),
                 10..20 => set_topic(owner, &format!("topic {number}")),
                 _ if number % 3 == 0 => set_topic(owner, &format!("topic {number}")),
-                _ => send(owner, &format!("key-{number}"), "mixed"),
+                _ => send(room, owner, &format!("key-{number}"), "mixed"),
             })
             .collect();
         fixture.append(room, commands).await;
@@ -283,7 +283,7 @@ async fn a_page_that_is_read_while_others_write_has_no_hole() {
         let writer = tokio::spawn(async move {
             for number in 0..300 {
                 for command in
-                    [send(owner, &format!("key-{number}"), "hi"), set_topic(owner, "topic")]
+                    [send(room, owner, &format!("key-{number}"), "hi"), set_topic(owner, "topic")]
                 {
                     append(&store, room, vec![command], clock::now()).await;
                 }
@@ -311,7 +311,7 @@ async fn a_deleted_wording_is_nowhere_in_the_log() {
     for fixture in fixtures().await {
         let owner = fixture.user().await;
         let room = fixture.group(owner, &[], clock::now()).await;
-        fixture.done(room, send(owner, "k", "secret-one")).await;
+        fixture.done(room, send(room, owner, "k", "secret-one")).await;
         fixture.done(room, edit(owner, 2, "secret-two")).await;
         fixture.done(room, edit(owner, 2, "secret-three")).await;
 

@@ -96,7 +96,7 @@ async fn a_room_that_becomes_active_rises_to_the_top_with_its_last_message() {
             rooms.push(fixture.group(owner, &[], Timestamp::from_millis(millis)).await);
         }
         let now = Timestamp::from_millis(9);
-        append(&fixture.store, rooms[0], vec![send(owner, "k", "안녕")], now).await;
+        append(&fixture.store, rooms[0], vec![send(rooms[0], owner, "k", "안녕")], now).await;
 
         let listed = fixture.store.list_rooms(owner, None, 10).await.unwrap();
 
@@ -115,8 +115,8 @@ async fn unread_are_the_standing_messages_of_others_after_the_marker() {
         let (owner, member) = (fixture.user().await, fixture.user().await);
         let room = fixture.group(owner, &[member], clock::now()).await;
         let mut commands: Vec<_> =
-            (0..5).map(|number| send(owner, &format!("key-{number}"), "news")).collect();
-        commands.push(send(member, "mine", "thanks"));
+            (0..5).map(|number| send(room, owner, &format!("key-{number}"), "news")).collect();
+        commands.push(send(room, member, "mine", "thanks"));
         commands.push(command(owner, Action::Delete { message: MessageRef::Seq(7) }));
         fixture.append(room, commands).await;
 
@@ -140,11 +140,11 @@ async fn who_joins_later_has_nothing_unread() {
     for fixture in fixtures().await {
         let (owner, late) = (fixture.user().await, fixture.user().await);
         let room = fixture.group(owner, &[], clock::now()).await;
-        fixture.done(room, send(owner, "before", "old news")).await;
+        fixture.done(room, send(room, owner, "before", "old news")).await;
         fixture.done(room, command(owner, Action::Invite { user: late })).await;
         assert_eq!(fixture.unread(room, late).await, (3, 0));
 
-        fixture.done(room, send(owner, "after", "news")).await;
+        fixture.done(room, send(room, owner, "after", "news")).await;
         assert_eq!(fixture.unread(room, late).await, (3, 1));
     }
 }
