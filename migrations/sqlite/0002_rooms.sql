@@ -18,7 +18,7 @@ CREATE TABLE rooms (
     last_active_at       BIGINT  NOT NULL,
     member_count         BIGINT  NOT NULL,
     CONSTRAINT rooms_direct_key_key UNIQUE (direct_key)
-);
+) WITHOUT ROWID;
 -- Only public rooms are looked up by their activity; the others need no upkeep here with each message.
 CREATE INDEX rooms_public_idx ON rooms (last_active_at, id) WHERE visibility = 'public';
 

@@ -235,7 +235,8 @@ impl Connection {
         }
         self.heard_at.set(Instant::now());
         match incoming {
-            Incoming::Text(text) => {
+            Incoming::Text(bytes) => {
+                let text = std::str::from_utf8(&bytes).unwrap_or_default();
                 for line in text.split('\n').filter(|line| !line.trim().is_empty()) {
                     self.receive_request(line);
                 }

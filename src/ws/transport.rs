@@ -15,7 +15,7 @@ use actix_http::body::BodySize;
 use actix_http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
 use actix_http::ws::{self, Codec, Frame as WsFrame, Item, ProtocolError};
 use actix_http::{ConnectionType, HttpMessage, Request, Response, StatusCode, h1};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 use rand::Rng;
 use secrecy::SecretString;
@@ -196,8 +196,9 @@ async fn refuse(
 /// What the peer said.
 #[derive(Debug)]
 pub(super) enum Incoming {
-    Text(String),
-    Ping(bytes::Bytes),
+    /// Valid UTF-8.
+    Text(Bytes),
+    Ping(Bytes),
     Pong,
     Close,
 }
@@ -292,7 +293,7 @@ impl Reader {
 
     fn message(&mut self, frame: WsFrame) -> Result<Option<Incoming>, Option<CloseCode>> {
         Ok(Some(match frame {
-            WsFrame::Text(bytes) => Incoming::Text(text(bytes.to_vec())?),
+            WsFrame::Text(bytes) => Incoming::Text(text(bytes)?),
             WsFrame::Ping(bytes) => Incoming::Ping(bytes),
             WsFrame::Pong(_) => Incoming::Pong,
             WsFrame::Close(_) => Incoming::Close,
@@ -308,7 +309,7 @@ impl Reader {
             WsFrame::Continuation(Item::Last(bytes)) if self.in_text => {
                 self.append(&bytes)?;
                 self.in_text = false;
-                Incoming::Text(text(std::mem::take(&mut self.fragments))?)
+                Incoming::Text(text(std::mem::take(&mut self.fragments).into())?)
             }
             // Binary messages have no meaning here.
             WsFrame::Binary(_) | WsFrame::Continuation(_) => return Err(Some(CloseCode::BadFrame)),
@@ -325,6 +326,9 @@ impl Reader {
     }
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, Option<CloseCode>> {
-    String::from_utf8(bytes).map_err(|_| Some(CloseCode::BadFrame))
+fn text(bytes: Bytes) -> Result<Bytes, Option<CloseCode>> {
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(_) => Err(Some(CloseCode::BadFrame)),
+    }
 }

@@ -12,7 +12,6 @@ pub(super) mod sqlite;
 use std::collections::HashMap;
 
 use serde::Serialize;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::messages;
@@ -96,6 +95,21 @@ struct OutboxRow<'b> {
     data: String,
 }
 
+/// What the rest of the system is told of a batch.
+#[derive(Serialize)]
+struct BatchFact<'s, 'b> {
+    room_id: RoomId,
+    messages: &'s [SentFact<'b>],
+}
+
+#[derive(Serialize)]
+struct SentFact<'b> {
+    id: MessageId,
+    seq: Seq,
+    from: UserId,
+    mentions: &'b [UserId],
+}
+
 /// Every send of every batch, in order.
 fn sends_of(batches: &[SendBatch]) -> impl Iterator<Item = (&SendBatch, &Command, &NewMessage)> {
     batches.iter().flat_map(|batch| {
@@ -151,7 +165,7 @@ impl<'b> Group<'b> {
     /// Decides and numbers one batch; nothing is written yet.
     fn number(&mut self, batch: &'b SendBatch) -> Option<Batch> {
         let before = self.rooms.get(&batch.room)?.head;
-        let mut sent = Vec::new();
+        let mut sent: Vec<SentFact<'b>> = Vec::new();
         let results = sends_of(std::slice::from_ref(batch))
             .map(|(_, command, message)| self.send(batch, command, message, &mut sent))
             .collect();
@@ -169,7 +183,7 @@ impl<'b> Group<'b> {
         batch: &'b SendBatch,
         command: &Command,
         message: &'b NewMessage,
-        sent: &mut Vec<Value>,
+        sent: &mut Vec<SentFact<'b>>,
     ) -> Result<Recorded, RoomError> {
         let sender = command.actor;
         // What was acknowledged stays so, whatever has become of its sender.
@@ -197,9 +211,7 @@ impl<'b> Group<'b> {
             extras: messages::extras(message),
             at: batch.now.millis(),
         });
-        sent.push(json!({
-            "id": message.id, "seq": seq, "from": sender, "mentions": message.mentions,
-        }));
+        sent.push(SentFact { id: message.id, seq, from: sender, mentions: &message.mentions });
         let appended = Appended {
             seq: Some(seq),
             at: batch.now,
@@ -221,7 +233,8 @@ impl<'b> Group<'b> {
     }
 }
 
-fn outbox_row<'b>(batch: &'b SendBatch, sent: &[Value]) -> OutboxRow<'b> {
+fn outbox_row<'b>(batch: &'b SendBatch, sent: &[SentFact<'b>]) -> OutboxRow<'b> {
+    let fact = BatchFact { room_id: batch.room, messages: sent };
     OutboxRow {
         id: batch.outbox_id.uuid(),
         topic: MESSAGE_EVENTS,
@@ -230,6 +243,7 @@ fn outbox_row<'b>(batch: &'b SendBatch, sent: &[Value]) -> OutboxRow<'b> {
         at: batch.now.millis(),
         request_id: batch.origin.request_id.as_deref(),
         traceparent: batch.origin.traceparent.as_deref(),
-        data: json!({ "room_id": batch.room, "messages": sent }).to_string(),
+        // Ids, numbers and lists of them always have a JSON form.
+        data: serde_json::to_string(&fact).unwrap_or_default(),
     }
 }

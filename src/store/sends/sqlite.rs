@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params, params_from_iter};
 use uuid::Uuid;
 
 use super::{Group, RoomColumns, SendBatch, sends_of};
@@ -67,35 +67,31 @@ fn read_facts<'b>(
     group: &mut Group<'b>,
     batches: &'b [SendBatch],
 ) -> rusqlite::Result<()> {
-    let mut room = tx.prepare_cached(
-        "SELECT kind, visibility, last_seq, member_count FROM rooms WHERE id = ?1",
+    let mut facts = tx.prepare_cached(
+        "SELECT r.kind, r.visibility, r.last_seq, r.member_count, m.role, m.muted_until,
+                k.seq, k.sent_at
+         FROM rooms r
+         LEFT JOIN room_members m ON m.room_id = r.id AND m.user_id = ?2
+         LEFT JOIN messages k ON k.id = ?3
+         WHERE r.id = ?1",
     )?;
-    let mut member = tx.prepare_cached(
-        "SELECT role, muted_until FROM room_members WHERE room_id = ?1 AND user_id = ?2",
-    )?;
-    let mut known = tx.prepare_cached(
-        "SELECT seq, sent_at FROM messages WHERE id = ?1",
-    )?;
-    for batch in batches {
-        let mut rows = room.query([blob(&batch.room.uuid())])?;
+    for (batch, command, message) in sends_of(batches) {
+        let (room, sender) = (batch.room, command.actor);
+        let ids = [room.uuid(), sender.uuid(), message.id.uuid()];
+        let mut rows = facts.query(params_from_iter(ids.iter().map(blob)))?;
         let Some(row) = rows.next()? else { continue };
-        let facts = RoomColumns {
+        let columns = RoomColumns {
             kind: row.get_ref(0)?.as_str()?,
             visibility: row.get_ref(1)?.as_str()?,
             last_seq: row.get(2)?,
             member_count: row.get(3)?,
         };
-        group.learn_room(batch.room, facts);
-    }
-    for (batch, command, message) in sends_of(batches) {
-        let (room, sender) = (batch.room, command.actor);
-        let mut rows = member.query([blob(&room.uuid()), blob(&sender.uuid())])?;
-        if let Some(row) = rows.next()? {
-            group.learn_member(room, sender, row.get_ref(0)?.as_str()?, row.get(1)?);
+        group.learn_room(room, columns);
+        if let Some(role) = row.get_ref(4)?.as_str_or_null()? {
+            group.learn_member(room, sender, role, row.get(5)?);
         }
-        let mut rows = known.query([blob(&message.id.uuid())])?;
-        if let Some(row) = rows.next()? {
-            group.learn_known(message.id, row.get(0)?, row.get(1)?);
+        if let (Some(seq), Some(sent_at)) = (row.get(6)?, row.get(7)?) {
+            group.learn_known(message.id, seq, sent_at);
         }
     }
     Ok(())
