@@ -90,7 +90,11 @@ impl DatabaseConfig {
         problems.within("database.connections_max", self.connections_max, 1..=1_000);
         problems.within("database.acquire_timeout_ms", self.acquire_timeout_ms, 10..=60_000);
         problems.within("database.group_commit_max", self.group_commit_max, 1..=16_384);
-        problems.within("database.group_commit_interval_ms", self.group_commit_interval_ms, 0..=1_000);
+        problems.within(
+            "database.group_commit_interval_ms",
+            self.group_commit_interval_ms,
+            0..=1_000,
+        );
         problems.within("database.write_queue_max", self.write_queue_max, 1..=1_000_000);
     }
 }

@@ -332,7 +332,8 @@ impl RoomLog {
     ) -> Result<Recorded, StoreError> {
         let seq = self.facts.head.saturating_add(1);
         if !messages::insert_message(db, self.room, seq, actor, message, self.now).await? {
-            let appended = messages::find_sent(db, message.id).await?.ok_or(StoreError::NotFound)?;
+            let appended =
+                messages::find_sent(db, message.id).await?.ok_or(StoreError::NotFound)?;
             return Ok(Recorded { appended, event: None });
         }
         self.facts.head = seq;

@@ -68,9 +68,9 @@ impl Writer {
         let (work, queue) = mpsc::channel(queue_max.max(1));
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let connections = pool.clone();
-        thread::Builder::new()
-            .name("madang-writer".to_owned())
-            .spawn(move || runtime.block_on(run(connections, sends, queue, group_max.max(1), interval)))?;
+        thread::Builder::new().name("madang-writer".to_owned()).spawn(move || {
+            runtime.block_on(run(connections, sends, queue, group_max.max(1), interval));
+        })?;
         Ok(Self { work, pool })
     }
 

@@ -184,7 +184,8 @@ async fn a_page_of_long_messages_is_not_taken_for_a_slow_reader(app: &mut TestAp
     let channel = format!("room:{room}");
     for _ in 0..3 {
         let page = socket.ok(json!({ "op": "history", "channel": channel })).await;
-        let bodies = page["items"].as_array().unwrap().iter().filter(|it| it["body"] == body.as_str());
+        let bodies =
+            page["items"].as_array().unwrap().iter().filter(|it| it["body"] == body.as_str());
         assert_eq!(bodies.count(), 40);
     }
 }

@@ -59,7 +59,7 @@ pub struct Doc;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewMessageBody {
-    /// The client's idempotency key; best a UUID. The same key is the same message.
+    /// The client's idempotency key; best a `UUIDv7`. The same key is the same message.
     #[schema(min_length = 1, max_length = 64, pattern = "^[!-~]+$")]
     key: String,
     /// The text, up to `chat.body_chars_max` characters (4,000 unless configured); may be empty where there are attachments.
@@ -129,8 +129,7 @@ async fn send_message(
     config: web::Data<Config>,
 ) -> ApiResult<(web::Json<SentView>, StatusCode)> {
     let (key, draft) = body.into_inner().into_draft();
-    let message =
-        NewMessage::parse(*id, caller.user_id, &key, draft, config.chat.body_chars_max)?;
+    let message = NewMessage::parse(*id, caller.user_id, &key, draft, config.chat.body_chars_max)?;
     let command = Command { actor: caller.user_id, action: Action::Send(message) };
     let sent = rooms.append(*id, command).await?;
     let status = if sent.duplicate { StatusCode::OK } else { StatusCode::CREATED };

@@ -131,13 +131,7 @@ impl<'b> Group<'b> {
         });
     }
 
-    fn learn_member(
-        &mut self,
-        room: RoomId,
-        user: UserId,
-        role: &str,
-        muted_until: Option<i64>,
-    ) {
+    fn learn_member(&mut self, room: RoomId, user: UserId, role: &str, muted_until: Option<i64>) {
         let facts = MemberFacts {
             role: MemberRole::parse(role).unwrap_or(MemberRole::Member),
             muted_until: muted_until.map(Timestamp::from_millis),

@@ -113,8 +113,11 @@ async fn the_same_key_is_one_message_in_a_batch_and_across_batches() {
         let (owner, other) = (fixture.user().await, fixture.user().await);
         let room = fixture.group(owner, &[other], clock::now()).await;
 
-        let twice =
-            vec![send(room, owner, "k", "one"), send(room, owner, "k", "two"), send(room, owner, "l", "next")];
+        let twice = vec![
+            send(room, owner, "k", "one"),
+            send(room, owner, "k", "two"),
+            send(room, owner, "l", "next"),
+        ];
         let batch = fixture.append(room, twice).await;
         let again = fixture.done(room, send(room, owner, "k", "three")).await;
         let others = fixture.done(room, send(room, other, "k", "four")).await;
