@@ -21,7 +21,7 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_CACHE: usize = 256;
 
 /// What every connection to SQLite is told.
-const PRAGMAS: [(&str, &str); 5] = [
+pub(super) const PRAGMAS: [(&str, &str); 5] = [
     // A commit that was answered is on the disk.
     ("synchronous", "full"),
     ("foreign_keys", "on"),

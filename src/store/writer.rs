@@ -32,7 +32,7 @@ type SendsReply = oneshot::Sender<Result<Option<Batch>, StoreError>>;
 
 /// So many callers are a group worth committing, however recent the last one was.
 const CROWD: usize = 32;
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What the writing thread is handed.
 enum Work {
@@ -149,8 +149,8 @@ fn finish(tell: impl FnOnce(Result<(), StoreError>) + Send + 'static) -> Finish 
 
 /// Commits group after group.
 ///
-/// Where callers come together, a group begins when a [`CROWD`] waits, or `interval` after the one before it: a commit
-/// costs the same for one as for many. Whoever writes alone never waits.
+/// Where callers come together, the next group is given time to do so too: a commit costs the same for one as for many.
+/// Whoever writes alone does not wait.
 async fn run(
     pool: SqlitePool,
     mut messages: SendsConnection,
@@ -161,15 +161,15 @@ async fn run(
     let mut connection = None;
     let mut received = Vec::new();
     let mut group = Vec::new();
-    let mut come_together = false;
+    let mut last = 0;
     loop {
-        if come_together {
-            gather(&queue, interval).await;
+        if last > 1 {
+            gather(&queue, last, interval).await;
         }
         if queue.recv_many(&mut received, group_max).await == 0 {
             return;
         }
-        come_together = received.len() > 1;
+        last = received.len();
         let mut closed = None;
         let mut sends = Vec::new();
         for work in received.drain(..) {
@@ -204,11 +204,13 @@ async fn run(
     }
 }
 
-/// Lets a group come together, for as long as `interval`. Looks now and then instead of being woken by everyone.
-async fn gather(queue: &mpsc::Receiver<Work>, interval: Duration) {
+/// Lets a group come together, for as long as `interval`, unless a crowd or as many as `last` time wait already: those
+/// who write again once they were answered gain nothing by waiting longer. Looks now and then instead of being woken
+/// by everyone.
+async fn gather(queue: &mpsc::Receiver<Work>, last: usize, interval: Duration) {
     let looks = interval.as_micros().div_ceil(LOOK_INTERVAL.as_micros());
     for _ in 0..looks {
-        if queue.len() >= CROWD {
+        if queue.len() >= last.min(CROWD) {
             return;
         }
         tokio::time::sleep(LOOK_INTERVAL.min(interval)).await;

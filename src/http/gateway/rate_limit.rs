@@ -77,9 +77,7 @@ impl Limiters {
         }
         Ok(Some(allowance))
     }
-}
 
-impl Limiters {
     /// Counts a handshake of a socket against its address.
     ///
     /// # Errors

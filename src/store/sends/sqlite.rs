@@ -144,3 +144,24 @@ fn write(tx: &Transaction<'_>, group: &Group<'_>) -> rusqlite::Result<()> {
 fn blob(id: &Uuid) -> &[u8] {
     id.as_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::connect::PRAGMAS;
+
+    #[test]
+    fn what_is_answered_is_on_the_disk_and_refers_to_what_exists() {
+        let file = std::env::temp_dir().join(format!("madang-{}.db", crate::clock::new_uuid()));
+        Connection::open(&file).unwrap().pragma_update(None, "journal_mode", "wal").unwrap();
+
+        let opened = SendsConnection::open(&file, Duration::from_secs(1), &PRAGMAS).unwrap();
+
+        let told = |name| opened.0.pragma_query_value(None, name, |row| row.get(0)).unwrap();
+        let [synchronous, foreign_keys, autocheckpoint]: [i64; 3] =
+            ["synchronous", "foreign_keys", "wal_autocheckpoint"].map(told);
+        assert_eq!((synchronous, foreign_keys, autocheckpoint), (2, 1, 8_192));
+        drop(opened);
+        std::fs::remove_file(file).unwrap();
+    }
+}
