@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_http::HttpService;
-use actix_server::{Server, ServerHandle};
 use actix_service::{fn_service, map_config};
 use actix_web::dev::AppConfig;
 use anyhow::Context;
@@ -28,6 +27,9 @@ use crate::config::Config;
 use crate::domain::accounts::{Role, Roles};
 use crate::http::gateway::Limiters;
 use crate::http::ops::Readiness;
+use crate::http::server::load::Load;
+use crate::http::server::workers::Workers;
+use crate::http::server::{Server, WorkerSeat};
 use crate::http::{self, AppDeps};
 use crate::providers::hasher::Hasher;
 use crate::providers::mail::FileMailer;
@@ -42,8 +44,6 @@ use crate::ws::{ConnectionCounts, Seats, SocketDeps, transport};
 const EXIT_ESCALATED: i32 = 70;
 const EPOCH_CHARS: usize = 8;
 const EXPIRED_SWEEP: Duration = Duration::from_secs(600);
-/// A room's turn is short: one thread of rooms keeps several workers busy, and every thread more is a wake-up more.
-const WORKERS_A_ROOM_SHARD: usize = 4;
 
 /// Runs a node in the foreground until it is told to stop.
 ///
@@ -59,19 +59,16 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
 
 async fn run(config: Config, listener: TcpListener, io: &Runtime) -> anyhow::Result<()> {
     let mut requests = ShutdownRequests::listen().context("signals cannot be listened to")?;
-    let node = Node::start(config, listener, io).await?;
-    let Node { server, .. } = &node;
-    let handle = server.clone();
+    let mut node = Node::start(config, listener, io).await?;
     node.readiness.set(true);
     tracing::info!(address = %node.address, "madang is serving");
     tokio::select! {
         request = requests.recv() => {
             if matches!(request, ShutdownRequest::Immediate) {
-                handle.stop(false).await;
                 return Ok(());
             }
         }
-        ended = node.ended() => ended?,
+        () = node.server.ended() => anyhow::bail!("the server has ended by itself"),
     }
     actix_rt::spawn(requests.exit_when_immediate());
     node.stop().await;
@@ -89,8 +86,8 @@ struct Node {
     seats: Seats,
     readiness: Readiness,
     accepting: Arc<AtomicBool>,
-    server: ServerHandle,
-    running: std::cell::RefCell<Option<tokio::task::JoinHandle<std::io::Result<()>>>>,
+    server: Server,
+    workers: Workers,
     sweep: tokio::task::JoinHandle<()>,
 }
 
@@ -106,9 +103,9 @@ impl Node {
 
         let epoch: Arc<str> = store.epoch().await?.into();
         let directory = Directory::default();
-        let workers = config.http.worker_count();
+        let workers = Workers::start(config.http.worker_count())?;
         let rooms = Rooms::start(
-            workers.div_ceil(WORKERS_A_ROOM_SHARD),
+            &workers.handles(),
             RoomDeps {
                 store: store.clone(),
                 directory: directory.clone(),
@@ -123,7 +120,7 @@ impl Node {
         let readiness = Readiness::default();
         let accepting = Arc::new(AtomicBool::new(true));
         let limiters = Limiters::new(&config.limits, io.handle());
-        let seats = Seats::new(config.limits.connections_max.saturating_mul(workers));
+        let seats = Seats::new(config.limits.connections_max);
         let sockets = SocketSettings {
             config: Arc::clone(&config),
             accounts: Arc::new(accounts.clone()),
@@ -150,9 +147,7 @@ impl Node {
             metrics,
         };
         let address = listener.local_addr()?;
-        let server = start_server(&config, listener, deps, sockets)?;
-        let handle = server.handle();
-        let running = std::cell::RefCell::new(Some(actix_rt::spawn(server)));
+        let server = start_server(&config, listener, &workers, deps, sockets)?;
         Ok(Self {
             config,
             address,
@@ -163,22 +158,10 @@ impl Node {
             seats,
             readiness,
             accepting,
-            server: handle,
-            running,
+            server,
+            workers,
             sweep,
         })
-    }
-
-    /// Ends when the server ends by itself, which it should not.
-    async fn ended(&self) -> anyhow::Result<()> {
-        let running = self.running.borrow_mut().take();
-        match running {
-            Some(running) => {
-                running.await??;
-                anyhow::bail!("the server has ended by itself")
-            }
-            None => std::future::pending().await,
-        }
     }
 
     /// Stops in the reverse order, altogether within `http.shutdown_timeout_s`; each step is timed in the log.
@@ -192,11 +175,9 @@ impl Node {
             self.seats.empty().await;
         };
         step("sockets", deadline, sockets).await;
-        let stopped = async {
-            self.server.stop(true).await;
-        };
-        step("http", deadline, stopped).await;
+        step("http", deadline, self.server.stop()).await;
         step("rooms", deadline, self.rooms.stop()).await;
+        self.workers.stop();
         step("relay", deadline, self.relay.stop()).await;
         step("store", deadline, self.store.close()).await;
     }
@@ -229,7 +210,7 @@ struct SocketSettings {
 
 impl SocketSettings {
     /// Called on the worker's own thread: its hub lives there.
-    fn start(self) -> (Hub, Rc<SocketDeps>) {
+    fn start(self, load: Load) -> (Hub, Rc<SocketDeps>) {
         let (rooms, store) = (self.rooms.clone(), self.store.clone());
         let hub = Hub::start(self.directory, rooms, store, self.epoch, Arc::new(escalate));
         let deps = SocketDeps {
@@ -243,6 +224,7 @@ impl SocketSettings {
             accepting: self.accepting,
             seats: self.seats,
             limiters: self.limiters,
+            load,
         };
         (hub, Rc::new(deps))
     }
@@ -252,30 +234,25 @@ impl SocketSettings {
 fn start_server(
     config: &Config,
     listener: TcpListener,
+    workers: &Workers,
     deps: AppDeps,
     sockets: SocketSettings,
-) -> anyhow::Result<Server> {
+) -> std::io::Result<Server> {
     let header_timeout = config.http.header_timeout();
     let keep_alive = config.http.keep_alive();
-    let server = Server::build()
-        .workers(config.http.worker_count())
-        .max_concurrent_connections(config.limits.connections_max)
-        .shutdown_timeout(config.http.shutdown_timeout_s)
-        .disable_signals()
-        .listen("madang", listener, move || {
-            let (hub, socket_deps) = sockets.clone().start();
-            let upgrade = fn_service(move |(request, framed)| {
-                transport::upgrade(hub.clone(), Rc::clone(&socket_deps), request, framed)
-            });
-            HttpService::build()
-                .keep_alive(keep_alive)
-                .client_request_timeout(header_timeout)
-                .tcp_nodelay(true)
-                .upgrade(upgrade)
-                .h1(map_config(http::app(&deps), |_| AppConfig::default()))
-                .tcp()
-        })?;
-    Ok(server.run())
+    Server::start(listener, &workers.handles(), &config.limits, move |seat: WorkerSeat| {
+        let (hub, socket_deps) = sockets.clone().start(seat.load.clone());
+        let upgrade = fn_service(move |(request, framed)| {
+            transport::upgrade(hub.clone(), Rc::clone(&socket_deps), request, framed)
+        });
+        HttpService::build()
+            .keep_alive(keep_alive)
+            .client_request_timeout(header_timeout)
+            .graceful_shutdown_signal(move || seat.stopping())
+            .upgrade(upgrade)
+            .h1(map_config(http::app(&deps), |_| AppConfig::default()))
+            .tcp()
+    })
 }
 
 fn listen(config: &Config) -> anyhow::Result<TcpListener> {

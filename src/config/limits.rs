@@ -17,6 +17,8 @@ pub struct LimitsConfig {
     pub burst_user: NonZeroU32,
     pub connections_per_user: usize,
     pub connections_max: usize,
+    pub accepts_per_second: NonZeroU32,
+    pub accept_burst: NonZeroU32,
     pub accept_backlog: u32,
 }
 

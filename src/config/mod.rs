@@ -10,7 +10,7 @@ mod chat;
 mod data;
 mod database;
 mod http;
-mod limits;
+pub mod limits;
 mod list;
 mod log;
 mod problems;

@@ -14,6 +14,7 @@ pub mod page;
 pub mod problem;
 pub mod room_members;
 pub mod rooms;
+pub mod server;
 pub mod users;
 pub mod views;
 

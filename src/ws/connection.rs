@@ -35,6 +35,7 @@ use crate::actors::hub::{Hub, Subscriber};
 use crate::clock;
 use crate::domain::ids::{ConnectionId, UserId};
 use crate::domain::time::Timestamp;
+use crate::http::server::load::Carried;
 use crate::origin::{self, Origin};
 
 /// Requests of one connection that may wait for their turn.
@@ -56,7 +57,7 @@ pub(super) fn start(
     reader: Reader,
     opening: Opening,
 ) {
-    let Opening { seat, token, origin } = opening;
+    let Opening { seat, carried, token, origin } = opening;
     let now = Instant::now();
     let limits = &deps.config.limits;
     let socket = &deps.config.socket;
@@ -72,7 +73,7 @@ pub(super) fn start(
         waker: RefCell::default(),
         caller: RefCell::default(),
         counted: RefCell::default(),
-        _seat: seat,
+        _held: (seat, carried),
         token: RefCell::new(token),
         origin,
         channels: RefCell::default(),
@@ -142,7 +143,8 @@ pub(super) struct Connection {
     /// Who it is; set by hello.
     caller: RefCell<Option<Caller>>,
     counted: RefCell<Option<CountedIn>>,
-    _seat: Seat,
+    /// Given back when the connection is gone.
+    _held: (Seat, Carried),
     /// What the handshake brought, until hello takes it.
     token: RefCell<Option<SecretString>>,
     /// The handshake's request id and trace; what is done on this socket carries them.

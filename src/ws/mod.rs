@@ -21,6 +21,7 @@ use crate::actors::room::Rooms;
 use crate::config::Config;
 use crate::domain::ids::UserId;
 use crate::http::gateway::Limiters;
+use crate::http::server::load::Load;
 use crate::providers::tokens::AccessTokens;
 use crate::store::Store;
 
@@ -38,6 +39,8 @@ pub struct SocketDeps {
     /// False once the node is on its way out: new sockets are refused.
     pub accepting: Arc<AtomicBool>,
     pub seats: Seats,
+    /// What this worker carries: a socket goes on counting where its request ends.
+    pub load: Load,
     /// Those of the gateway: a handshake is a request like any other.
     pub limiters: Limiters,
 }

@@ -30,6 +30,7 @@ use crate::actors::hub::Hub;
 use crate::error::ApiError;
 use crate::http::client_ip::{self, ClientIp};
 use crate::http::gateway;
+use crate::http::server::load::Carried;
 use crate::origin::Origin;
 
 /// Where sockets are opened.
@@ -74,7 +75,8 @@ pub async fn upgrade(
     let codec = Codec::new().max_size(deps.config.socket.frame_bytes_max);
     let reader = Reader::new(codec, parts.read_buf, deps.config.socket.frame_bytes_max);
     drop(request);
-    connection::start(hub, deps, parts.io, reader, Opening { seat, token, origin });
+    let carried = deps.load.enter();
+    connection::start(hub, deps, parts.io, reader, Opening { seat, carried, token, origin });
     Ok(())
 }
 
@@ -101,6 +103,7 @@ fn subprotocols(request: &Request) -> impl Iterator<Item = &str> {
 /// What a connection is opened with.
 pub(super) struct Opening {
     pub(super) seat: Seat,
+    pub(super) carried: Carried,
     pub(super) token: Option<SecretString>,
     pub(super) origin: Origin,
 }

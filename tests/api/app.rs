@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -71,6 +71,19 @@ impl TestApp {
             child.kill().expect("a running server can be killed");
             child.wait().expect("a killed server ends");
         }
+    }
+
+    /// Asks the server to stop, as an orchestrator does.
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.as_ref().expect("the server was started").id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(told.expect("there is a kill").success());
+    }
+
+    /// Waits until the server has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the server was started");
+        eventually("the server ends", async || child.try_wait().unwrap()).await
     }
 
     /// Starts the server again on what it left.

@@ -21,6 +21,7 @@ on_both_databases!(
     binary_and_broken_text_end_the_connection,
     wrong_framing_ends_the_connection,
     a_frame_that_announces_too_much_is_not_waited_for,
+    the_last_words_reach_a_client_that_does_not_stop_talking,
     many_pings_are_answered_by_the_last_and_disturb_nobody,
     whoever_keeps_guessing_hellos_is_sent_away,
     a_page_of_long_messages_is_not_taken_for_a_slow_reader,
@@ -150,6 +151,20 @@ async fn a_frame_that_announces_too_much_is_not_waited_for(app: &mut TestApp) {
     // The mask, and a little more than any message may have.
     socket.bytes(&[0; 4 + FRAME_BYTES_MAX + 1]).await;
     assert_eq!(socket.close_code().await, Some(4304));
+    is_well(app, &jisoo).await;
+}
+
+async fn the_last_words_reach_a_client_that_does_not_stop_talking(app: &mut TestApp) {
+    const BINARY: u8 = 0x2;
+    let jisoo = app.register("jisoo").await;
+    let mut socket = RawSocket::open(app.port(), &jisoo).await;
+
+    socket.frame(FIN | BINARY, b"no text", true).await;
+    for _ in 0..64 {
+        socket.frame(FIN | TEXT, &[b' '; 16 * 1024], true).await;
+    }
+
+    assert_eq!(socket.close_code().await, Some(4302));
     is_well(app, &jisoo).await;
 }
 

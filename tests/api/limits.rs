@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::answer::Answer;
 use crate::app::TestApp;
 use crate::both::Settings;
 use crate::socket::Socket;
@@ -16,7 +17,15 @@ const TIGHT: Settings = &[
 ];
 const FEW_SOCKETS: Settings = &[("MADANG__LIMITS__CONNECTIONS_PER_USER", "2")];
 
+/// Enough for a test to begin, and then one each second.
+const SLOW_DOOR: Settings = &[
+    ("MADANG__LIMITS__ENABLED", "true"),
+    ("MADANG__LIMITS__ACCEPTS_PER_SECOND", "1"),
+    ("MADANG__LIMITS__ACCEPT_BURST", "40"),
+];
+
 on_both_databases!(with super::TIGHT; a_user_who_asks_too_much_is_told_when_to_come_back);
+on_both_databases!(with super::SLOW_DOOR; a_crowd_at_the_door_is_told_to_come_back_and_nobody_inside_notices);
 on_both_databases!(with super::FEW_SOCKETS; a_user_has_so_many_sockets_and_no_more);
 
 async fn a_user_who_asks_too_much_is_told_when_to_come_back(app: &mut TestApp) {
@@ -40,6 +49,26 @@ async fn a_user_who_asks_too_much_is_told_when_to_come_back(app: &mut TestApp) {
     assert!(answer.header("ratelimit").unwrap().contains("\"user\";r=0"));
     // One who is noisy does not silence another.
     minho.get("/users/profile").await.is(200);
+}
+
+async fn a_crowd_at_the_door_is_told_to_come_back_and_nobody_inside_notices(app: &mut TestApp) {
+    let jisoo = app.register("jisoo").await;
+    let mut inside = jisoo.follow(&[]).await;
+    let mut refused = None;
+    for _ in 0..200 {
+        let newcomer = reqwest::Client::new();
+        let answer = Answer::of(newcomer.get(app.url("/livez"))).await;
+        if answer.status != 200 {
+            refused = Some(answer);
+            break;
+        }
+    }
+
+    let refused = refused.expect("two hundred at once are too many");
+    refused.refused(503, "overloaded");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=5).contains(&wait), "{wait}");
+    inside.ok(json!({ "op": "ping" })).await;
 }
 
 async fn a_user_has_so_many_sockets_and_no_more(app: &mut TestApp) {

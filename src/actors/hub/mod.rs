@@ -95,7 +95,9 @@ impl Hub {
         let hub = Self(Rc::new(Inner { id, state, directory, rooms, store, epoch }));
         HubActor::create(|ctx| {
             ctx.add_stream(inbox_stream(inbox));
-            ctx.run_interval(SWEEP_INTERVAL, |actor, _| actor.guarded(|| actor.hub.sweep()));
+            ctx.run_interval(SWEEP_INTERVAL, |actor, _| {
+                guarded(&actor.on_escalate, || actor.hub.sweep());
+            });
             HubActor { hub: hub.clone(), on_escalate }
         });
         hub
@@ -287,12 +289,10 @@ struct HubActor {
     on_escalate: OnEscalate,
 }
 
-impl HubActor {
-    /// A hub holds its connections, which cannot be handed to another: a panic in it is one for the node.
-    fn guarded(&self, work: impl FnOnce()) {
-        if panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
-            (self.on_escalate)("a hub has panicked");
-        }
+/// A hub holds its connections, which cannot be handed to another: a panic in it is one for the node.
+fn guarded(on_escalate: &OnEscalate, work: impl FnOnce()) {
+    if panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+        on_escalate("a hub has panicked");
     }
 }
 
@@ -302,7 +302,7 @@ impl Actor for HubActor {
 
 impl StreamHandler<HubMessage> for HubActor {
     fn handle(&mut self, message: HubMessage, _: &mut Self::Context) {
-        self.guarded(|| self.hub.receive(message));
+        guarded(&self.on_escalate, || self.hub.receive(message));
     }
 
     fn finished(&mut self, ctx: &mut Self::Context) {
@@ -318,3 +318,23 @@ fn inbox_stream(
 
 /// Told when the channel is watched, or why it is not.
 type Waiter = oneshot::Sender<Result<(), SubscribeError>>;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_hub_is_escalated_and_goes_no_further() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&told);
+        let on_escalate: OnEscalate =
+            Arc::new(move |cause: &str| heard.lock().unwrap().push(cause.to_owned()));
+
+        guarded(&on_escalate, || panic::resume_unwind(Box::new("on purpose")));
+        guarded(&on_escalate, || {});
+
+        assert_eq!(*told.lock().unwrap(), ["a hub has panicked"]);
+    }
+}

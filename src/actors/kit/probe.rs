@@ -11,8 +11,8 @@ use std::{
 };
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, System,
-    WrapFuture,
+    Actor, ActorFutureExt, Arbiter, AsyncContext, Context, Handler, Message, ResponseActFuture,
+    System, WrapFuture,
 };
 use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
@@ -319,7 +319,8 @@ pub(super) fn start(shards: usize, settings: Settings) -> (Registry<Probe>, Arc<
         }
         .boxed()
     });
-    (Registry::start(shards, loader, settings), ledger)
+    let arbiters: Vec<_> = (0..shards).map(|_| Arbiter::new().handle()).collect();
+    (Registry::start(&arbiters, loader, settings), ledger)
 }
 
 /// Runs `test` inside an actix system and gives up on it after a while.

@@ -1,20 +1,16 @@
 //! The front to virtual actors: from a key to a handle, and calls that follow an actor from life to life.
 //!
-//! Keys are spread over shards, each on an arbiter of its own. Living children are found without the shard's
+//! Keys are spread over shards, one on each arbiter it is given. Living children are found without the shard's
 //! mailbox, in its roster; everything else goes through the shard.
 //!
 //! Invariant: a call is sent again only when the one before certainly never ran.
 
 use std::{
-    collections::hash_map::RandomState,
-    error::Error,
-    fmt::Debug,
-    hash::BuildHasher,
-    sync::{Arc, Mutex, PoisonError},
+    collections::hash_map::RandomState, error::Error, fmt::Debug, hash::BuildHasher, sync::Arc,
     time::Duration,
 };
 
-use actix::{Arbiter, Context, Handler, Message, dev::ToEnvelope};
+use actix::{ArbiterHandle, Context, Handler, Message, dev::ToEnvelope};
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::{Instant, timeout_at};
 
@@ -145,7 +141,6 @@ struct Front<A: VirtualActor> {
     hasher: RandomState,
     resolve_max: Duration,
     drain_max: Duration,
-    arbiters: Mutex<Vec<Arbiter>>,
 }
 
 struct Door<A: VirtualActor> {
@@ -154,15 +149,14 @@ struct Door<A: VirtualActor> {
 }
 
 impl<A: VirtualActor> Registry<A> {
-    /// Starts `shards` shards (at least one), each on a new arbiter. Needs a running actix `System`.
+    /// Starts one shard on each of `arbiters`, which outlive the registry.
     #[must_use]
-    pub fn start(shards: usize, loader: Loader<A>, settings: Settings) -> Self {
+    pub fn start(arbiters: &[ArbiterHandle], loader: Loader<A>, settings: Settings) -> Self {
         let (kind, shard_kind) = (Kind::new(A::KIND), Kind::new(&format!("{}_shard", A::KIND)));
         let (resolve_max, drain_max) = (settings.resolve_max, settings.drain_max);
-        let (mut doors, mut arbiters) = (Vec::new(), Vec::new());
+        let mut doors = Vec::with_capacity(arbiters.len());
 
-        for number in 0..shards.max(1) {
-            let arbiter = Arbiter::new();
+        for (number, arbiter) in arbiters.iter().enumerate() {
             let roster = Arc::new(Roster::default());
             let core = Arc::new(Core {
                 loader: Arc::clone(&loader),
@@ -178,20 +172,13 @@ impl<A: VirtualActor> Registry<A> {
                 drain_max,
                 on_escalate: Arc::clone(&settings.on_escalate),
             };
-            let shard = Permanent::start(&arbiter.handle(), keeping, move |generation, family| {
+            let shard = Permanent::start(arbiter, keeping, move |generation, family| {
                 Shard::new(Arc::clone(&core), generation, family.clone())
             });
             doors.push(Door { shard, roster });
-            arbiters.push(arbiter);
         }
 
-        let front = Front {
-            doors,
-            hasher: RandomState::new(),
-            resolve_max,
-            drain_max,
-            arbiters: Mutex::new(arbiters),
-        };
+        let front = Front { doors, hasher: RandomState::new(), resolve_max, drain_max };
         Self { front: Arc::new(front) }
     }
 
@@ -239,7 +226,7 @@ impl<A: VirtualActor> Registry<A> {
         Err(CallError::Stopped.into())
     }
 
-    /// Refuses new calls, lets every child finish what it has, then stops the shards and their arbiters.
+    /// Refuses new calls, lets every child finish what it has, then stops the shards.
     pub async fn stop(&self) {
         let window = self.front.drain_max.saturating_add(Duration::from_secs(1));
         join_all(self.front.doors.iter().map(|door| async {
@@ -251,13 +238,6 @@ impl<A: VirtualActor> Registry<A> {
             door.shard.stop().await;
         }))
         .await;
-
-        let arbiters = std::mem::take(
-            &mut *self.front.arbiters.lock().unwrap_or_else(PoisonError::into_inner),
-        );
-        for arbiter in arbiters {
-            arbiter.stop();
-        }
     }
 
     async fn resolve_before(

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
+    Actor, ActorFutureExt, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseFuture,
+    WrapFuture,
 };
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -71,9 +72,9 @@ pub struct RoomDeps {
 }
 
 impl Rooms {
-    /// Starts `shards` arbiters that rooms live on.
+    /// Starts rooms that live on `arbiters`.
     #[must_use]
-    pub fn start(shards: usize, deps: RoomDeps, settings: Settings) -> Self {
+    pub fn start(arbiters: &[ArbiterHandle], deps: RoomDeps, settings: Settings) -> Self {
         let deps = Arc::new(deps);
         let directory = deps.directory.clone();
         let loader: Loader<Room> = Arc::new(move |room| {
@@ -86,7 +87,7 @@ impl Rooms {
                 }
             })
         });
-        Self { registry: Registry::start(shards, loader, settings), directory }
+        Self { registry: Registry::start(arbiters, loader, settings), directory }
     }
 
     /// Does one thing in a room and answers once it is durable.

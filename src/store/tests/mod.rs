@@ -5,6 +5,7 @@
 mod relay;
 mod room_log;
 mod rooms;
+mod sends;
 mod writer;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::domain::accounts::{DisplayName, EmailAddress, Handle as UserHandle, Role, Roles};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::messages::{MessageDraft, NewMessage};
-use crate::domain::rooms::{Action, Appended, Command, RoomError, RoomName, Visibility};
+use crate::domain::rooms::{Action, Appended, Command, RoomError, RoomName, Seq, Visibility};
 use crate::domain::time::Timestamp;
 
 const MEMBERS_MAX: i64 = 100;
@@ -127,6 +128,10 @@ impl Fixture {
         };
         self.store.insert_group(group, now).await.unwrap();
         id
+    }
+
+    async fn head(&self, room: RoomId) -> Seq {
+        self.store.find_room_head(room).await.unwrap().unwrap()
     }
 
     async fn append(&self, room: RoomId, commands: Vec<Command>) -> Batch {

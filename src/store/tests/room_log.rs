@@ -55,10 +55,6 @@ impl Fixture {
     async fn log(&self, room: RoomId) -> Vec<LogEvent> {
         self.store.list_room_log(room, 0, 10_000).await.unwrap()
     }
-
-    async fn head(&self, room: RoomId) -> Seq {
-        self.store.find_room_head(room).await.unwrap().unwrap()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
