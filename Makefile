@@ -21,7 +21,6 @@ run:
 test: check
 	@scripts/require curl python
 	scripts/with-postgres $(CARGO) test --locked --workspace
-	$(CARGO) build --locked --bin madang
 	scripts/schemathesis
 
 check:

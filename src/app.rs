@@ -18,6 +18,7 @@ use crate::accounts::revocations::Revocations;
 use crate::accounts::{Accounts, NewAccount, Registration};
 use crate::actors::hub::Hub;
 use crate::actors::hub::directory::Directory;
+use crate::actors::inbox::Inboxes;
 use crate::actors::kit::registry::Settings;
 use crate::actors::relay::Relay;
 use crate::actors::relay::figures::Figures;
@@ -103,12 +104,14 @@ impl Node {
 
         let epoch: Arc<str> = store.epoch().await?.into();
         let directory = Directory::default();
+        let inboxes = Inboxes::new(directory.clone(), store.clone(), Arc::clone(&epoch));
         let workers = Workers::start(config.http.worker_count())?;
         let rooms = Rooms::start(
             &workers.handles(),
             RoomDeps {
                 store: store.clone(),
                 directory: directory.clone(),
+                inboxes: inboxes.clone(),
                 epoch: Arc::clone(&epoch),
                 member_count_max: i64::try_from(config.chat.group_members_max)?,
             },
@@ -142,6 +145,7 @@ impl Node {
             tokens,
             revocations,
             rooms: rooms.clone(),
+            inboxes,
             readiness: readiness.clone(),
             limiters,
             metrics,

@@ -3,6 +3,7 @@
 //! Calls go down the tree, events go up; nobody awaits a call to itself or its parent.
 
 pub mod hub;
+pub mod inbox;
 pub mod kit;
 pub mod relay;
 pub mod room;

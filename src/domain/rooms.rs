@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::ids::{MessageId, RoomId, UserId};
 use super::messages::{Emoji, MessageBody, MessageRef, NewMessage};
+use super::stored_as;
 use super::time::Timestamp;
 
 /// A position in a numbered log: 1, 2, 3 … without a hole; 0 is before the first event.
@@ -42,23 +43,6 @@ pub enum MemberRole {
     Owner,
 }
 
-macro_rules! stored_as {
-    ($name:ident { $($variant:ident = $text:literal),+ }) => {
-        impl $name {
-            /// The word for it in the store and in JSON.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-
-            /// Reads the word back; `None` for any other.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
 stored_as!(RoomKind { Direct = "direct", Group = "group" });
 stored_as!(Visibility { Private = "private", Public = "public" });
 stored_as!(MemberRole { Member = "member", Moderator = "moderator", Owner = "owner" });
@@ -142,6 +126,18 @@ impl Action {
             | Self::Kick { user }
             | Self::SetRole { user, .. }
             | Self::Mute { user, .. } => Some(*user),
+            _ => None,
+        }
+    }
+}
+
+impl Command {
+    /// Whose membership it may change.
+    #[must_use]
+    pub const fn member(&self) -> Option<UserId> {
+        match self.action {
+            Action::Invite { user } | Action::Kick { user } => Some(user),
+            Action::Join | Action::Leave => Some(self.actor),
             _ => None,
         }
     }

@@ -31,6 +31,7 @@ use self::gateway::{Gateway, Limiters};
 use self::ops::Readiness;
 use crate::accounts::Accounts;
 use crate::accounts::revocations::Revocations;
+use crate::actors::inbox::Inboxes;
 use crate::actors::room::Rooms;
 use crate::config::Config;
 use crate::providers::tokens::AccessTokens;
@@ -45,6 +46,7 @@ pub struct AppDeps {
     pub tokens: Arc<AccessTokens>,
     pub revocations: Revocations,
     pub rooms: Rooms,
+    pub inboxes: Inboxes,
     pub readiness: Readiness,
     pub limiters: Limiters,
     pub metrics: PrometheusHandle,
@@ -80,6 +82,7 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
         .app_data(web::Data::from(deps.tokens))
         .app_data(web::Data::new(deps.revocations))
         .app_data(web::Data::new(deps.rooms))
+        .app_data(web::Data::new(deps.inboxes))
         .app_data(web::Data::new(deps.readiness))
         .app_data(web::Data::new(deps.limiters))
         .app_data(web::Data::new(deps.metrics))

@@ -13,6 +13,7 @@ use super::views::{
     ChangeRefusals, DirectRoomView, PublicRoomView, ReadRefusals, RoomDetailsView, RoomView,
     WriteRefusals,
 };
+use crate::actors::inbox::Inboxes;
 use crate::actors::room::Rooms;
 use crate::clock;
 use crate::config::Config;
@@ -112,10 +113,11 @@ async fn create_room(
     caller: Caller,
     body: web::Json<NewRoomBody>,
     store: web::Data<Store>,
+    inboxes: web::Data<Inboxes>,
     config: web::Data<Config>,
 ) -> ApiResult<(web::Json<RoomDetailsView>, StatusCode)> {
     let now = clock::now();
-    let (room, created) = match body.into_inner() {
+    let (room, told) = match body.into_inner() {
         NewRoomBody::Direct { user_id } => {
             let (id, event) = (clock::new_uuid().into(), clock::new_uuid().into());
             store.insert_direct_room(id, event, caller.user_id, user_id, now).await?
@@ -125,11 +127,11 @@ async fn create_room(
             let members = others(caller.user_id, member_ids, config.chat.group_members_max)?;
             let group = new_group(caller.user_id, name, visibility, members);
             let room = group.id;
-            store.insert_group(group, now).await?;
-            (room, true)
+            (room, Some(store.insert_group(group, now).await?))
         }
     };
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if told.is_some() { StatusCode::CREATED } else { StatusCode::OK };
+    inboxes.deliver(&told.unwrap_or_default()).await;
 
     Ok((web::Json(details(&store, room, caller.user_id).await?), status))
 }

@@ -5,6 +5,7 @@
 
 mod connect;
 mod error;
+mod inboxes;
 mod log_pages;
 pub mod outbox;
 pub mod relay;

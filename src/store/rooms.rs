@@ -6,6 +6,7 @@ use super::messages::{ReadError, require_member};
 use super::room_log::{RoomLog, room_created};
 use super::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
 use crate::domain::ids::{EventId, MessageId, RoomId, UserId};
+use crate::domain::inbox::InboxEvent;
 use crate::domain::rooms::{
     MemberRole, RoomError, RoomKind, RoomName, Seq, Visibility, direct_key,
 };
@@ -134,7 +135,7 @@ struct PublicRow {
 }
 
 impl Store {
-    /// Opens the one direct room of two users, or finds it: `true` when this call made it.
+    /// Opens the one direct room of two users, or finds it; what its members' inboxes are told when this call made it.
     ///
     /// # Errors
     /// [`RoomError::UserNotFound`] when the other has no account, [`RoomError::Oneself`].
@@ -145,7 +146,7 @@ impl Store {
         caller: UserId,
         other: UserId,
         now: Timestamp,
-    ) -> Result<(RoomId, bool), ReadError> {
+    ) -> Result<(RoomId, Option<Vec<InboxEvent>>), ReadError> {
         if caller == other {
             return Err(RoomError::Oneself.into());
         }
@@ -164,8 +165,9 @@ impl Store {
                 // Of many that ask at once, the constraint lets one insert; the others find its row.
                 if room.insert(db, now).await? {
                     let members = [(caller, MemberRole::Member), (other, MemberRole::Member)];
-                    open_log(db, id, event, RoomKind::Direct, caller, &members, now).await?;
-                    return Ok((id, true));
+                    let told =
+                        open_log(db, id, event, RoomKind::Direct, caller, &members, now).await?;
+                    return Ok((id, Some(told)));
                 }
                 let found = fetch_optional!(
                     db,
@@ -174,17 +176,21 @@ impl Store {
                     key,
                 )?;
                 let (found,) = found.ok_or(StoreError::NotFound)?;
-                Ok((found.into(), false))
+                Ok((found.into(), None))
             })
         })
         .await
     }
 
-    /// Opens a group with its first members; the owner is the first of them.
+    /// Opens a group with its first members, of whom the owner is the first; gives what their inboxes are told.
     ///
     /// # Errors
     /// [`RoomError::UserNotFound`] when one of them has no account.
-    pub async fn insert_group(&self, group: NewGroup, now: Timestamp) -> Result<(), ReadError> {
+    pub async fn insert_group(
+        &self,
+        group: NewGroup,
+        now: Timestamp,
+    ) -> Result<Vec<InboxEvent>, ReadError> {
         self.write(move |db| {
             Box::pin(async move {
                 require_users(db, &group.members).await?;
@@ -200,8 +206,7 @@ impl Store {
                 let mut members = vec![(group.owner, MemberRole::Owner)];
                 members.extend(group.members.iter().map(|user| (*user, MemberRole::Member)));
                 let (id, owner) = (group.id, group.owner);
-                open_log(db, id, group.event, RoomKind::Group, owner, &members, now).await?;
-                Ok(())
+                Ok(open_log(db, id, group.event, RoomKind::Group, owner, &members, now).await?)
             })
         })
         .await
@@ -312,19 +317,33 @@ impl Store {
         row.map(|row| row.into_summary(user)).ok_or(ReadError::Room(RoomError::NotFound))
     }
 
-    /// Whether `user` is a member of `room`: who may subscribe to its channel.
+    /// Which of `rooms` the user is a member of: whose channels they may follow.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn is_room_member(&self, room: RoomId, user: UserId) -> Result<bool, StoreError> {
-        let found = self
-            .read(move |db| Box::pin(async move { require_member(db, room, user).await }))
-            .await;
-        match found {
-            Ok(()) => Ok(true),
-            Err(ReadError::Room(_)) => Ok(false),
-            Err(ReadError::Store(error)) => Err(error),
-        }
+    pub async fn list_joined(
+        &self,
+        user: UserId,
+        rooms: &[RoomId],
+    ) -> Result<Vec<RoomId>, StoreError> {
+        let wanted = serde_json::json!(rooms).to_string();
+        let rows: Vec<(Uuid,)> = self
+            .read(move |db| {
+                Box::pin(async move {
+                    let select = db.dialect(
+                        "SELECT m.room_id
+                         FROM json_each($2) j
+                         JOIN room_members m
+                           ON m.user_id = $1 AND m.room_id = unhex(replace(j.value, '-', ''))",
+                        "SELECT m.room_id
+                         FROM jsonb_array_elements_text($2::jsonb) j
+                         JOIN room_members m ON m.user_id = $1 AND m.room_id = j.value::uuid",
+                    );
+                    fetch_all!(db, (Uuid,), select, user.uuid(), wanted)
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(|(room,)| room.into()).collect())
     }
 
     /// The members of a room for one of them, in the order of their ids, from above `after`.
@@ -443,15 +462,16 @@ async fn open_log(
     creator: UserId,
     members: &[(UserId, MemberRole)],
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Vec<InboxEvent>, StoreError> {
     let mut log =
         RoomLog::lock(db, room, None, i64::MAX, now).await?.ok_or(StoreError::NotFound)?;
     for (user, role) in members {
         log.add_member(db, creator, *user, *role).await?;
     }
-    log.close(db, [event, event]).await?;
+    let told = log.close(db, [event, event]).await?;
     let users: Vec<UserId> = members.iter().map(|(user, _)| *user).collect();
-    super::outbox::append(db, &room_created(event, room, kind, &users, now)).await
+    super::outbox::append(db, &room_created(event, room, kind, &users, now)).await?;
+    Ok(told)
 }
 
 async fn require_users(db: &mut Db, users: &[UserId]) -> Result<(), ReadError> {

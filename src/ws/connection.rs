@@ -19,6 +19,7 @@ use futures_util::FutureExt;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use rand::Rng;
 use secrecy::SecretString;
+use serde_json::Value;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
@@ -29,11 +30,15 @@ use super::protocol::{self, Request, RequestId};
 use super::transport::{Incoming, Opening, Reader};
 use super::{CountedIn, Seat, SocketDeps};
 use crate::accounts::Caller;
+use crate::actors::hub::Hub;
 use crate::actors::hub::channel::Channel;
+use crate::actors::hub::directory::EncodedEvent;
 use crate::actors::hub::frame::Frame;
-use crate::actors::hub::{Hub, Subscriber};
+use crate::actors::hub::state::Gap;
+use crate::actors::hub::subscriber::{SubscribeError, Subscriber};
 use crate::clock;
-use crate::domain::ids::{ConnectionId, UserId};
+use crate::domain::ids::{ConnectionId, SessionId, UserId};
+use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
 use crate::http::server::load::Carried;
 use crate::origin::{self, Origin};
@@ -71,6 +76,7 @@ pub(super) fn start(
         io: RefCell::new(io),
         outbox: RefCell::new(outbox),
         waker: RefCell::default(),
+        replay: RefCell::default(),
         caller: RefCell::default(),
         counted: RefCell::default(),
         _held: (seat, carried),
@@ -121,6 +127,7 @@ impl Drop for Registered {
         let channels = connection.channels.take();
         connection.hub.unregister(connection.id, &channels);
         connection.counted.take();
+        connection.wake_replay();
     }
 }
 
@@ -140,6 +147,8 @@ pub(super) struct Connection {
     io: RefCell<TcpStream>,
     outbox: RefCell<Outbox>,
     waker: RefCell<Option<Waker>>,
+    /// What reads the store for this client, while it waits for the client.
+    replay: RefCell<Option<Waker>>,
     /// Who it is; set by hello.
     caller: RefCell<Option<Caller>>,
     counted: RefCell<Option<CountedIn>>,
@@ -175,7 +184,11 @@ impl Connection {
         if self.phase.get() == Phase::Open {
             let read = reader.poll_read(cx, &self.io, |incoming| self.receive(incoming));
             if let Some(payload) = self.pong.take() {
-                self.write(&control(PONG, &payload));
+                let pong = control(PONG, &payload);
+                let kept = self.outbox.borrow_mut().keep_reply(&self.io.borrow(), &pong);
+                if !self.is_taken(kept) {
+                    self.close(CloseCode::SlowReader);
+                }
             }
             match read {
                 Ok(()) => {}
@@ -184,6 +197,7 @@ impl Connection {
             }
         }
         self.poll_flush(cx);
+        self.wake_replay();
         if matches!(self.phase.get(), Phase::Closing(_)) && self.outbox.borrow().is_empty() {
             self.poll_end(cx);
         }
@@ -228,6 +242,15 @@ impl Connection {
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
+        }
+    }
+
+    /// Lets the replay go on, if there is one and the client has taken most of it.
+    fn wake_replay(&self) {
+        if (self.phase.get() != Phase::Open || self.outbox.borrow().has_space())
+            && let Some(replay) = self.replay.take()
+        {
+            replay.wake();
         }
     }
 
@@ -320,35 +343,38 @@ impl Connection {
             self.written_at.set(Instant::now());
             self.wake();
         }
-        let pushed = self.outbox.borrow_mut().keep(&self.io.borrow(), frame.wire());
-        self.heed(pushed);
+        let kept = self.outbox.borrow_mut().keep_reply(&self.io.borrow(), frame.wire());
+        if !self.is_taken(kept) {
+            // It asks and asks, and does not read the answers.
+            self.close(CloseCode::SlowReader);
+        }
     }
 
-    fn write(&self, bytes: &Bytes) {
+    /// Gives an event, now or with the connection's next turn; false when too much waits already.
+    fn give(&self, frame: &Bytes, at_once: bool) -> bool {
         if self.phase.get() != Phase::Open {
-            return;
+            // It is on its way out: whatever it is given is lost to it, and it will come back for it.
+            return true;
         }
-        let was_empty = self.outbox.borrow().is_empty();
-        let pushed = self.outbox.borrow_mut().push(&self.io.borrow(), bytes);
-        match pushed {
-            Pushed::Taken if self.outbox.borrow().is_empty() => {}
-            Pushed::Taken if was_empty => {
-                self.written_at.set(Instant::now());
-                self.wake();
-            }
-            pushed => self.heed(pushed),
+        let mut outbox = self.outbox.borrow_mut();
+        let was_empty = outbox.is_empty();
+        let io = self.io.borrow();
+        let pushed = if at_once { outbox.push(&io, frame) } else { outbox.keep(&io, frame) };
+        let waits = !outbox.is_empty();
+        drop((outbox, io));
+        if was_empty && waits {
+            self.written_at.set(Instant::now());
+            self.wake();
         }
+        self.is_taken(pushed)
     }
 
-    fn heed(&self, pushed: Pushed) {
-        match pushed {
-            Pushed::Taken => {}
-            Pushed::Full => self.close(CloseCode::SlowReader),
-            Pushed::Gone => {
-                self.phase.set(Phase::Gone);
-                self.wake();
-            }
+    fn is_taken(&self, pushed: Pushed) -> bool {
+        if pushed == Pushed::Gone {
+            self.phase.set(Phase::Gone);
+            self.wake();
         }
+        pushed != Pushed::Full
     }
 
     /// Ends the connection: `bye` with the reason, then the close frame, once.
@@ -404,20 +430,19 @@ impl Connection {
         self.phase.get() == Phase::Open
     }
 
-    pub(super) fn channel_count(&self) -> usize {
-        self.channels.borrow().len()
-    }
-
-    pub(super) fn add_channel(&self, channel: Channel) {
-        self.channels.borrow_mut().push(channel);
-    }
-
-    /// Takes back an [`Self::add_channel`] of a channel that was there before.
-    pub(super) fn forget_repeat(&self, channel: Channel) {
+    /// Notes that the connection follows a channel; the answer to it when it may not.
+    pub(super) fn add_channel(&self, channel: Channel) -> Result<(), Value> {
         let mut channels = self.channels.borrow_mut();
-        if let Some(at) = channels.iter().rposition(|known| *known == channel) {
-            channels.remove(at);
+        if channels.contains(&channel) {
+            let text = SubscribeError::AlreadySubscribed.to_string();
+            return Err(protocol::failed("already_subscribed", &text));
         }
+        if channels.len() >= self.deps.config.socket.channels_max {
+            let text = "this connection follows as many channels as it may";
+            return Err(protocol::failed("too_many_channels", text));
+        }
+        channels.push(channel);
+        Ok(())
     }
 
     pub(super) fn remove_channel(&self, channel: Channel) {
@@ -434,21 +459,51 @@ impl Subscriber for Connection {
         self.caller.borrow().as_ref().map(|caller| caller.user_id)
     }
 
-    fn push(&self, frame: &Frame) {
-        if self.phase.get() == Phase::Open {
-            self.write(frame.wire());
-        }
+    fn session(&self) -> Option<SessionId> {
+        self.caller.borrow().as_ref().map(|caller| caller.session_id)
+    }
+
+    fn push(&self, _: Channel, event: &EncodedEvent) -> bool {
+        self.give(event.frame.wire(), true)
+    }
+
+    fn queue(&self, _: Channel, event: &EncodedEvent) -> bool {
+        self.give(event.frame.wire(), false)
     }
 
     fn push_ephemeral(&self, frame: &Frame) {
         // Somebody who is behind does not need to know who is typing now.
         if !self.outbox.borrow().is_blocked() {
-            self.push(frame);
+            self.give(frame.wire(), true);
         }
+    }
+
+    fn live(&self, channel: Channel, seq: Seq) {
+        self.say(&protocol::live(channel, seq));
+    }
+
+    fn gap(&self, channel: Channel, gap: Gap) {
+        self.say(&protocol::gap(channel, gap));
+    }
+
+    fn lagging(&self, channel: Channel) {
+        self.say(&protocol::lag(channel));
     }
 
     fn unsubscribed(&self, channel: Channel) {
         self.remove_channel(channel);
+        self.say(&protocol::unsubscribed(channel));
+    }
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.phase.get() != Phase::Open {
+            return Poll::Ready(false);
+        }
+        if self.outbox.borrow().has_space() {
+            return Poll::Ready(true);
+        }
+        *self.replay.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     fn drain(&self) {

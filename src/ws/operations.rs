@@ -13,11 +13,11 @@ use super::protocol::{
 };
 use crate::accounts::Caller;
 use crate::actors::hub::channel::Channel;
-use crate::actors::hub::{SubscribeError, Subscriber};
+use crate::actors::hub::subscriber::{SubscribeError, Subscriber};
 use crate::clock;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::messages::{Emoji, MessageBody, MessageRef, NewMessage};
-use crate::domain::rooms::{Action, Appended, Command, RoomError, Seq};
+use crate::domain::rooms::{Action, Appended, Command, RoomError};
 use crate::error::{ApiError, ApiResult};
 use crate::http::views::MessageView;
 use crate::store::messages::Page;
@@ -259,8 +259,8 @@ async fn authenticate(connection: &Connection, hello: &Hello) -> ApiResult<Calle
     Ok(Caller::from_access_token(token, &deps.tokens, &deps.revocations, clock::now())?)
 }
 
-/// Subscribes to every channel behind a closed gate, replies with the positions, then opens the gates: so that the
-/// reply comes first, and nothing is missed between the position and the first event.
+/// Subscribes to every channel, replies with where each stands, then sets each on its way from where the client left
+/// off: so that the reply comes first.
 async fn subscribe_to(
     connection: &Rc<Connection>,
     id: Option<RequestId>,
@@ -271,87 +271,57 @@ async fn subscribe_to(
     if wanted.len() > CHANNELS_A_REQUEST_MAX {
         return connection.say(&protocol::too_many_channels(id));
     }
-    let mut opened: Vec<(Channel, Subscription)> = Vec::with_capacity(wanted.len());
     let mut channels = Map::new();
+    let mut opening = Vec::with_capacity(wanted.len());
     for subscription in wanted {
-        let answer = match open(connection, caller, &subscription).await {
-            Ok((channel, seq)) => {
-                let name = subscription.channel.clone();
-                opened.push((channel, subscription));
-                channels.insert(name, json!({ "seq": seq, "epoch": connection.hub.epoch() }));
-                continue;
-            }
-            Err(answer) => answer,
+        let Some(channel) = Channel::parse(&subscription.channel, caller.user_id) else {
+            channels.insert(subscription.channel, refused(SubscribeError::NotFound));
+            continue;
         };
-        // A channel named twice has the position of the first.
-        channels.entry(subscription.channel).or_insert(answer);
-    }
-    // The gates may have moved forward while others were opened.
-    for (channel, subscription) in &opened {
-        if let Some(position) = connection.hub.gate_position(connection.id, *channel)
-            && let Some(seq) =
-                channels.get_mut(&subscription.channel).and_then(|it| it.get_mut("seq"))
-        {
-            *seq = position.into();
+        // In the list before it is in the hub: whatever happens meanwhile, the guard will take it out.
+        match connection.add_channel(channel) {
+            Ok(()) => opening.push((channel, subscription)),
+            // A channel named twice keeps the answer of the first.
+            Err(answer) => {
+                channels.entry(subscription.channel).or_insert(answer);
+            }
         }
+    }
+    let subscriber: Rc<dyn Subscriber> = connection.clone();
+    let named: Vec<Channel> = opening.iter().map(|(channel, _)| *channel).collect();
+    let answers = connection.hub.subscribe(&subscriber, caller.user_id, &named).await;
+    let mut opened = Vec::with_capacity(opening.len());
+    for ((channel, subscription), answer) in opening.into_iter().zip(answers) {
+        let head = connection.hub.head(connection.id, channel);
+        let answer = match (answer, head) {
+            (Ok(()), Some(head)) if connection.is_open() => {
+                opened.push((channel, subscription.start(connection.hub.epoch())));
+                json!({ "seq": head, "epoch": connection.hub.epoch() })
+            }
+            (Ok(()), _) => {
+                connection.hub.unsubscribe(connection.id, channel);
+                connection.remove_channel(channel);
+                refused(SubscribeError::NotFound)
+            }
+            (Err(error), _) => {
+                connection.remove_channel(channel);
+                refused(error)
+            }
+        };
+        channels.insert(subscription.channel, answer);
     }
     let positions = Positions { channels, greeting };
     connection.say(&protocol::ok(id, &positions));
-    for (channel, subscription) in opened {
-        begin(connection, channel, &subscription);
+    for (channel, start) in opened {
+        connection.hub.begin(&subscriber, channel, start);
     }
 }
 
-async fn open(
-    connection: &Rc<Connection>,
-    caller: &Caller,
-    subscription: &Subscription,
-) -> Result<(Channel, Seq), Value> {
-    let refused = |code: &str, text: String| json!({ "error": { "code": code, "message": text } });
-    let Some(channel) = Channel::parse(&subscription.channel, caller.user_id) else {
-        return Err(refused("channel_not_found", SubscribeError::NotFound.to_string()));
+fn refused(error: SubscribeError) -> Value {
+    let code = match error {
+        SubscribeError::NotFound => "channel_not_found",
+        SubscribeError::AlreadySubscribed => "already_subscribed",
+        SubscribeError::Busy => "room_busy",
     };
-    if connection.channel_count() >= connection.deps.config.socket.channels_max {
-        let text = "this connection follows as many channels as it may".to_owned();
-        return Err(refused("too_many_channels", text));
-    }
-    let subscriber: Rc<dyn Subscriber> = connection.clone();
-    // In the list before it is in the hub: whatever happens meanwhile, the guard will take it out.
-    connection.add_channel(channel);
-    match connection.hub.open(&subscriber, caller.user_id, channel).await {
-        Ok(seq) if connection.is_open() => Ok((channel, seq)),
-        Ok(_) => {
-            connection.hub.unsubscribe(connection.id, channel);
-            Err(refused("closed", "the connection has ended".to_owned()))
-        }
-        Err(error) => {
-            if error == SubscribeError::AlreadySubscribed {
-                connection.forget_repeat(channel);
-            } else {
-                connection.remove_channel(channel);
-            }
-            let code = match error {
-                SubscribeError::NotFound => "channel_not_found",
-                SubscribeError::AlreadySubscribed => "already_subscribed",
-                SubscribeError::Busy => "room_busy",
-            };
-            Err(refused(code, error.to_string()))
-        }
-    }
-}
-
-/// Opens one gate. A client that names a position other than the head is told that continuity cannot be given.
-fn begin(connection: &Rc<Connection>, channel: Channel, subscription: &Subscription) {
-    let Some(start) = connection.hub.gate_position(connection.id, channel) else { return };
-    let same_epoch =
-        subscription.epoch.as_deref().is_none_or(|epoch| epoch == connection.hub.epoch());
-    if let Some(have) = subscription.after
-        && (have != start || !same_epoch)
-    {
-        let first = start.min(1);
-        connection.say(&protocol::gap(&subscription.channel, have, first, start));
-    }
-    if let Some(position) = connection.hub.go_live(connection.id, channel) {
-        connection.say(&protocol::live(&subscription.channel, position));
-    }
+    protocol::failed(code, &error.to_string())
 }

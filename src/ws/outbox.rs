@@ -7,6 +7,8 @@ use bytes::{Buf, Bytes};
 use tokio::net::TcpStream;
 
 const SLICES_MAX: usize = 64;
+/// What replies and last words may take up beyond the limit for events.
+const REPLIES_BYTES: usize = 768 * 1024;
 /// About what the queue needs for a frame beside its bytes.
 const FRAME_OVERHEAD: usize = 64;
 /// A queue that grew longer than this gives its memory back once it is empty.
@@ -61,7 +63,12 @@ impl Outbox {
         std::mem::take(&mut self.moved)
     }
 
-    /// Writes at once if nothing waits, and keeps what the socket does not take.
+    /// Whether most of what was given has been taken.
+    pub(super) const fn has_space(&self) -> bool {
+        self.bytes <= self.bytes_max / 4
+    }
+
+    /// Writes an event at once if nothing waits, and keeps what the socket does not take.
     pub(super) fn push(&mut self, io: &TcpStream, frame: &Bytes) -> Pushed {
         if !self.frames.is_empty() {
             return self.keep(io, frame);
@@ -82,13 +89,26 @@ impl Outbox {
         }
     }
 
-    /// Keeps a frame for the next flush. What is too much is written first, if the client takes it: only one that is
+    /// Keeps an event for the next flush. What is too much is written first, if the client takes it: only one that is
     /// behind is ever told that it is slow.
     pub(super) fn keep(&mut self, io: &TcpStream, frame: &Bytes) -> Pushed {
-        if !self.has_room_for(frame) && !self.blocked && self.flush(io) == Flushed::Gone {
+        self.keep_within(self.bytes_max, io, frame)
+    }
+
+    /// Keeps what was asked for, such as a reply: events leave room for it.
+    pub(super) fn keep_reply(&mut self, io: &TcpStream, frame: &Bytes) -> Pushed {
+        self.keep_within(self.bytes_max.saturating_add(REPLIES_BYTES), io, frame)
+    }
+
+    fn keep_within(&mut self, bytes_max: usize, io: &TcpStream, frame: &Bytes) -> Pushed {
+        let fits = |outbox: &Self| {
+            // A single frame always fits, or it could never be said.
+            outbox.frames.is_empty() || outbox.bytes.saturating_add(cost(frame)) <= bytes_max
+        };
+        if !fits(self) && !self.blocked && self.flush(io) == Flushed::Gone {
             return Pushed::Gone;
         }
-        if !self.has_room_for(frame) {
+        if !fits(self) {
             return Pushed::Full;
         }
         self.push_back(frame.clone())
@@ -97,11 +117,6 @@ impl Outbox {
     /// Keeps a last word, whatever the limit says.
     pub(super) fn keep_last(&mut self, frame: Bytes) {
         self.push_back(frame);
-    }
-
-    /// A single frame always fits, or it could never be said.
-    fn has_room_for(&self, frame: &Bytes) -> bool {
-        self.frames.is_empty() || self.bytes.saturating_add(cost(frame)) <= self.bytes_max
     }
 
     fn push_back(&mut self, frame: Bytes) -> Pushed {

@@ -4,6 +4,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::actors::hub::channel::Channel;
+use crate::actors::hub::state::{Gap, Start};
 use crate::domain::ids::UserId;
 use crate::domain::messages::MessageDraft;
 use crate::domain::rooms::Seq;
@@ -129,9 +131,27 @@ pub struct Subscription {
     /// The last position the client has.
     #[serde(default)]
     pub after: Option<Seq>,
+    /// Instead of a position: so many of the newest events.
+    #[serde(default)]
+    pub last: Option<Seq>,
     /// The epoch of that position.
     #[serde(default)]
     pub epoch: Option<String>,
+}
+
+impl Subscription {
+    /// Where it begins, in a database with this `epoch`.
+    #[must_use]
+    pub fn start(&self, epoch: &str) -> Start {
+        match (self.after, self.last) {
+            (Some(after), _) if self.epoch.as_deref().is_some_and(|known| known != epoch) => {
+                Start::Unknown(after)
+            }
+            (Some(after), _) => Start::After(after),
+            (None, Some(last)) => Start::Last(last),
+            (None, None) => Start::Head,
+        }
+    }
 }
 
 /// New wording of a message.
@@ -245,18 +265,37 @@ pub fn too_many_channels(id: Option<RequestId>) -> String {
     refusal(id, "too_many_channels", "at most 64 channels in one request", None)
 }
 
+/// Why one channel of a `subscribe` or `hello` is not followed.
+#[must_use]
+pub fn failed(code: &str, message: &str) -> Value {
+    json!({ "error": { "code": code, "message": message } })
+}
+
 /// Everything after it is new.
 #[must_use]
-pub fn live(channel: &str, seq: Seq) -> String {
+pub fn live(channel: Channel, seq: Seq) -> String {
     format!(r#"{{"event":"live","channel":"{channel}","seq":{seq}}}"#)
 }
 
 /// Continuity from `have` cannot be given: page through REST, go on from `head`.
 #[must_use]
-pub fn gap(channel: &str, have: Seq, first: Seq, head: Seq) -> String {
+pub fn gap(channel: Channel, gap: Gap) -> String {
+    let Gap { have, first, head } = gap;
     format!(
         r#"{{"event":"gap","channel":"{channel}","have":{have},"first":{first},"head":{head}}}"#
     )
+}
+
+/// The client reads slowly: it is given the channel from the store, at its own pace.
+#[must_use]
+pub fn lag(channel: Channel) -> String {
+    format!(r#"{{"event":"lag","channel":"{channel}"}}"#)
+}
+
+/// The subscription has ended, because the user is no longer a member.
+#[must_use]
+pub fn unsubscribed(channel: Channel) -> String {
+    format!(r#"{{"event":"unsubscribed","channel":"{channel}","reason":"removed"}}"#)
 }
 
 /// The last word before a close.

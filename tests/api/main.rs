@@ -21,6 +21,7 @@ mod hostile;
 mod limits;
 mod lost_answer;
 mod messages;
+mod resume;
 mod rooms;
 mod schemas;
 mod shutdown;

@@ -6,16 +6,16 @@ use std::collections::VecDeque;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::app::PATIENCE;
 
 pub(crate) struct Socket {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: WebSocketStream<TcpStream>,
     events: VecDeque<Value>,
     last_id: u64,
 }
@@ -30,6 +30,19 @@ enum Incoming {
 
 impl Socket {
     pub(crate) async fn open(port: u16, token: Option<&str>) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        Self::over(stream, port, token).await
+    }
+
+    /// A client whose system takes only little before it reads, as a phone on a bad line does.
+    pub(crate) async fn open_narrow(port: u16, token: Option<&str>) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        let stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+        Self::over(stream, port, token).await
+    }
+
+    async fn over(stream: TcpStream, port: u16, token: Option<&str>) -> Self {
         let mut request =
             format!("ws://127.0.0.1:{port}/v1/chat/socket").into_client_request().unwrap();
         let headers = request.headers_mut();
@@ -37,7 +50,8 @@ impl Socket {
         if let Some(token) = token {
             headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
-        let (stream, response) = connect_async(request).await.expect("the handshake succeeds");
+        let (stream, response) =
+            client_async(request, stream).await.expect("the handshake succeeds");
         assert_eq!(response.headers()["sec-websocket-protocol"], "madang.v1.json");
         Self { stream, events: VecDeque::new(), last_id: 0 }
     }
@@ -52,6 +66,35 @@ impl Socket {
             assert_eq!(self.next_event().await["event"], "live");
         }
         hello
+    }
+
+    /// Follows one more channel, from where `wanted` says; gives the answer for it.
+    pub(crate) async fn subscribe(&mut self, wanted: Value) -> Value {
+        let channel = wanted["channel"].as_str().unwrap().to_owned();
+        let answer = self.ok(json!({ "op": "subscribe", "channels": [wanted] })).await;
+        answer["channels"][&channel].clone()
+    }
+
+    /// Reads events of one channel up to `last`, which must follow one another from after `position`; everything else
+    /// that is said of it meanwhile is given, in order.
+    pub(crate) async fn read_up_to(
+        &mut self,
+        channel: &str,
+        mut position: i64,
+        last: i64,
+    ) -> Vec<Value> {
+        let mut others = Vec::new();
+        while position < last {
+            let event = self.next_event().await;
+            match event["seq"].as_i64() {
+                Some(seq) if event["event"] != "live" && event["channel"] == channel => {
+                    position += 1;
+                    assert_eq!(seq, position, "{event}");
+                }
+                _ => others.push(event),
+            }
+        }
+        others
     }
 
     /// Sends a message and gives what was acknowledged.

@@ -12,7 +12,6 @@ on_both_databases!(
     two_hundred_messages_sent_at_once_arrive_in_order,
     a_change_over_http_reaches_every_socket,
     a_subscription_begins_at_the_head_even_of_a_silent_room,
-    somebody_who_is_behind_is_told_of_the_gap,
     a_removed_member_hears_of_it_and_nothing_more,
     typing_is_seen_by_the_others_and_never_numbered,
     nothing_is_done_before_hello,
@@ -122,33 +121,6 @@ async fn a_subscription_begins_at_the_head_even_of_a_silent_room(app: &mut TestA
     assert_eq!(socket.events_so_far().await, Vec::<Value>::new());
 }
 
-async fn somebody_who_is_behind_is_told_of_the_gap(app: &mut TestApp) {
-    let (jisoo, minho, room) = pair(app).await;
-    let channel = format!("room:{room}");
-    for n in 0..3 {
-        jisoo.say(&room, &format!("k{n}"), "missed").await;
-    }
-    let head = minho.head(&room).await;
-
-    let behind = (head - 2, None);
-    for (after, epoch) in [(head, None), behind, (head + 1_000, None), (head, Some("another"))] {
-        let mut wanted = json!({ "channel": channel, "after": after });
-        if let Some(epoch) = epoch {
-            wanted["epoch"] = json!(epoch);
-        }
-        let mut socket = minho.socket().await;
-        let hello = socket.ok(json!({ "op": "hello", "subscribe": [wanted] })).await;
-        assert_eq!(hello["channels"][&channel]["seq"], json!(head));
-        let mut event = socket.next_event().await;
-        if (after, epoch) != (head, None) {
-            assert_eq!((&event["event"], &event["head"]), (&json!("gap"), &json!(head)));
-            assert_eq!(event["have"], json!(after));
-            event = socket.next_event().await;
-        }
-        assert_eq!((&event["event"], &event["seq"]), (&json!("live"), &json!(head)));
-    }
-}
-
 async fn a_removed_member_hears_of_it_and_nothing_more(app: &mut TestApp) {
     let (jisoo, minho, _) = pair(app).await;
     let room = jisoo.group("Yard", &[&minho]).await;
@@ -162,9 +134,11 @@ async fn a_removed_member_hears_of_it_and_nothing_more(app: &mut TestApp) {
         (&event["event"], &event["data"]["user_id"]),
         (&json!("user_left"), &json!(minho.id))
     );
+    let channel = format!("room:{room}");
+    let end = json!({ "event": "unsubscribed", "channel": channel, "reason": "removed" });
+    assert_eq!(socket.next_event().await, end);
     assert_eq!(socket.refused(send(&room, "k1", "still here")).await, "room_not_found");
     assert_eq!(socket.events_so_far().await, Vec::<Value>::new());
-    let channel = format!("room:{room}");
     let again = json!({ "op": "subscribe", "channels": [{ "channel": channel }] });
     let again = socket.ok(again).await;
     assert_eq!(again["channels"][&channel]["error"]["code"], "channel_not_found");

@@ -24,6 +24,17 @@ impl Channel {
     }
 }
 
+impl Channel {
+    /// The room whose log it is.
+    #[must_use]
+    pub const fn room(self) -> Option<RoomId> {
+        match self {
+            Self::Room(room) => Some(room),
+            Self::Me(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::channel::Channel;
 use super::frame::Frame;
 use crate::domain::ids::{RoomId, UserId};
+use crate::domain::inbox::InboxEvent;
 use crate::domain::rooms::{LogEvent, Seq};
 
 const INBOX_MAX: usize = 4_096;
@@ -23,20 +24,20 @@ pub struct HubId(usize);
 /// What a hub is sent.
 #[derive(Debug, Clone)]
 pub enum HubMessage {
-    /// A committed batch of one room.
+    /// What was committed in one channel.
     Deliver(Delivery),
     /// A frame without a number, which may be lost.
     Ephemeral { channel: Channel, frame: Frame },
     /// The node goes away: every connection is told and ended. Dropping the sender says that they were.
     Drain(mpsc::Sender<()>),
-    /// The room is watched from its head on; sent again by each new incarnation of the room.
-    Watching { room: RoomId, head: Seq },
+    /// The channel's head; sent when a hub begins to watch, and whenever something may not have been delivered.
+    Watching { channel: Channel, head: Seq },
 }
 
-/// Consecutive events of one room, each encoded once for everybody.
+/// Consecutive events of one channel, each encoded once for everybody.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    pub room: RoomId,
+    pub channel: Channel,
     pub events: Arc<[EncodedEvent]>,
 }
 
@@ -44,15 +45,16 @@ pub struct Delivery {
 #[derive(Debug, Clone)]
 pub struct EncodedEvent {
     pub seq: Seq,
+    pub name: &'static str,
     pub frame: Frame,
     /// Who stopped being a member by it.
     pub removed: Option<UserId>,
 }
 
 impl Delivery {
-    /// Encodes a batch.
+    /// Encodes consecutive events of one room.
     #[must_use]
-    pub fn encode(room: RoomId, events: &[LogEvent], epoch: &str) -> Self {
+    pub fn of_room(room: RoomId, events: &[LogEvent], epoch: &str) -> Self {
         let mut json = String::new();
         let events = events
             .iter()
@@ -69,21 +71,37 @@ impl Delivery {
                     event.from,
                     event.data,
                 );
-                EncodedEvent { seq: event.seq, frame: Frame::text(&json), removed: event.removed }
+                let frame = Frame::text(&json);
+                let (seq, name) = (event.seq, event.name.as_str());
+                EncodedEvent { seq, name, frame, removed: event.removed }
             })
             .collect();
-        Self { room, events }
+        Self { channel: Channel::Room(room), events }
+    }
+
+    /// Encodes consecutive events of one inbox.
+    #[must_use]
+    pub fn of_inbox(user: UserId, events: &[InboxEvent], epoch: &str) -> Self {
+        let encode = |event: &InboxEvent| {
+            let (seq, name) = (event.seq, event.name.as_str());
+            let json = format!(
+                r#"{{"event":"{name}","channel":"me","seq":{seq},"epoch":"{epoch}","at":"{}","data":{}}}"#,
+                event.at, event.data,
+            );
+            EncodedEvent { seq, name, frame: Frame::text(&json), removed: None }
+        };
+        Self { channel: Channel::Me(user), events: events.iter().map(encode).collect() }
     }
 }
 
-/// Every hub of this node and the rooms each watches. Cheap to clone.
+/// Every hub of this node and the channels each watches. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Directory(Arc<Mutex<Entries>>);
 
 #[derive(Default)]
 struct Entries {
     hubs: Vec<mpsc::Sender<HubMessage>>,
-    watchers: HashMap<RoomId, Vec<HubId>>,
+    watchers: HashMap<Channel, Vec<HubId>>,
 }
 
 impl Directory {
@@ -110,22 +128,22 @@ impl Directory {
         let _ = all_told.recv().await;
     }
 
-    /// Notes that a hub watches a room.
-    pub fn watch(&self, room: RoomId, hub: HubId) {
+    /// Notes that a hub watches a channel.
+    pub fn watch(&self, channel: Channel, hub: HubId) {
         let mut entries = self.entries();
-        let watchers = entries.watchers.entry(room).or_default();
+        let watchers = entries.watchers.entry(channel).or_default();
         if !watchers.contains(&hub) {
             watchers.push(hub);
         }
     }
 
-    /// Notes that a hub no longer watches a room.
-    pub fn unwatch(&self, room: RoomId, hub: HubId) {
+    /// Notes that a hub no longer watches a channel.
+    pub fn unwatch(&self, channel: Channel, hub: HubId) {
         let mut entries = self.entries();
-        if let Some(watchers) = entries.watchers.get_mut(&room) {
+        if let Some(watchers) = entries.watchers.get_mut(&channel) {
             watchers.retain(|watcher| *watcher != hub);
             if watchers.is_empty() {
-                entries.watchers.remove(&room);
+                entries.watchers.remove(&channel);
             }
         }
     }
@@ -136,11 +154,11 @@ impl Directory {
         self.entries().hubs.get(hub.0).cloned()
     }
 
-    /// The inboxes of every hub that watches the room.
+    /// The inboxes of every hub that watches the channel.
     #[must_use]
-    pub fn watchers(&self, room: RoomId) -> Vec<mpsc::Sender<HubMessage>> {
+    pub fn watchers(&self, channel: Channel) -> Vec<mpsc::Sender<HubMessage>> {
         let entries = self.entries();
-        let hubs = entries.watchers.get(&room).map(Vec::as_slice).unwrap_or_default();
+        let hubs = entries.watchers.get(&channel).map(Vec::as_slice).unwrap_or_default();
         hubs.iter().filter_map(|hub| entries.hubs.get(hub.0).cloned()).collect()
     }
 

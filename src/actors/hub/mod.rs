@@ -1,71 +1,45 @@
 //! Hub: who on this HTTP worker watches what.
 //!
 //! One hub lives on each worker thread and owns the subscriptions of that thread's connections. A room sends one
-//! message a hub, never one a member. Invariant: what a live subscriber is given of a channel is consecutive; when a
-//! number is missing, the hub reads it from the store before it delivers the next.
+//! message a hub, never one a member. Invariant: what a subscriber is given of a channel is consecutive; when a number
+//! is missing, the hub reads it from the store before it delivers the next. Read [`state`] (the rules), [`catch_up`]
+//! (clients that have missed something, or read slowly) and [`subscriber`] (what a transport has to be).
 
+mod catch_up;
 pub mod channel;
 pub mod directory;
 pub mod frame;
-mod state;
+pub mod state;
+pub mod subscriber;
 
 use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, StreamHandler};
-use tokio::sync::{mpsc, oneshot};
+use futures_util::future::join_all;
+use tokio::sync::{Semaphore, mpsc};
 
 use self::channel::Channel;
-use self::directory::{Directory, HubId, HubMessage};
-use self::frame::Frame;
-use self::state::{Effect, HubState};
+use self::directory::{Delivery, Directory, HubId, HubMessage};
+use self::state::{Effect, HubState, Opened};
+use self::subscriber::{SubscribeError, Subscriber};
 use crate::actors::kit::permanent::OnEscalate;
 use crate::actors::room::{RoomFailure, Rooms};
 use crate::domain::ids::{ConnectionId, RoomId, UserId};
 use crate::domain::rooms::{RoomError, Seq};
-use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
 
+/// Pages that one hub reads at a time for those who catch up.
+const READS_MAX: usize = 8;
 /// How often every connection of the worker is looked at.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Events read from the store at once to fill a hole.
 const FILL_PAGE: i64 = 500;
 const FILL_RETRY: Duration = Duration::from_millis(250);
-
-/// What a hub delivers to: a socket today, an event stream tomorrow. Lives on the hub's thread.
-pub trait Subscriber {
-    /// Which connection it is.
-    fn id(&self) -> ConnectionId;
-    /// Whose it is; `None` before hello.
-    fn user(&self) -> Option<UserId>;
-    /// Writes a frame at once, or keeps it in the bounded outbox.
-    fn push(&self, frame: &Frame);
-    /// Takes away a frame that may be lost, when the client is not keeping up.
-    fn push_ephemeral(&self, frame: &Frame);
-    /// Its subscription to the channel has ended.
-    fn unsubscribed(&self, channel: Channel);
-    /// The node goes away: says so and ends.
-    fn drain(&self);
-    /// Looks at its deadlines; called about once a second.
-    fn tick(&self, now: Timestamp);
-}
-
-/// Why a channel cannot be subscribed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SubscribeError {
-    /// There is no such channel, or the caller may not know of it.
-    #[error("there is no such channel, or you may not know of it")]
-    NotFound,
-    /// It is subscribed on this connection already.
-    #[error("this connection is already subscribed to the channel")]
-    AlreadySubscribed,
-    /// Nothing was done; worth trying again.
-    #[error("the room is too busy")]
-    Busy,
-}
 
 /// The hub of one worker. Cheap to clone; stays on its thread.
 #[derive(Clone)]
@@ -78,6 +52,9 @@ struct Inner {
     rooms: Rooms,
     store: Store,
     epoch: Arc<str>,
+    /// Who catches up, and with what next.
+    catching_up: RefCell<HashMap<ConnectionId, VecDeque<Channel>>>,
+    reads: Semaphore,
 }
 
 impl Hub {
@@ -92,7 +69,16 @@ impl Hub {
     ) -> Self {
         let (id, inbox) = directory.join();
         let state = RefCell::new(HubState::default());
-        let hub = Self(Rc::new(Inner { id, state, directory, rooms, store, epoch }));
+        let hub = Self(Rc::new(Inner {
+            id,
+            state,
+            directory,
+            rooms,
+            store,
+            epoch,
+            catching_up: RefCell::default(),
+            reads: Semaphore::new(READS_MAX),
+        }));
         HubActor::create(|ctx| {
             ctx.add_stream(inbox_stream(inbox));
             ctx.run_interval(SWEEP_INTERVAL, |actor, _| {
@@ -125,63 +111,70 @@ impl Hub {
         }
     }
 
-    /// Subscribes in gated mode: from the returned position on, nothing is missed and nothing is delivered before
-    /// [`Self::go_live`]. Membership is checked after the gate has closed, so that a removal cannot slip between.
+    /// Adds a subscription to each of `channels`, which is given nothing before [`Self::begin`]. Membership is asked for
+    /// after the hub listens, so that a removal cannot slip between.
     ///
-    /// # Errors
-    /// [`SubscribeError`]; the subscription is then gone.
-    pub async fn open(
+    /// The answers are in the order of `channels`; where one is an error, there is no subscription.
+    pub async fn subscribe(
         &self,
         subscriber: &Rc<dyn Subscriber>,
         user: UserId,
+        channels: &[Channel],
+    ) -> Vec<Result<(), SubscribeError>> {
+        let opening = channels.iter().map(|channel| self.open(subscriber, *channel));
+        let opened = join_all(opening).await;
+        let rooms: Vec<RoomId> = channels.iter().filter_map(|channel| channel.room()).collect();
+        let joined = match rooms.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.0.store.list_joined(user, &rooms).await,
+        };
+        let allowed = channels.iter().zip(opened).map(|(channel, opened)| {
+            opened?;
+            let allowed = match (channel, &joined) {
+                (Channel::Me(owner), _) if *owner == user => Ok(()),
+                (Channel::Room(room), Ok(joined)) if joined.contains(room) => Ok(()),
+                (Channel::Room(_), Err(_)) => Err(SubscribeError::Busy),
+                (Channel::Me(_) | Channel::Room(_), _) => Err(SubscribeError::NotFound),
+            };
+            if allowed.is_err() {
+                self.unsubscribe(subscriber.id(), *channel);
+            }
+            allowed
+        });
+        allowed.collect()
+    }
+
+    async fn open(
+        &self,
+        subscriber: &Rc<dyn Subscriber>,
         channel: Channel,
-    ) -> Result<Seq, SubscribeError> {
-        let watched = self
-            .0
-            .state
-            .borrow_mut()
-            .open(Rc::clone(subscriber), channel)
-            .map_err(|()| SubscribeError::AlreadySubscribed)?;
-        let opened = match watched {
-            state::Opened::Now => Ok(()),
-            state::Opened::First(waiting) => {
+    ) -> Result<(), SubscribeError> {
+        let opened = self.0.state.borrow_mut().open(Rc::clone(subscriber), channel)?;
+        let waiting = match opened {
+            Opened::Now => return Ok(()),
+            Opened::Later(waiting) => waiting,
+            Opened::First(waiting) => {
                 self.watch(channel);
-                waiting.await.unwrap_or(Err(SubscribeError::Busy))
+                waiting
             }
-            state::Opened::Later(waiting) => waiting.await.unwrap_or(Err(SubscribeError::Busy)),
         };
-        let allowed = match (opened, channel) {
-            (Err(error), _) => Err(error),
-            (Ok(()), Channel::Me(owner)) if owner == user => Ok(()),
-            (Ok(()), Channel::Me(_)) => Err(SubscribeError::NotFound),
-            (Ok(()), Channel::Room(room)) => match self.0.store.is_room_member(room, user).await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(SubscribeError::NotFound),
-                Err(_) => Err(SubscribeError::Busy),
-            },
-        };
-        let position = self.0.state.borrow().position(subscriber.id(), channel);
-        match (allowed, position) {
-            (Ok(()), Some(position)) => Ok(position),
-            // Removed from the room while the gate was closed.
-            (Ok(()), None) => Err(SubscribeError::NotFound),
-            (Err(error), _) => {
-                self.unsubscribe(subscriber.id(), channel);
-                Err(error)
-            }
+        let watched = waiting.await.unwrap_or(Err(SubscribeError::Busy));
+        if watched.is_err() {
+            self.unsubscribe(subscriber.id(), channel);
         }
+        watched
     }
 
-    /// Where the connection's subscription stands; while its gate is closed, this may move forward.
+    /// The channel's head, where the connection follows it.
     #[must_use]
-    pub fn gate_position(&self, connection: ConnectionId, channel: Channel) -> Option<Seq> {
-        self.0.state.borrow().position(connection, channel)
+    pub fn head(&self, connection: ConnectionId, channel: Channel) -> Option<Seq> {
+        self.0.state.borrow().head(connection, channel)
     }
 
-    /// Opens the gate: what arrived meanwhile is delivered, then everything new as it comes. Gives the position that
-    /// the connection has reached; `None` when the subscription has ended.
-    pub fn go_live(&self, connection: ConnectionId, channel: Channel) -> Option<Seq> {
-        self.0.state.borrow_mut().go_live(connection, channel)
+    /// The last event that the connection was given of a channel it follows.
+    #[must_use]
+    pub fn position(&self, connection: ConnectionId, channel: Channel) -> Option<Seq> {
+        self.0.state.borrow().position(connection, channel)
     }
 
     /// Ends a subscription; ending one that is not there changes nothing.
@@ -193,29 +186,36 @@ impl Hub {
     /// Whether the connection is subscribed to the channel, hence allowed to act in it.
     #[must_use]
     pub fn is_subscribed(&self, connection: ConnectionId, channel: Channel) -> bool {
-        self.gate_position(connection, channel).is_some()
+        self.position(connection, channel).is_some()
     }
 
     fn watch(&self, channel: Channel) {
-        let Channel::Room(room) = channel else {
-            // A user's own inbox has no events before notifications land: its log is empty at 0.
-            self.0.state.borrow_mut().watching(channel, 0);
-            return;
-        };
         let hub = self.clone();
         actix_rt::spawn(async move {
-            if let Err(failure) = hub.0.rooms.watch(room, hub.0.id).await {
-                let error = match failure {
-                    RoomFailure::Rule(RoomError::NotFound) => SubscribeError::NotFound,
-                    RoomFailure::Rule(_)
-                    | RoomFailure::NeverRan(_)
-                    | RoomFailure::Unknown
-                    | RoomFailure::Busy => SubscribeError::Busy,
-                };
-                let effect = hub.0.state.borrow_mut().watch_failed(channel, error);
-                hub.perform(effect);
-            }
+            let effect = match hub.find_head(channel).await {
+                // A room tells its hubs by itself, in the order of what happens in it.
+                Ok(None) => return,
+                Ok(Some(head)) => hub.0.state.borrow_mut().watching(channel, head),
+                Err(error) => hub.0.state.borrow_mut().watch_failed(channel, error),
+            };
+            hub.perform(effect);
         });
+    }
+
+    async fn find_head(&self, channel: Channel) -> Result<Option<Seq>, SubscribeError> {
+        match channel {
+            Channel::Room(room) => match self.0.rooms.watch(room, self.0.id).await {
+                Ok(()) => Ok(None),
+                Err(RoomFailure::Rule(RoomError::NotFound)) => Err(SubscribeError::NotFound),
+                Err(_) => Err(SubscribeError::Busy),
+            },
+            Channel::Me(user) => {
+                // First the directory, then the store: what is committed between them is delivered.
+                self.0.directory.watch(channel, self.0.id);
+                let head = self.0.store.find_inbox_head(user).await;
+                head.map(Some).map_err(|_| SubscribeError::Busy)
+            }
+        }
     }
 
     fn receive(&self, message: HubMessage) {
@@ -232,8 +232,8 @@ impl Hub {
                 }
                 Effect::None
             }
-            HubMessage::Watching { room, head } => {
-                self.0.state.borrow_mut().watching(Channel::Room(room), head)
+            HubMessage::Watching { channel, head } => {
+                self.0.state.borrow_mut().watching(channel, head)
             }
         };
         self.perform(effect);
@@ -242,35 +242,55 @@ impl Hub {
     fn perform(&self, effect: Effect) {
         match effect {
             Effect::None => {}
-            Effect::Unwatch(room) => self.0.directory.unwatch(room, self.0.id),
-            Effect::Fill { room, after } => {
+            Effect::Unwatch(channel) => self.0.directory.unwatch(channel, self.0.id),
+            Effect::Fill { channel, after } => {
                 let hub = self.clone();
-                actix_rt::spawn(async move { hub.fill(room, after).await });
+                actix_rt::spawn(async move { hub.fill(channel, after).await });
             }
+        }
+        let fallen_behind = self.0.state.borrow_mut().take_fallen_behind();
+        for (subscriber, channel) in fallen_behind {
+            metrics::counter!("madang_hub_fallen_behind_total").increment(1);
+            subscriber.lagging(channel);
+            self.catch_up(&subscriber, channel);
         }
     }
 
     /// Reads what a hole hides, until the store answers or nobody watches any more.
-    async fn fill(&self, room: RoomId, after: Seq) {
+    async fn fill(&self, channel: Channel, after: Seq) {
         metrics::counter!("madang_hub_holes_total").increment(1);
         loop {
-            let read: Result<_, StoreError> =
-                self.0.store.list_room_log(room, after, FILL_PAGE).await;
-            match read {
-                Ok(events) => {
-                    let delivery = directory::Delivery::encode(room, &events, &self.0.epoch);
+            match self.read_log(channel, after, FILL_PAGE).await {
+                Ok(delivery) => {
                     let effect = self.0.state.borrow_mut().filled(&delivery);
                     return self.perform(effect);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, room.id = %room, "a hole could not be read yet");
+                    tracing::warn!(%error, %channel, "a hole could not be read yet");
                     actix_rt::time::sleep(FILL_RETRY).await;
-                    if !self.0.state.borrow().is_watched(Channel::Room(room)) {
+                    if !self.0.state.borrow().is_watched(channel) {
                         return;
                     }
                 }
             }
         }
+    }
+
+    async fn read_log(
+        &self,
+        channel: Channel,
+        after: Seq,
+        limit: i64,
+    ) -> Result<Delivery, StoreError> {
+        let (store, epoch) = (&self.0.store, &self.0.epoch);
+        Ok(match channel {
+            Channel::Room(room) => {
+                Delivery::of_room(room, &store.list_room_log(room, after, limit).await?, epoch)
+            }
+            Channel::Me(user) => {
+                Delivery::of_inbox(user, &store.list_inbox(user, after, limit).await?, epoch)
+            }
+        })
     }
 
     fn sweep(&self) {
@@ -315,9 +335,6 @@ fn inbox_stream(
 ) -> impl futures_util::Stream<Item = HubMessage> {
     futures_util::stream::poll_fn(move |cx| inbox.poll_recv(cx))
 }
-
-/// Told when the channel is watched, or why it is not.
-type Waiter = oneshot::Sender<Result<(), SubscribeError>>;
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,7 @@ use self::state::{Pending, RoomState};
 use super::hub::channel::Channel;
 use super::hub::directory::{Delivery, Directory, HubId, HubMessage};
 use super::hub::frame::Frame;
+use super::inbox::Inboxes;
 use super::kit::gate::Permit;
 use super::kit::handle::{Call, CallError};
 use super::kit::registry::{LoadError, Loader, Registry, ResolveError, Settings};
@@ -66,6 +67,7 @@ pub struct Rooms {
 pub struct RoomDeps {
     pub store: Store,
     pub directory: Directory,
+    pub inboxes: Inboxes,
     pub epoch: Arc<str>,
     /// Members a group may have.
     pub member_count_max: i64,
@@ -107,7 +109,7 @@ impl Rooms {
     /// [`RoomError::NotFound`] where there is no such room.
     pub async fn watch(&self, room: RoomId, hub: HubId) -> Result<(), RoomFailure> {
         // First the directory, then the room: no batch can begin between them without this hub.
-        self.directory.watch(room, hub);
+        self.directory.watch(Channel::Room(room), hub);
         let announced = self.registry.call(room, || Announce(hub), CALL_MAX).await;
         announced.map_err(RoomFailure::from)?
     }
@@ -197,8 +199,9 @@ impl Actor for Room {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         // What a crashed predecessor committed but did not deliver shows in the head.
-        let watching = HubMessage::Watching { room: self.id, head: self.state.head() };
-        let hubs = self.deps.directory.watchers(self.id);
+        let watching =
+            HubMessage::Watching { channel: Channel::Room(self.id), head: self.state.head() };
+        let hubs = self.deps.directory.watchers(Channel::Room(self.id));
         ctx.spawn(
             async move {
                 for hub in hubs {
@@ -259,7 +262,7 @@ impl Handler<Call<Typing>> for Room {
             "data": { "user_id": user, "expires_in_ms": TYPING_LASTS.as_millis() },
         });
         let frame = Frame::text(&payload.to_string());
-        for hub in self.deps.directory.watchers(self.id) {
+        for hub in self.deps.directory.watchers(Channel::Room(self.id)) {
             let channel = Channel::Room(self.id);
             // A full hub does without: the latest indicator wins, and none is promised.
             let _ = hub.try_send(HubMessage::Ephemeral { channel, frame: frame.clone() });
@@ -285,7 +288,8 @@ impl Room {
     fn announce(&self, newcomer: Newcomer, ctx: &mut Context<Self>) {
         let Newcomer { hub, told, permit } = newcomer;
         let inbox = self.deps.directory.inbox(hub);
-        let watching = HubMessage::Watching { room: self.id, head: self.state.head() };
+        let watching =
+            HubMessage::Watching { channel: Channel::Room(self.id), head: self.state.head() };
         ctx.spawn(
             async move {
                 let sent = match inbox {
@@ -316,6 +320,7 @@ async fn commit(room: RoomId, known: Seq, deps: &RoomDeps, batch: Vec<Pending<An
         permits.push(permit);
     }
     let outbox_ids = [clock::new_uuid().into(), clock::new_uuid().into()];
+    let users: Vec<UserId> = commands.iter().filter_map(Command::member).collect();
     let limit = deps.member_count_max;
     let append = deps.store.append_to_room(room, commands, limit, outbox_ids, clock::now());
     let stored = origin::scope(first_origin.unwrap_or_default(), append).await;
@@ -334,6 +339,7 @@ async fn commit(room: RoomId, known: Seq, deps: &RoomDeps, batch: Vec<Pending<An
             answer_all(replies, RoomFailure::Unknown);
             let head = deps.store.find_room_head(room).await.ok().flatten().unwrap_or(known);
             tell_of_hole(room, known, head, deps).await;
+            deps.inboxes.look_again(users).await;
             head
         }
     };
@@ -346,7 +352,7 @@ async fn answer_and_deliver(
     known: Seq,
     deps: &RoomDeps,
     replies: Vec<Reply>,
-    results: Batch,
+    Batch { results, inbox }: Batch,
 ) -> Seq {
     let mut events: Vec<LogEvent> = Vec::with_capacity(results.len());
     let mut head = known;
@@ -365,14 +371,16 @@ async fn answer_and_deliver(
     metrics::counter!("madang_room_events_total")
         .increment(u64::try_from(events.len()).unwrap_or(u64::MAX));
     let delivered = events.last().map_or(known, |event| event.seq);
-    let hubs = if events.is_empty() { Vec::new() } else { deps.directory.watchers(room) };
+    let hubs =
+        if events.is_empty() { Vec::new() } else { deps.directory.watchers(Channel::Room(room)) };
     if !hubs.is_empty() {
-        let delivery = Delivery::encode(room, &events, &deps.epoch);
+        let delivery = Delivery::of_room(room, &events, &deps.epoch);
         for hub in hubs {
             // Waits for a hub that is full, and with it the room's next batch: bounded all the way back.
             let _ = hub.send(HubMessage::Deliver(delivery.clone())).await;
         }
     }
+    deps.inboxes.deliver(&inbox).await;
     tell_of_hole(room, delivered, head, deps).await;
     head
 }
@@ -383,9 +391,9 @@ async fn tell_of_hole(room: RoomId, delivered: Seq, head: Seq, deps: &RoomDeps) 
     if head <= delivered {
         return;
     }
-    for hub in deps.directory.watchers(room) {
+    for hub in deps.directory.watchers(Channel::Room(room)) {
         // A hub that is gone has nobody to deliver to.
-        let _ = hub.send(HubMessage::Watching { room, head }).await;
+        let _ = hub.send(HubMessage::Watching { channel: Channel::Room(room), head }).await;
     }
 }
 

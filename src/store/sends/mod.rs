@@ -169,7 +169,7 @@ impl<'b> Group<'b> {
             self.heads.push(HeadRow { room, head, at });
             self.outbox.push(outbox_row(batch, &sent));
         }
-        Some(results)
+        Some(Batch { results, inbox: Vec::new() })
     }
 
     fn send(

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use sqlx::{Connection, PgConnection};
 use tokio::runtime::Handle;
 
-use super::room_log::Batch;
+use super::room_log::Recorded;
 use super::rooms::NewGroup;
 use super::{Store, StoreError, accounts};
 use crate::clock;
@@ -28,6 +28,9 @@ const MEMBERS_MAX: i64 = 100;
 const BODY_CHARS_MAX: usize = 1_000;
 /// Long enough for a machine that does many other things.
 const ACQUIRE_TIMEOUT_MS: &str = "60000";
+
+/// What became of each command of a batch.
+type Results = Vec<Result<Recorded, RoomError>>;
 
 /// A store on a database that no other test sees.
 struct Fixture {
@@ -134,7 +137,7 @@ impl Fixture {
         self.store.find_room_head(room).await.unwrap().unwrap()
     }
 
-    async fn append(&self, room: RoomId, commands: Vec<Command>) -> Batch {
+    async fn append(&self, room: RoomId, commands: Vec<Command>) -> Results {
         append(&self.store, room, commands, clock::now()).await
     }
 
@@ -144,15 +147,15 @@ impl Fixture {
     }
 }
 
-async fn append(store: &Store, room: RoomId, commands: Vec<Command>, now: Timestamp) -> Batch {
+async fn append(store: &Store, room: RoomId, commands: Vec<Command>, now: Timestamp) -> Results {
     let ids = [clock::new_uuid().into(), clock::new_uuid().into()];
-    store.append_to_room(room, commands, MEMBERS_MAX, ids, now).await.unwrap().unwrap()
+    store.append_to_room(room, commands, MEMBERS_MAX, ids, now).await.unwrap().unwrap().results
 }
 
 /// What became of the one command of a batch.
-fn only(batch: Batch) -> Result<Appended, RoomError> {
-    assert_eq!(batch.len(), 1);
-    batch.into_iter().next().unwrap().map(|recorded| recorded.appended)
+fn only(results: Results) -> Result<Appended, RoomError> {
+    assert_eq!(results.len(), 1);
+    results.into_iter().next().unwrap().map(|recorded| recorded.appended)
 }
 
 fn command(actor: UserId, action: Action) -> Command {

@@ -73,7 +73,7 @@ async fn a_room_that_cannot_be_written_fails_alone() {
                 assert!(outcome.is_err(), "the poisoned room is told");
                 assert_eq!(fixture.head(*room).await, before);
             } else {
-                let appended = only(outcome.unwrap().unwrap()).unwrap();
+                let appended = only(outcome.unwrap().unwrap().results).unwrap();
                 assert_eq!(appended.seq, Some(before + 1));
                 assert_eq!(fixture.head(*room).await, before + 1);
             }

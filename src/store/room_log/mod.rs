@@ -4,15 +4,18 @@
 //! exactly one of `messages` and `room_events`; the lock is released by the commit. Never from a sequence: those
 //! become visible out of order.
 
+mod members;
+
 use std::collections::HashMap;
 
 use serde_json::json;
 
 use super::messages::{self, event_data};
 use super::sends::{SendBatch, are_plain_sends};
-use super::{Db, Store, StoreError, execute, fetch_optional, outbox};
+use super::{Db, Store, StoreError, execute, fetch_optional, inboxes, outbox};
 use crate::domain::events::{CHAT_EVENTS, DomainEvent, MESSAGE_EVENTS};
 use crate::domain::ids::{EventId, RoomId, UserId};
+use crate::domain::inbox::{InboxEvent, InboxNote};
 use crate::domain::rooms::{
     Action, Appended, Command, EventName, Facts, LogEvent, MemberFacts, MemberRole, ReadMarker,
     RoomChange, RoomError, RoomFacts, RoomKind, Seq, Visibility, decide,
@@ -27,8 +30,14 @@ pub struct Recorded {
     pub event: Option<LogEvent>,
 }
 
-/// The result of each command of a batch, in the order of the batch.
-pub type Batch = Vec<Result<Recorded, RoomError>>;
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The result of each command, in the order of the batch.
+    pub results: Vec<Result<Recorded, RoomError>>,
+    /// What users are told beside it, wherever they are.
+    pub inbox: Vec<InboxEvent>,
+}
 
 impl Store {
     /// Appends a batch of commands to one room's log, in order, in one transaction with one lock of the room.
@@ -59,12 +68,12 @@ impl Store {
                 else {
                     return Ok(None);
                 };
-                let mut batch = Vec::with_capacity(commands.len());
+                let mut results = Vec::with_capacity(commands.len());
                 for command in &commands {
-                    batch.push(log.append(db, command).await?);
+                    results.push(log.append(db, command).await?);
                 }
-                log.close(db, outbox_ids).await?;
-                Ok(Some(batch))
+                let inbox = log.close(db, outbox_ids).await?;
+                Ok(Some(Batch { results, inbox }))
             })
         })
         .await
@@ -82,6 +91,7 @@ pub(super) struct RoomLog {
     members: HashMap<UserId, Option<MemberFacts>>,
     sent: Vec<serde_json::Value>,
     read: Vec<serde_json::Value>,
+    notes: Vec<InboxNote>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -153,6 +163,7 @@ impl RoomLog {
             members,
             sent: Vec::new(),
             read: Vec::new(),
+            notes: Vec::new(),
         }))
     }
 
@@ -171,8 +182,13 @@ impl RoomLog {
         self.perform(db, command, &facts).await.map(Ok)
     }
 
-    /// Writes the new head and the batch's outbox rows: at most one per topic name, not one per message.
-    pub(super) async fn close(self, db: &mut Db, ids: [EventId; 2]) -> Result<(), StoreError> {
+    /// Writes the new head, the batch's outbox rows (at most one per topic name, not one per message) and what inboxes
+    /// are told, which it gives.
+    pub(super) async fn close(
+        self,
+        db: &mut Db,
+        ids: [EventId; 2],
+    ) -> Result<Vec<InboxEvent>, StoreError> {
         if self.facts.head > self.first {
             execute!(
                 db,
@@ -205,7 +221,7 @@ impl RoomLog {
             };
             outbox::append(db, &event).await?;
         }
-        Ok(())
+        inboxes::append(db, self.notes, self.now).await
     }
 
     async fn facts_for(&mut self, db: &mut Db, command: &Command) -> Result<Facts, StoreError> {
@@ -348,102 +364,6 @@ impl RoomLog {
     }
 
     /// Adds a member and says so in the log.
-    pub(super) async fn add_member(
-        &mut self,
-        db: &mut Db,
-        by: UserId,
-        user: UserId,
-        role: MemberRole,
-    ) -> Result<Recorded, StoreError> {
-        let joined_seq = self.facts.head.saturating_add(1);
-        execute!(
-            db,
-            "INSERT INTO room_members
-                 (room_id, user_id, role, joined_seq, joined_at, read_seq, muted_until, notify)
-             VALUES ($1, $2, $3, $4, $5, $6, NULL, $7)",
-            self.room.uuid(),
-            user.uuid(),
-            role.as_str(),
-            joined_seq,
-            self.now.millis(),
-            joined_seq,
-            true,
-        )?;
-        self.facts.member_count = self.facts.member_count.saturating_add(1);
-        self.members.insert(user, Some(MemberFacts { role, muted_until: None }));
-        let data = json!({ "user_id": user, "role": role });
-        self.record(db, by, EventName::UserJoined, data).await
-    }
-
-    async fn remove_member(
-        &mut self,
-        db: &mut Db,
-        by: UserId,
-        user: UserId,
-    ) -> Result<Recorded, StoreError> {
-        execute!(
-            db,
-            "DELETE FROM room_members WHERE room_id = $1 AND user_id = $2",
-            self.room.uuid(),
-            user.uuid(),
-        )?;
-        self.facts.member_count = self.facts.member_count.saturating_sub(1);
-        self.members.insert(user, None);
-        let data = json!({ "user_id": user });
-        let mut recorded = self.record(db, by, EventName::UserLeft, data).await?;
-        if let Some(event) = &mut recorded.event {
-            event.removed = Some(user);
-        }
-        Ok(recorded)
-    }
-
-    /// Changes a role. Making somebody the owner hands the room over: the old owner becomes a moderator.
-    async fn set_role(
-        &mut self,
-        db: &mut Db,
-        actor: UserId,
-        user: UserId,
-        role: MemberRole,
-    ) -> Result<Recorded, StoreError> {
-        let mut changes = vec![(user, role)];
-        if role == MemberRole::Owner {
-            changes.push((actor, MemberRole::Moderator));
-        }
-        for (user, role) in &changes {
-            execute!(
-                db,
-                "UPDATE room_members SET role = $1 WHERE room_id = $2 AND user_id = $3",
-                role.as_str(),
-                self.room.uuid(),
-                user.uuid(),
-            )?;
-            self.members.remove(user);
-        }
-        let members: Vec<_> =
-            changes.iter().map(|(user, role)| json!({ "user_id": user, "role": role })).collect();
-        let data = json!({ "members": members });
-        self.record(db, actor, EventName::MemberUpdated, data).await
-    }
-
-    async fn mute(
-        &mut self,
-        db: &mut Db,
-        actor: UserId,
-        user: UserId,
-        until: Option<Timestamp>,
-    ) -> Result<Recorded, StoreError> {
-        execute!(
-            db,
-            "UPDATE room_members SET muted_until = $1 WHERE room_id = $2 AND user_id = $3",
-            until.map(Timestamp::millis),
-            self.room.uuid(),
-            user.uuid(),
-        )?;
-        self.members.remove(&user);
-        let data = json!({ "members": [{ "user_id": user, "muted_until": until }] });
-        self.record(db, actor, EventName::MemberUpdated, data).await
-    }
-
     async fn update(
         &mut self,
         db: &mut Db,

@@ -1,0 +1,106 @@
+//! Catching up: the task that reads the store for a connection whose subscriptions are not live yet, or no longer.
+//!
+//! One a connection, one channel after the other, one page at a time: a client costs what it is being given, however
+//! much it has missed. Invariant: a page is read only when the client has taken most of what it was given.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::Hub;
+use super::channel::Channel;
+use super::directory::Delivery;
+use super::state::{Next, Start};
+use super::subscriber::Subscriber;
+use crate::domain::ids::ConnectionId;
+use crate::domain::rooms::Seq;
+use crate::store::StoreError;
+
+/// Events read from the store at once.
+const PAGE: i64 = 200;
+const RETRY: Duration = Duration::from_millis(250);
+
+impl Hub {
+    /// Sets a new subscription on its way, from where its client left off.
+    pub fn begin(&self, subscriber: &Rc<dyn Subscriber>, channel: Channel, start: Start) {
+        let gap = self.0.state.borrow_mut().start(subscriber.id(), channel, start);
+        if let Some(gap) = gap {
+            subscriber.gap(channel, gap);
+        }
+        self.catch_up(subscriber, channel);
+    }
+
+    /// Gives the client what it has missed of a channel, behind what it waits for already.
+    pub(super) fn catch_up(&self, subscriber: &Rc<dyn Subscriber>, channel: Channel) {
+        let connection = subscriber.id();
+        if let Some(waiting) = self.0.catching_up.borrow_mut().get_mut(&connection) {
+            return waiting.push_back(channel);
+        }
+        // Most clients have missed nothing: no task for them.
+        if self.look(subscriber, channel).is_none() {
+            return;
+        }
+        self.0.catching_up.borrow_mut().insert(connection, VecDeque::from([channel]));
+        let (hub, subscriber) = (self.clone(), Rc::clone(subscriber));
+        actix_rt::spawn(async move {
+            while let Some(channel) = hub.next_in_line(subscriber.id()) {
+                hub.replay(&subscriber, channel).await;
+            }
+        });
+    }
+
+    fn next_in_line(&self, connection: ConnectionId) -> Option<Channel> {
+        let mut catching_up = self.0.catching_up.borrow_mut();
+        let next = catching_up.get_mut(&connection)?.pop_front();
+        if next.is_none() {
+            catching_up.remove(&connection);
+        }
+        next
+    }
+
+    async fn replay(&self, subscriber: &Rc<dyn Subscriber>, channel: Channel) {
+        while poll_fn(|cx| subscriber.poll_ready(cx)).await {
+            let Some(after) = self.look(subscriber, channel) else { return };
+            match self.read_page(channel, after).await {
+                Ok(page) if page.events.is_empty() => {
+                    // The head said that there is more: the room has gone meanwhile, and its log with it.
+                    tracing::warn!(%channel, after, "the log ends before its head");
+                    return self.end(subscriber, channel);
+                }
+                Ok(page) => self.0.state.borrow_mut().page(subscriber.id(), &page),
+                Err(error) => {
+                    tracing::debug!(%error, %channel, "a page could not be read yet");
+                    let wait = RETRY.mul_f64(rand::rng().random_range(0.5..1.5));
+                    actix_rt::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Where to read on; `None` once the channel is live, or over.
+    fn look(&self, subscriber: &Rc<dyn Subscriber>, channel: Channel) -> Option<Seq> {
+        let connection = subscriber.id();
+        let next = self.0.state.borrow_mut().next(connection, channel);
+        match next {
+            Next::Read { after } => return Some(after),
+            Next::Live(seq) => subscriber.live(channel, seq),
+            Next::Removed => self.end(subscriber, channel),
+            Next::Gone => {}
+        }
+        None
+    }
+
+    fn end(&self, subscriber: &Rc<dyn Subscriber>, channel: Channel) {
+        self.unsubscribe(subscriber.id(), channel);
+        subscriber.unsubscribed(channel);
+    }
+
+    async fn read_page(&self, channel: Channel, after: Seq) -> Result<Delivery, StoreError> {
+        // A crowd that comes back together waits here, not for a connection to the database.
+        let _turn = self.0.reads.acquire().await;
+        self.read_log(channel, after, PAGE).await
+    }
+}

@@ -1,0 +1,113 @@
+//! Inboxes: what concerns one user, numbered in the transaction that made it true.
+//!
+//! Invariant: under the lock of the inbox's row, `seq` goes on from `inboxes.last_seq` without a hole.
+
+use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
+use crate::domain::ids::UserId;
+use crate::domain::inbox::{InboxEvent, InboxEventName, InboxNote};
+use crate::domain::rooms::Seq;
+use crate::domain::time::Timestamp;
+
+#[derive(sqlx::FromRow)]
+struct EventRow {
+    seq: i64,
+    name: String,
+    at: i64,
+    data: String,
+}
+
+/// Numbers and stores notes in the inboxes of their users; each user's in the order given.
+///
+/// The inboxes are locked in the order of their users, so that two transactions never wait for each other.
+pub(super) async fn append(
+    db: &mut Db,
+    mut notes: Vec<InboxNote>,
+    now: Timestamp,
+) -> Result<Vec<InboxEvent>, StoreError> {
+    notes.sort_by_key(|note| note.user);
+    let mut events = Vec::with_capacity(notes.len());
+    for InboxNote { user, name, data } in notes {
+        let (seq,) = fetch_one!(
+            db,
+            (i64,),
+            "INSERT INTO inboxes (user_id, last_seq)
+             VALUES ($1, 1)
+             ON CONFLICT (user_id) DO UPDATE SET last_seq = inboxes.last_seq + 1
+             RETURNING last_seq",
+            user.uuid(),
+        )?;
+        let data = data.to_string();
+        execute!(
+            db,
+            "INSERT INTO inbox_events (user_id, seq, name, at, data) VALUES ($1, $2, $3, $4, $5)",
+            user.uuid(),
+            seq,
+            name.as_str(),
+            now.millis(),
+            data.as_str(),
+        )?;
+        events.push(InboxEvent { user, seq, name, at: now, data });
+    }
+    Ok(events)
+}
+
+impl Store {
+    /// The head of a user's inbox; 0 for one that is empty.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find_inbox_head(&self, user: UserId) -> Result<Seq, StoreError> {
+        let row: Option<(i64,)> = self
+            .read(move |db| {
+                Box::pin(async move {
+                    fetch_optional!(
+                        db,
+                        (i64,),
+                        "SELECT last_seq FROM inboxes WHERE user_id = $1",
+                        user.uuid(),
+                    )
+                })
+            })
+            .await?;
+        Ok(row.map_or(0, |(head,)| head))
+    }
+
+    /// The events of a user's inbox after `after`, ascending, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_inbox(
+        &self,
+        user: UserId,
+        after: Seq,
+        limit: i64,
+    ) -> Result<Vec<InboxEvent>, StoreError> {
+        let rows: Vec<EventRow> = self
+            .read(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        EventRow,
+                        "SELECT seq, name, at, data
+                         FROM inbox_events
+                         WHERE user_id = $1 AND seq > $2
+                         ORDER BY seq
+                         LIMIT $3",
+                        user.uuid(),
+                        after,
+                        limit,
+                    )
+                })
+            })
+            .await?;
+        rows.into_iter().map(|row| row.into_event(user)).collect()
+    }
+}
+
+impl EventRow {
+    fn into_event(self, user: UserId) -> Result<InboxEvent, StoreError> {
+        let name = InboxEventName::parse(&self.name).ok_or(StoreError::NotFound)?;
+        let at = Timestamp::from_millis(self.at);
+        Ok(InboxEvent { user, seq: self.seq, name, at, data: self.data })
+    }
+}
