@@ -29,6 +29,7 @@ use crate::domain::accounts::{Role, Roles};
 use crate::http::gateway::Limiters;
 use crate::http::ops::Readiness;
 use crate::http::server::load::Load;
+use crate::http::server::seats::Seats;
 use crate::http::server::workers::Workers;
 use crate::http::server::{Server, WorkerSeat};
 use crate::http::{self, AppDeps};
@@ -39,7 +40,7 @@ use crate::secrets;
 use crate::signals::{ShutdownRequest, ShutdownRequests};
 use crate::store::Store;
 use crate::telemetry;
-use crate::ws::{ConnectionCounts, Seats, SocketDeps, transport};
+use crate::ws::{SocketDeps, transport};
 
 /// The exit code of a node whose supervision has given up: the orchestrator starts it anew.
 const EXIT_ESCALATED: i32 = 70;
@@ -123,7 +124,7 @@ impl Node {
         let readiness = Readiness::default();
         let accepting = Arc::new(AtomicBool::new(true));
         let limiters = Limiters::new(&config.limits, io.handle());
-        let seats = Seats::new(config.limits.connections_max);
+        let seats = Seats::new(&config.limits);
         let sockets = SocketSettings {
             config: Arc::clone(&config),
             accounts: Arc::new(accounts.clone()),
@@ -131,7 +132,6 @@ impl Node {
             revocations: revocations.clone(),
             rooms: rooms.clone(),
             store: store.clone(),
-            counts: ConnectionCounts::default(),
             accepting: Arc::clone(&accepting),
             seats: seats.clone(),
             limiters: limiters.clone(),
@@ -204,7 +204,6 @@ struct SocketSettings {
     revocations: Revocations,
     rooms: Rooms,
     store: Store,
-    counts: ConnectionCounts,
     accepting: Arc<AtomicBool>,
     seats: Seats,
     limiters: Limiters,
@@ -224,7 +223,6 @@ impl SocketSettings {
             revocations: self.revocations,
             rooms: self.rooms,
             store: self.store,
-            counts: self.counts,
             accepting: self.accepting,
             seats: self.seats,
             limiters: self.limiters,

@@ -16,6 +16,7 @@ pub struct LimitsConfig {
     pub requests_per_second_user: NonZeroU32,
     pub burst_user: NonZeroU32,
     pub connections_per_user: usize,
+    pub connections_per_ip: usize,
     pub connections_max: usize,
     pub accepts_per_second: NonZeroU32,
     pub accept_burst: NonZeroU32,
@@ -25,6 +26,7 @@ pub struct LimitsConfig {
 impl LimitsConfig {
     pub(super) fn validate(&self, problems: &mut Problems) {
         problems.within("limits.connections_per_user", self.connections_per_user, 1..=100_000);
+        problems.within("limits.connections_per_ip", self.connections_per_ip, 1..=10_000_000);
         problems.within("limits.connections_max", self.connections_max, 1..=10_000_000);
         problems.within("limits.accept_backlog", self.accept_backlog, 1..=65_535);
     }

@@ -23,12 +23,12 @@ use serde_json::Value;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
+use super::SocketDeps;
 use super::close::CloseCode;
 use super::operations;
 use super::outbox::{Flushed, Outbox, Pushed};
 use super::protocol::{self, Request, RequestId};
 use super::transport::{Incoming, Opening, Reader};
-use super::{CountedIn, Seat, SocketDeps};
 use crate::accounts::Caller;
 use crate::actors::hub::Hub;
 use crate::actors::hub::channel::Channel;
@@ -41,6 +41,7 @@ use crate::domain::ids::{ConnectionId, SessionId, UserId};
 use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
 use crate::http::server::load::Carried;
+use crate::http::server::seats::{Seat, UserSeat};
 use crate::origin::{self, Origin};
 
 /// Requests of one connection that may wait for their turn.
@@ -151,7 +152,7 @@ pub(super) struct Connection {
     replay: RefCell<Option<Waker>>,
     /// Who it is; set by hello.
     caller: RefCell<Option<Caller>>,
-    counted: RefCell<Option<CountedIn>>,
+    counted: RefCell<Option<UserSeat>>,
     /// Given back when the connection is gone.
     _held: (Seat, Carried),
     /// What the handshake brought, until hello takes it.
@@ -418,7 +419,7 @@ impl Connection {
         *self.caller.borrow_mut() = Some(caller);
     }
 
-    pub(super) fn count_in(&self, counted: CountedIn) {
+    pub(super) fn count_in(&self, counted: UserSeat) {
         *self.counted.borrow_mut() = Some(counted);
     }
 

@@ -224,8 +224,7 @@ async fn greet(connection: &Rc<Connection>, id: Option<RequestId>, hello: Hello)
         }
     };
     let deps = &connection.deps;
-    let max = deps.config.limits.connections_per_user;
-    let Some(counted) = deps.counts.enter(caller.user_id, max) else {
+    let Some(counted) = deps.seats.take_for(caller.user_id) else {
         return connection.close(CloseCode::TooManyConnections);
     };
     connection.count_in(counted);

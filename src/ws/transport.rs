@@ -4,6 +4,7 @@
 //! handshake (RFC 6455) and the frame codec are actix-http's.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -22,15 +23,16 @@ use secrecy::SecretString;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::SocketDeps;
 use super::close::CloseCode;
 use super::connection;
 use super::protocol::{SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX};
-use super::{Seat, SocketDeps};
 use crate::actors::hub::Hub;
 use crate::error::ApiError;
 use crate::http::client_ip::{self, ClientIp};
 use crate::http::gateway;
 use crate::http::server::load::Carried;
+use crate::http::server::seats::{Full, Seat};
 use crate::origin::Origin;
 
 /// Where sockets are opened.
@@ -125,21 +127,30 @@ const BAD_HANDSHAKE: Refusal = Refusal {
 
 /// Takes a seat for the client, unless there is a reason to send it away; nothing was done then.
 fn seat(deps: &SocketDeps, request: &Request) -> Result<Seat, Refusal> {
-    if let Some(refusal) = refusal(deps, request) {
+    let trusted = &deps.config.http.trusted_proxies;
+    let ClientIp(ip) = client_ip::resolve(request.peer_addr(), request.headers(), trusted);
+    if let Some(refusal) = refusal(deps, request, ip) {
         return Err(refusal);
     }
-    deps.seats.take().ok_or(Refusal {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        code: "overloaded",
-        detail: "this node holds as many connections as it may",
-        retry_after: Some(Duration::from_secs(rand::rng().random_range(1..=RETRY_AFTER_S_MAX))),
+    let wait = Duration::from_secs(rand::rng().random_range(1..=RETRY_AFTER_S_MAX));
+    deps.seats.take(ip).map_err(|full| match full {
+        Full::Node => Refusal {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "overloaded",
+            detail: "this node holds as many connections as it may",
+            retry_after: Some(wait),
+        },
+        Full::Address => Refusal {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            code: "too_many_connections",
+            detail: "this address holds as many connections as it may",
+            retry_after: Some(wait),
+        },
     })
 }
 
-fn refusal(deps: &SocketDeps, request: &Request) -> Option<Refusal> {
+fn refusal(deps: &SocketDeps, request: &Request, ip: IpAddr) -> Option<Refusal> {
     let refuse = |status, code, detail| Some(Refusal { status, code, detail, retry_after: None });
-    let trusted = &deps.config.http.trusted_proxies;
-    let ClientIp(ip) = client_ip::resolve(request.peer_addr(), request.headers(), trusted);
     if let Err(ApiError::RateLimited { retry_after }) = deps.limiters.check_handshake(ip) {
         let detail = "too many requests; nothing was done";
         let status = StatusCode::TOO_MANY_REQUESTS;

@@ -88,7 +88,7 @@ impl Hub {
             Next::Read { after } => return Some(after),
             Next::Live(seq) => subscriber.live(channel, seq),
             Next::Removed => self.end(subscriber, channel),
-            Next::Gone => {}
+            Next::Nothing => {}
         }
         None
     }

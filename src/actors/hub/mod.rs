@@ -7,6 +7,7 @@
 
 mod catch_up;
 pub mod channel;
+pub mod cursor;
 pub mod directory;
 pub mod frame;
 pub mod state;

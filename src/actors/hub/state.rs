@@ -81,8 +81,8 @@ pub enum Next {
     Read { after: Seq },
     /// It has come to where its user was removed: it ends here.
     Removed,
-    /// There is no such subscription, or its watch has ended.
-    Gone,
+    /// Nothing: it is live already, or there is no such subscription.
+    Nothing,
 }
 
 /// The connections of one worker and what they follow.
@@ -324,11 +324,11 @@ impl HubState {
 
     /// What a subscription that catches up needs next; at the head it becomes live.
     pub fn next(&mut self, connection: ConnectionId, channel: Channel) -> Next {
-        let Some(watch) = self.watches.get_mut(&channel) else { return Next::Gone };
-        let Some(head) = watch.head() else { return Next::Gone };
+        let Some(watch) = self.watches.get_mut(&channel) else { return Next::Nothing };
+        let Some(head) = watch.head() else { return Next::Nothing };
         watch
             .find_mut(connection)
-            .map_or(Next::Gone, |subscription| subscription.next(channel, head))
+            .map_or(Next::Nothing, |subscription| subscription.next(channel, head))
     }
 
     /// Gives a subscription that catches up a page of the log, as far as its client takes it.
@@ -438,8 +438,8 @@ impl Subscription {
     }
 
     fn next(&mut self, channel: Channel, head: Seq) -> Next {
-        let Some(catch_up) = &mut self.catch_up else { return Next::Live(head) };
-        let Some(position) = catch_up.position else { return Next::Gone };
+        let Some(catch_up) = &mut self.catch_up else { return Next::Nothing };
+        let Some(position) = catch_up.position else { return Next::Nothing };
         if catch_up.has_ended() {
             return Next::Removed;
         }

@@ -5,6 +5,7 @@
 
 pub mod load;
 mod refusal;
+pub mod seats;
 #[cfg(test)]
 mod tests;
 pub mod workers;
