@@ -13,11 +13,13 @@ use anyhow::Context;
 use rand::Rng;
 use secrecy::SecretString;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::broadcast::error::RecvError;
 
-use crate::accounts::revocations::Revocations;
+use crate::accounts::revocations::{Revocations, Revoked};
 use crate::accounts::{Accounts, NewAccount, Registration};
 use crate::actors::hub::Hub;
-use crate::actors::hub::directory::Directory;
+use crate::actors::hub::close::CloseCode;
+use crate::actors::hub::directory::{Directory, Whose};
 use crate::actors::inbox::Inboxes;
 use crate::actors::kit::registry::Settings;
 use crate::actors::relay::Relay;
@@ -32,6 +34,7 @@ use crate::http::server::load::Load;
 use crate::http::server::seats::Seats;
 use crate::http::server::workers::Workers;
 use crate::http::server::{Server, WorkerSeat};
+use crate::http::sse::StreamDeps;
 use crate::http::{self, AppDeps};
 use crate::providers::hasher::Hasher;
 use crate::providers::mail::FileMailer;
@@ -44,6 +47,8 @@ use crate::ws::{SocketDeps, transport};
 
 /// The exit code of a node whose supervision has given up: the orchestrator starts it anew.
 const EXIT_ESCALATED: i32 = 70;
+/// What a client that comes back costs, with some to spare for everybody else.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 const EPOCH_CHARS: usize = 8;
 const EXPIRED_SWEEP: Duration = Duration::from_secs(600);
 
@@ -120,6 +125,7 @@ impl Node {
         );
         let relay = Relay::start(io.handle(), &store, vec![Arc::new(Figures)]).await?;
         let sweep = io.spawn(sweep_expired(accounts.clone()));
+        io.spawn(cut_revoked(revocations.clone(), directory.clone()));
 
         let readiness = Readiness::default();
         let accepting = Arc::new(AtomicBool::new(true));
@@ -174,17 +180,24 @@ impl Node {
         self.readiness.set(false);
         self.accepting.store(false, Ordering::Relaxed);
         self.sweep.abort();
-        let sockets = async {
-            self.directory.drain().await;
+        let window = drain_window(self.config.http.drain_window(), self.seats.taken());
+        let connections = async {
+            self.directory.drain(window).await;
             self.seats.empty().await;
         };
-        step("sockets", deadline, sockets).await;
+        step("connections", deadline, connections).await;
         step("http", deadline, self.server.stop()).await;
         step("rooms", deadline, self.rooms.stop()).await;
         self.workers.stop();
         step("relay", deadline, self.relay.stop()).await;
         step("store", deadline, self.store.close()).await;
     }
+}
+
+/// Few connections need no window: nobody comes back in a crowd.
+fn drain_window(max: Duration, connections: usize) -> Duration {
+    let connections = u32::try_from(connections).unwrap_or(u32::MAX);
+    max.min(DRAIN_INTERVAL.saturating_mul(connections))
 }
 
 /// What does not end in time is left to the end of the process: everything acknowledged is committed.
@@ -242,8 +255,15 @@ fn start_server(
 ) -> std::io::Result<Server> {
     let header_timeout = config.http.header_timeout();
     let keep_alive = config.http.keep_alive();
-    Server::start(listener, &workers.handles(), &config.limits, move |seat: WorkerSeat| {
+    // A little more than the sockets' own, which say goodbye first.
+    let stall_timeout = config.socket.stall_timeout().mul_f32(1.5);
+    let make = move |seat: WorkerSeat| {
         let (hub, socket_deps) = sockets.clone().start(seat.load.clone());
+        let streams = StreamDeps {
+            hub: hub.clone(),
+            seats: sockets.seats.clone(),
+            accepting: Arc::clone(&sockets.accepting),
+        };
         let upgrade = fn_service(move |(request, framed)| {
             transport::upgrade(hub.clone(), Rc::clone(&socket_deps), request, framed)
         });
@@ -252,9 +272,10 @@ fn start_server(
             .client_request_timeout(header_timeout)
             .graceful_shutdown_signal(move || seat.stopping())
             .upgrade(upgrade)
-            .h1(map_config(http::app(&deps), |_| AppConfig::default()))
+            .h1(map_config(http::app(&deps, streams), |_| AppConfig::default()))
             .tcp()
-    })
+    };
+    Server::start(listener, &workers.handles(), &config.limits, stall_timeout, make)
 }
 
 fn listen(config: &Config) -> anyhow::Result<TcpListener> {
@@ -321,6 +342,30 @@ async fn sweep_expired(accounts: Accounts) {
             Ok(rows) => tracing::debug!(rows, "expired tokens were deleted"),
             Err(error) => tracing::warn!(%error, "expired tokens could not be deleted"),
         }
+    }
+}
+
+/// Ends the connections of whoever may no longer be here, as soon as that is known.
+async fn cut_revoked(revocations: Revocations, directory: Directory) {
+    let mut announced = revocations.subscribe();
+    loop {
+        let (whose, code) = match announced.recv().await {
+            Ok(Revoked::Session(ended)) => {
+                (Whose::new(move |session, _| session == ended), CloseCode::Revoked)
+            }
+            Ok(Revoked::User(ended)) => {
+                (Whose::new(move |_, user| user == ended), CloseCode::AccountDisabled)
+            }
+            Err(RecvError::Lagged(_)) => {
+                let known = revocations.clone();
+                (
+                    Whose::new(move |session, user| known.is_revoked(session, user)),
+                    CloseCode::Revoked,
+                )
+            }
+            Err(RecvError::Closed) => return,
+        };
+        directory.end(whose, code).await;
     }
 }
 

@@ -64,6 +64,8 @@ pub enum ApiError {
     Timeout,
     #[error("The server failed.")]
     Internal,
+    #[error("You or your address hold as many live connections as may be.")]
+    TooManyConnections,
     #[error(transparent)]
     Account(#[from] AccountError),
     #[error(transparent)]
@@ -149,6 +151,7 @@ impl ApiError {
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
             Self::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
+            Self::TooManyConnections => (StatusCode::TOO_MANY_REQUESTS, "too_many_connections"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::Account(error) => of_account(error),
             Self::Room(error) => of_room(*error),

@@ -24,6 +24,12 @@ impl Folder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Leaves the folder where it is, for whoever wants to look into it; gives its path.
+    pub fn keep(mut self) -> PathBuf {
+        // What is dropped now has no name, and nothing is removed.
+        std::mem::take(&mut self.path)
+    }
 }
 
 impl Drop for Folder {

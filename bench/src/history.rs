@@ -9,6 +9,7 @@ use reqwest::RequestBuilder;
 use serde_json::Value;
 
 use crate::api::{Api, Person};
+use crate::chance::Chance;
 use crate::folder::Folder;
 use crate::plan::Plan;
 use crate::report::{Bound, Report};
@@ -65,7 +66,7 @@ pub async fn run(plan: &Plan, options: &Options, report: &mut Report) -> anyhow:
     let server = Server::madang(&plan.madang, folder.path(), &[]).await?;
     let api = Api::new(server.address())?;
     let mut floor = histogram()?;
-    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+    let mut chance = Chance::new(0, 0);
     for number in 0..WARM_UP + requests {
         // Which of them goes first changes each time.
         rooms.reverse();
@@ -129,32 +130,4 @@ async fn ask(request: RequestBuilder) -> anyhow::Result<(bytes::Bytes, u64)> {
     let answer = request.send().await?.error_for_status()?;
     let body = answer.bytes().await?;
     Ok((body, u64::try_from(started.elapsed().as_micros())?))
-}
-
-/// Numbers by chance, the same in every run (xorshift64).
-struct Chance(u64);
-
-impl Chance {
-    /// A number from `low` to `high`, both included; `low` must not be above `high`.
-    fn between(&mut self, low: i64, high: i64) -> i64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        low + i64::try_from(self.0 % (high - low + 1).unsigned_abs()).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chance_stays_between_its_ends_and_reaches_both() {
-        let mut chance = Chance(1);
-
-        let drawn: Vec<_> = (0..1_000).map(|_| chance.between(5, 9)).collect();
-
-        assert!(drawn.iter().all(|number| (5..=9).contains(number)));
-        assert!(drawn.contains(&5) && drawn.contains(&9));
-    }
 }

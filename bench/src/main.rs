@@ -1,9 +1,11 @@
-//! Measures madang beside a bare reference server and itself, on one machine, in one run.
+//! Measures madang beside a bare reference server and itself, on one machine, in one run; and tries to make it lose
+//! something.
 //!
 //! Each scenario starts its servers afresh on loopback ports and temporary folders, and prints a table and one
 //! JSON line per figure. The exit code tells loss and failure, never speed.
 
 mod api;
+mod chance;
 mod fanout;
 mod folder;
 mod frame;
@@ -47,7 +49,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
-    /// Every scenario, one after the other.
+    /// Every scenario that measures, one after the other.
     All,
     /// One crowded room beside the reference server.
     Fanout(fanout::Options),

@@ -26,7 +26,12 @@ pub struct Plan {
 
 impl Plan {
     pub fn duration(&self) -> Duration {
-        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 2 } else { 10 }))
+        self.duration_or(10, 2)
+    }
+
+    /// What the command line says; else `full` seconds, or `quick` in a quick run.
+    pub fn duration_or(&self, full: u64, quick: u64) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(self.pick(full, quick)))
     }
 
     pub fn rounds(&self) -> u8 {

@@ -10,7 +10,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{Connection as _, SqliteConnection};
 use uuid::Uuid;
 
-const DATABASE: &str = "madang.db";
+/// The database file in the data folder.
+pub const DATABASE: &str = "madang.db";
 const BATCH: i64 = 50_000;
 
 // Ids are UUIDv7 in order, as the server makes them.

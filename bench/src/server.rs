@@ -17,6 +17,8 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 const LOG_LINES_SHOWN: usize = 15;
+const LASTING_PORT_MIN: u16 = 20_000;
+const LASTING_PORTS: u16 = 10_000;
 
 #[derive(Debug)]
 pub struct Server {
@@ -33,8 +35,17 @@ impl Server {
         folder: &Path,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
+        Self::madang_at(free_address()?, program, folder, settings).await
+    }
+
+    /// Starts `madang serve` as [`Self::madang`] does, on `address`: where one that was killed listened before.
+    pub async fn madang_at(
+        address: SocketAddr,
+        program: &Path,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let program = std::path::absolute(program)?;
-        let address = free_address()?;
         let mut command = Command::new(&program);
         forget_settings(&mut command);
         command
@@ -122,6 +133,14 @@ impl Server {
         lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default().join("\n")
     }
 
+    /// Ends the server without a word, as `kill -9` does. Errors when it had ended by itself.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the server had ended by itself ({status})\n{}", self.log_end());
+        }
+        Ok(self.child.kill().await?)
+    }
+
     /// Asks the server to stop and waits for it; one that does not is killed, which is an error.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let process = i32::try_from(self.process)?;
@@ -147,4 +166,15 @@ fn forget_settings(command: &mut Command) {
 /// A loopback address that is free now.
 fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// A loopback address below the ports that connections take for themselves: nobody sits on it between a kill and a
+/// restart, and whoever calls it meanwhile does not reach themselves.
+pub fn lasting_address() -> anyhow::Result<SocketAddr> {
+    let start = u16::try_from(std::process::id() % u32::from(LASTING_PORTS))?;
+    let ports = (0..LASTING_PORTS).map(|step| LASTING_PORT_MIN + (start + step) % LASTING_PORTS);
+    let mut addresses = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    addresses
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
+        .context("no port is free")
 }

@@ -128,7 +128,11 @@ impl Socket {
         if !source.eq(&Ipv4Addr::LOCALHOST) {
             socket.bind((source, 0).into())?;
         }
-        let mut stream = socket.connect(seat.address).await?;
+        Self::over(socket.connect(seat.address).await?, seat).await
+    }
+
+    /// Opens the socket of `seat` on a connection that is there already.
+    pub async fn over(mut stream: TcpStream, seat: &Seat) -> anyhow::Result<Self> {
         stream.set_nodelay(true)?;
         let unread = upgrade(&mut stream, seat).await?;
         let line = Rc::new(Line { stream, backlog: RefCell::default() });
@@ -278,16 +282,7 @@ async fn upgrade(stream: &mut TcpStream, seat: &Seat) -> anyhow::Result<Vec<u8>>
     request.push_str("\r\n");
     stream.write_all(request.as_bytes()).await?;
 
-    let mut answer = Vec::new();
-    let end = loop {
-        if let Some(at) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
-            break at + 4;
-        }
-        ensure!(answer.len() < HEAD_BYTES_MAX, "the answer to the upgrade has no end");
-        ensure!(stream.read_buf(&mut answer).await? > 0, "no answer to the upgrade");
-    };
-    let unread = answer.split_off(end);
-    let head = String::from_utf8(answer)?;
+    let (head, unread) = read_head(stream).await?;
     ensure!(
         head.starts_with("HTTP/1.1 101 "),
         "the upgrade was refused: {head}{}",
@@ -299,4 +294,18 @@ async fn upgrade(stream: &mut TcpStream, seat: &Seat) -> anyhow::Result<Vec<u8>>
     );
 
     Ok(unread)
+}
+
+/// Reads the head of an HTTP answer; gives it and the bytes that came after it.
+pub async fn read_head(stream: &mut TcpStream) -> anyhow::Result<(String, Vec<u8>)> {
+    let mut answer = Vec::new();
+    let end = loop {
+        if let Some(at) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        ensure!(answer.len() < HEAD_BYTES_MAX, "the head of the answer has no end");
+        ensure!(stream.read_buf(&mut answer).await? > 0, "no answer");
+    };
+    let rest = answer.split_off(end);
+    Ok((String::from_utf8(answer)?, rest))
 }

@@ -28,6 +28,7 @@ pub struct HttpConfig {
     pub request_timeout_ms: u64,
     pub header_timeout_ms: u64,
     pub keep_alive_s: u64,
+    pub drain_window_s: u64,
     pub shutdown_timeout_s: u64,
 }
 
@@ -68,6 +69,12 @@ impl HttpConfig {
         Duration::from_secs(self.keep_alive_s)
     }
 
+    /// `drain_window_s` as a duration.
+    #[must_use]
+    pub const fn drain_window(&self) -> Duration {
+        Duration::from_secs(self.drain_window_s)
+    }
+
     /// `shutdown_timeout_s` as a duration.
     #[must_use]
     pub const fn shutdown_timeout(&self) -> Duration {
@@ -80,6 +87,7 @@ impl HttpConfig {
         problems.within("http.request_timeout_ms", self.request_timeout_ms, 100..=600_000);
         problems.within("http.header_timeout_ms", self.header_timeout_ms, 100..=600_000);
         problems.within("http.keep_alive_s", self.keep_alive_s, 1..=3_600);
+        problems.within("http.drain_window_s", self.drain_window_s, 0..=3_600);
         problems.within("http.shutdown_timeout_s", self.shutdown_timeout_s, 1..=3_600);
 
         if !self.public_url.is_empty() && host_of(&self.public_url).is_none() {

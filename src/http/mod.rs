@@ -15,9 +15,11 @@ pub mod problem;
 pub mod room_members;
 pub mod rooms;
 pub mod server;
+pub mod sse;
 pub mod users;
 pub mod views;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
@@ -29,6 +31,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use self::gateway::{Gateway, Limiters};
 use self::ops::Readiness;
+use self::sse::StreamDeps;
 use crate::accounts::Accounts;
 use crate::accounts::revocations::Revocations;
 use crate::actors::inbox::Inboxes;
@@ -56,6 +59,7 @@ pub struct AppDeps {
 #[must_use]
 pub fn app(
     deps: &AppDeps,
+    streams: StreamDeps,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -68,6 +72,7 @@ pub fn app(
     let gateway = Arc::new(Gateway::new(&deps.config, deps.limiters.clone()));
     let deps = deps.clone();
     App::new()
+        .app_data(Rc::new(streams))
         .configure(|cfg| configure(cfg, deps))
         .default_service(web::to(problem::no_route))
         .wrap(from_fn(move |request, next| Arc::clone(&gateway).pass(request, next)))
@@ -93,6 +98,7 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
                 .configure(auth::routes)
                 .configure(users::routes)
                 .configure(rooms::routes)
-                .configure(messages::routes),
+                .configure(messages::routes)
+                .configure(sse::routes),
         );
 }

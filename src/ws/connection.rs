@@ -24,18 +24,20 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::SocketDeps;
-use super::close::CloseCode;
 use super::operations;
 use super::outbox::{Flushed, Outbox, Pushed};
 use super::protocol::{self, Request, RequestId};
 use super::transport::{Incoming, Opening, Reader};
 use crate::accounts::Caller;
-use crate::actors::hub::Hub;
 use crate::actors::hub::channel::Channel;
+use crate::actors::hub::close::CloseCode;
+use crate::actors::hub::cursor::Cursor;
 use crate::actors::hub::directory::EncodedEvent;
 use crate::actors::hub::frame::Frame;
 use crate::actors::hub::state::Gap;
 use crate::actors::hub::subscriber::{SubscribeError, Subscriber};
+use crate::actors::hub::token_end::{TokenEnd, TokenLook};
+use crate::actors::hub::{DRAIN_GRACE, Hub, notices};
 use crate::clock;
 use crate::domain::ids::{ConnectionId, SessionId, UserId};
 use crate::domain::rooms::Seq;
@@ -94,6 +96,9 @@ pub(super) fn start(
         heard_at: Cell::new(now),
         written_at: Cell::new(now),
         ping_at: Cell::new(ping_at),
+        leave_by: Cell::default(),
+        stall_look_at: Cell::new(now),
+        token_end: TokenEnd::default(),
         phase: Cell::new(Phase::Open),
     });
     let subscriber: Rc<dyn Subscriber> = connection.clone();
@@ -172,6 +177,10 @@ pub(super) struct Connection {
     /// When bytes last left, or began to wait.
     written_at: Cell<Instant>,
     ping_at: Cell<Instant>,
+    /// When it must be gone, on a node that goes away.
+    leave_by: Cell<Option<Instant>>,
+    stall_look_at: Cell<Instant>,
+    token_end: TokenEnd,
     phase: Cell<Phase>,
 }
 
@@ -343,6 +352,7 @@ impl Connection {
         if self.outbox.borrow().is_empty() {
             self.written_at.set(Instant::now());
             self.wake();
+            self.watch_for_stall();
         }
         let kept = self.outbox.borrow_mut().keep_reply(&self.io.borrow(), frame.wire());
         if !self.is_taken(kept) {
@@ -366,8 +376,19 @@ impl Connection {
         if was_empty && waits {
             self.written_at.set(Instant::now());
             self.wake();
+            self.watch_for_stall();
         }
         self.is_taken(pushed)
+    }
+
+    /// Has the connection looked at when it must have moved; once, however often it has to wait.
+    fn watch_for_stall(&self) {
+        let stall_timeout = self.deps.config.socket.stall_timeout();
+        let now = Instant::now();
+        if self.stall_look_at.get() <= now {
+            self.stall_look_at.set(now + stall_timeout);
+            self.hub.look_in(self.id, stall_timeout);
+        }
     }
 
     fn is_taken(&self, pushed: Pushed) -> bool {
@@ -384,6 +405,7 @@ impl Connection {
             return;
         }
         self.phase.set(Phase::Closing(Instant::now()));
+        self.hub.look_in(self.id, CLOSING_MAX);
         metrics::counter!("madang_connections_closed_total", "reason" => code.reason())
             .increment(1);
         if code == CloseCode::SlowReader {
@@ -391,7 +413,7 @@ impl Connection {
         }
         let mut outbox = self.outbox.borrow_mut();
         if code != CloseCode::Normal {
-            outbox.keep_last(Frame::text(&protocol::bye(code)).wire().clone());
+            outbox.keep_last(Frame::text(&notices::bye(code)).wire().clone());
         }
         let mut reason = BytesMut::with_capacity(32);
         reason.put_u16(code.number());
@@ -446,6 +468,17 @@ impl Connection {
         Ok(())
     }
 
+    /// Where the client stands in every channel it follows, once it has read what it was given.
+    pub(super) fn cursor(&self) -> Cursor {
+        let mut cursor = Cursor::new(self.hub.epoch());
+        for channel in &*self.channels.borrow() {
+            if let Some(seq) = self.hub.position(self.id, *channel) {
+                cursor.set(*channel, seq);
+            }
+        }
+        cursor
+    }
+
     pub(super) fn remove_channel(&self, channel: Channel) {
         self.channels.borrow_mut().retain(|known| *known != channel);
     }
@@ -472,7 +505,7 @@ impl Subscriber for Connection {
         self.give(event.frame.wire(), false)
     }
 
-    fn push_ephemeral(&self, frame: &Frame) {
+    fn push_ephemeral(&self, _: &'static str, frame: &Frame) {
         // Somebody who is behind does not need to know who is typing now.
         if !self.outbox.borrow().is_blocked() {
             self.give(frame.wire(), true);
@@ -480,20 +513,20 @@ impl Subscriber for Connection {
     }
 
     fn live(&self, channel: Channel, seq: Seq) {
-        self.say(&protocol::live(channel, seq));
+        self.say(&notices::live(channel, seq));
     }
 
     fn gap(&self, channel: Channel, gap: Gap) {
-        self.say(&protocol::gap(channel, gap));
+        self.say(&notices::gap(channel, gap));
     }
 
     fn lagging(&self, channel: Channel) {
-        self.say(&protocol::lag(channel));
+        self.say(&notices::lag(channel));
     }
 
     fn unsubscribed(&self, channel: Channel) {
         self.remove_channel(channel);
-        self.say(&protocol::unsubscribed(channel));
+        self.say(&notices::unsubscribed(channel));
     }
 
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<bool> {
@@ -507,53 +540,79 @@ impl Subscriber for Connection {
         Poll::Pending
     }
 
-    fn drain(&self) {
-        self.close(CloseCode::Draining);
+    fn drain(&self, wait: Duration) {
+        if self.phase.get() == Phase::Open {
+            self.say(&notices::drain(wait));
+            self.leave_by.set(Some(Instant::now() + wait + DRAIN_GRACE));
+        }
     }
 
-    fn tick(&self, now: Timestamp) {
-        // Deadlines do not jump with the wall clock; only a token's end is a time of day.
-        let instant = Instant::now();
-        let since = |moment: Instant| instant.saturating_duration_since(moment);
+    fn end(&self, code: CloseCode) {
+        self.close(code);
+    }
+
+    fn tick(&self, now: Instant, time: Timestamp) -> Duration {
+        let passed = |since: Instant| now.saturating_duration_since(since);
         let socket = &self.deps.config.socket;
         if let Phase::Closing(began) = self.phase.get() {
-            if since(began) > CLOSING_MAX {
+            if passed(began) > CLOSING_MAX {
                 self.phase.set(Phase::Gone);
                 self.wake();
             }
-            return;
+            return CLOSING_MAX;
         }
-        if since(self.heard_at.get()) > socket.ping_interval().saturating_add(socket.pong_timeout())
-        {
-            return self.close(CloseCode::NoPong);
+        if self.leave_by.get().is_some_and(|end| now >= end) {
+            self.close(CloseCode::Draining);
+            return CLOSING_MAX;
         }
+        let silence_max = socket.ping_interval().saturating_add(socket.pong_timeout());
+        let silence = passed(self.heard_at.get());
+        if silence > silence_max {
+            self.close(CloseCode::NoPong);
+            return CLOSING_MAX;
+        }
+        let mut wait = silence_max.saturating_sub(silence);
         if self.outbox.borrow_mut().has_moved() {
-            self.written_at.set(instant);
+            self.written_at.set(now);
         }
-        let waits = !self.outbox.borrow().is_empty();
-        if waits && since(self.written_at.get()) > socket.stall_timeout() {
-            return self.close(CloseCode::SlowReader);
-        }
-        let caller = self.caller.borrow().as_ref().map(|caller| {
-            let revoked = self.deps.revocations.is_revoked(caller.session_id, caller.user_id);
-            (caller.expires_at, revoked)
-        });
-        match caller {
-            None if since(self.started_at) > socket.hello_timeout() => {
-                self.close(CloseCode::NoHello);
+        if !self.outbox.borrow().is_empty() {
+            let stalled = passed(self.written_at.get());
+            if stalled > socket.stall_timeout() {
+                self.close(CloseCode::SlowReader);
+                return CLOSING_MAX;
             }
-            Some((_, true)) => self.close(CloseCode::Revoked),
-            Some((expires_at, false)) if expires_at <= now => self.close(CloseCode::TokenExpired),
-            None | Some(_) => self.ping(instant, socket.ping_interval()),
+            wait = wait.min(socket.stall_timeout().saturating_sub(stalled));
         }
+        match self.heed_token(now, time) {
+            Ok(left) => wait = wait.min(left),
+            Err(code) => {
+                self.close(code);
+                return CLOSING_MAX;
+            }
+        }
+        if now >= self.ping_at.get() {
+            self.ping_at.set(next_ping(now, socket.ping_interval()));
+            self.say(r#"{"event":"ping"}"#);
+        }
+        wait.min(self.ping_at.get().saturating_duration_since(now))
     }
 }
 
 impl Connection {
-    fn ping(&self, now: Instant, interval: Duration) {
-        if now >= self.ping_at.get() {
-            self.ping_at.set(next_ping(now, interval));
-            self.say(r#"{"event":"ping"}"#);
+    /// How long the client's permission to be here lasts; says so when that is not for long.
+    fn heed_token(&self, now: Instant, time: Timestamp) -> Result<Duration, CloseCode> {
+        let Some(expires_at) = self.caller.borrow().as_ref().map(|caller| caller.expires_at) else {
+            let hello_timeout = self.deps.config.socket.hello_timeout();
+            let waited = now.saturating_duration_since(self.started_at);
+            return hello_timeout.checked_sub(waited).ok_or(CloseCode::NoHello);
+        };
+        match self.token_end.look(expires_at, time) {
+            TokenLook::Later(wait) => Ok(wait),
+            TokenLook::Over => Err(CloseCode::TokenExpired),
+            TokenLook::Tell(left) => {
+                self.say(&notices::token_expiring(left));
+                Ok(left)
+            }
         }
     }
 }

@@ -1,9 +1,8 @@
 //! The socket: `GET /v1/chat/socket`, subprotocol `madang.v1.json`.
 //!
-//! Read [`protocol`] (what is said), [`close`] (why it ends), [`outbox`] (what waits to be written), [`transport`]
+//! Read [`protocol`] (what is said), [`outbox`] (what waits to be written), [`transport`]
 //! (how a TCP stream becomes a socket), [`connection`] (one client's life) and [`operations`] (what it may ask for).
 
-pub mod close;
 pub mod connection;
 pub mod operations;
 pub mod outbox;

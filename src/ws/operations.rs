@@ -5,14 +5,15 @@ use std::rc::Rc;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use super::close::CloseCode;
 use super::connection::Connection;
 use super::protocol::{
     self, CHANNELS_A_REQUEST_MAX, Greeting, Hello, Limits, Operation, Positions, Request,
-    RequestId, Subscription,
+    RequestId, Subscribe, Subscription,
 };
 use crate::accounts::Caller;
 use crate::actors::hub::channel::Channel;
+use crate::actors::hub::close::CloseCode;
+use crate::actors::hub::cursor::Given;
 use crate::actors::hub::subscriber::{SubscribeError, Subscriber};
 use crate::clock;
 use crate::domain::ids::{RoomId, UserId};
@@ -53,7 +54,9 @@ pub(super) async fn perform(connection: &Rc<Connection>, request: Request) {
             connection.say(&protocol::too_many_channels(id));
         }
         Operation::Subscribe(subscribe) => {
-            subscribe_to(connection, id, &caller, subscribe.channels, None).await;
+            let Subscribe { channels, cursor, .. } = subscribe;
+            let given = cursor.as_deref().map(Given::read);
+            subscribe_to(connection, id, &caller, channels, given, None).await;
         }
         Operation::Auth(auth) => {
             let renewed = renew(connection, &caller, &auth.token);
@@ -155,6 +158,7 @@ async fn act(
             let items: Vec<MessageView> = messages.into_iter().map(MessageView::from).collect();
             Ok(json!({ "items": items }))
         }
+        Operation::Cursor(_) => Ok(json!({ "cursor": connection.cursor().encode() })),
         Operation::Hello(_)
         | Operation::Subscribe(_)
         | Operation::Auth(_)
@@ -229,6 +233,10 @@ async fn greet(connection: &Rc<Connection>, id: Option<RequestId>, hello: Hello)
     };
     connection.count_in(counted);
     connection.set_caller(caller.clone());
+    // What was revoked before the hub could know whose connection this is.
+    if deps.revocations.is_revoked(caller.session_id, caller.user_id) {
+        return connection.close(CloseCode::Revoked);
+    }
     let socket = &deps.config.socket;
     let greeting = Greeting {
         connection: connection.id.to_string(),
@@ -243,7 +251,8 @@ async fn greet(connection: &Rc<Connection>, id: Option<RequestId>, hello: Hello)
         },
         epoch: connection.hub.epoch(),
     };
-    subscribe_to(connection, id, &caller, hello.subscribe, Some(greeting)).await;
+    let given = hello.cursor.as_deref().map(Given::read);
+    subscribe_to(connection, id, &caller, hello.subscribe, given, Some(greeting)).await;
 }
 
 async fn authenticate(connection: &Connection, hello: &Hello) -> ApiResult<Caller> {
@@ -265,6 +274,7 @@ async fn subscribe_to(
     id: Option<RequestId>,
     caller: &Caller,
     wanted: Vec<Subscription>,
+    given: Option<Given>,
     greeting: Option<Greeting<'_>>,
 ) {
     if wanted.len() > CHANNELS_A_REQUEST_MAX {
@@ -294,7 +304,8 @@ async fn subscribe_to(
         let head = connection.hub.head(connection.id, channel);
         let answer = match (answer, head) {
             (Ok(()), Some(head)) if connection.is_open() => {
-                opened.push((channel, subscription.start(connection.hub.epoch())));
+                let start = subscription.start(channel, given.as_ref(), connection.hub.epoch());
+                opened.push((channel, start));
                 json!({ "seq": head, "epoch": connection.hub.epoch() })
             }
             (Ok(()), _) => {

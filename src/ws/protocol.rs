@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::actors::hub::channel::Channel;
-use crate::actors::hub::state::{Gap, Start};
+use crate::actors::hub::cursor::Given;
+use crate::actors::hub::state::Start;
 use crate::domain::ids::UserId;
 use crate::domain::messages::MessageDraft;
 use crate::domain::rooms::Seq;
@@ -76,6 +77,7 @@ pub enum Operation {
     Read(Read),
     History(History),
     Auth(Auth),
+    Cursor(Empty),
     Ping(Empty),
     Pong(Empty),
     Bye(Empty),
@@ -102,10 +104,15 @@ fields! {
         #[serde(default)] token: Option<String>,
         #[serde(default)] ticket: Option<String>,
         #[serde(default)] subscribe: Vec<Subscription>,
+        /// Where the client stands in channels for which it names no position.
+        #[serde(default)] cursor: Option<String>,
         /// What the client says of itself; logged nowhere, kept nowhere.
         #[serde(default)] client: Option<Client>,
     }
-    Subscribe { channels: Vec<Subscription> }
+    Subscribe {
+        channels: Vec<Subscription>,
+        #[serde(default)] cursor: Option<String>,
+    }
     Unsubscribe { channels: Vec<String> }
     Send { channel: String, key: String, data: MessageDraft }
     Edit { channel: String, seq: Seq, data: Wording }
@@ -140,16 +147,16 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Where it begins, in a database with this `epoch`.
+    /// Where its `channel` begins, in a database with this `epoch`.
     #[must_use]
-    pub fn start(&self, epoch: &str) -> Start {
+    pub fn start(&self, channel: Channel, cursor: Option<&Given>, epoch: &str) -> Start {
         match (self.after, self.last) {
             (Some(after), _) if self.epoch.as_deref().is_some_and(|known| known != epoch) => {
                 Start::Unknown(after)
             }
             (Some(after), _) => Start::After(after),
             (None, Some(last)) => Start::Last(last),
-            (None, None) => Start::Head,
+            (None, None) => cursor.map_or(Start::Head, |given| given.start(channel, epoch)),
         }
     }
 }
@@ -202,6 +209,7 @@ impl Request {
             "read" => fields(text).map(Operation::Read),
             "history" => fields(text).map(Operation::History),
             "auth" => fields(text).map(Operation::Auth),
+            "cursor" => fields(text).map(Operation::Cursor),
             "ping" => fields(text).map(Operation::Ping),
             "pong" => fields(text).map(Operation::Pong),
             "bye" => fields(text).map(Operation::Bye),
@@ -269,40 +277,6 @@ pub fn too_many_channels(id: Option<RequestId>) -> String {
 #[must_use]
 pub fn failed(code: &str, message: &str) -> Value {
     json!({ "error": { "code": code, "message": message } })
-}
-
-/// Everything after it is new.
-#[must_use]
-pub fn live(channel: Channel, seq: Seq) -> String {
-    format!(r#"{{"event":"live","channel":"{channel}","seq":{seq}}}"#)
-}
-
-/// Continuity from `have` cannot be given: page through REST, go on from `head`.
-#[must_use]
-pub fn gap(channel: Channel, gap: Gap) -> String {
-    let Gap { have, first, head } = gap;
-    format!(
-        r#"{{"event":"gap","channel":"{channel}","have":{have},"first":{first},"head":{head}}}"#
-    )
-}
-
-/// The client reads slowly: it is given the channel from the store, at its own pace.
-#[must_use]
-pub fn lag(channel: Channel) -> String {
-    format!(r#"{{"event":"lag","channel":"{channel}"}}"#)
-}
-
-/// The subscription has ended, because the user is no longer a member.
-#[must_use]
-pub fn unsubscribed(channel: Channel) -> String {
-    format!(r#"{{"event":"unsubscribed","channel":"{channel}","reason":"removed"}}"#)
-}
-
-/// The last word before a close.
-#[must_use]
-pub fn bye(code: super::close::CloseCode) -> String {
-    let after = code.after_ms().map_or_else(String::new, |ms| format!(r#","after_ms":{ms}"#));
-    format!(r#"{{"event":"bye","code":{},"reason":"{}"{after}}}"#, code.number(), code.reason())
 }
 
 /// The answer to `hello` and `subscribe`: where each channel stands.

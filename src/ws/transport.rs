@@ -24,10 +24,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::SocketDeps;
-use super::close::CloseCode;
 use super::connection;
 use super::protocol::{SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX};
 use crate::actors::hub::Hub;
+use crate::actors::hub::close::CloseCode;
 use crate::error::ApiError;
 use crate::http::client_ip::{self, ClientIp};
 use crate::http::gateway;

@@ -68,7 +68,7 @@ impl Hub {
                 Ok(page) if page.events.is_empty() => {
                     // The head said that there is more: the room has gone meanwhile, and its log with it.
                     tracing::warn!(%channel, after, "the log ends before its head");
-                    return self.end(subscriber, channel);
+                    return self.dismiss(subscriber, channel);
                 }
                 Ok(page) => self.0.state.borrow_mut().page(subscriber.id(), &page),
                 Err(error) => {
@@ -87,13 +87,13 @@ impl Hub {
         match next {
             Next::Read { after } => return Some(after),
             Next::Live(seq) => subscriber.live(channel, seq),
-            Next::Removed => self.end(subscriber, channel),
+            Next::Removed => self.dismiss(subscriber, channel),
             Next::Nothing => {}
         }
         None
     }
 
-    fn end(&self, subscriber: &Rc<dyn Subscriber>, channel: Channel) {
+    fn dismiss(&self, subscriber: &Rc<dyn Subscriber>, channel: Channel) {
         self.unsubscribe(subscriber.id(), channel);
         subscriber.unsubscribed(channel);
     }

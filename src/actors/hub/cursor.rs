@@ -84,6 +84,23 @@ impl Cursor {
     }
 }
 
+/// A cursor as a client gave it, which may be none of ours.
+#[derive(Debug)]
+pub struct Given(Option<Cursor>);
+
+impl Given {
+    #[must_use]
+    pub fn read(word: &str) -> Self {
+        Self(Cursor::parse(word))
+    }
+
+    /// Where a subscription to `channel` goes on. A word that was not made here proves nothing.
+    #[must_use]
+    pub fn start(&self, channel: Channel, epoch: &str) -> Start {
+        self.0.as_ref().map_or(Start::Unknown(0), |cursor| cursor.start(channel, epoch))
+    }
+}
+
 /// The end of an id, which in a UUIDv7 is random: two of one client's channels never share it.
 fn key(channel: Channel) -> [u8; KEY_BYTES] {
     let id = match channel {

@@ -4,14 +4,16 @@
 //! inbox is bounded: a room whose hub is full waits before its next batch.
 
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::channel::Channel;
+use super::close::CloseCode;
 use super::frame::Frame;
-use crate::domain::ids::{RoomId, UserId};
+use crate::domain::ids::{RoomId, SessionId, UserId};
 use crate::domain::inbox::InboxEvent;
 use crate::domain::rooms::{LogEvent, Seq};
 
@@ -27,11 +29,36 @@ pub enum HubMessage {
     /// What was committed in one channel.
     Deliver(Delivery),
     /// A frame without a number, which may be lost.
-    Ephemeral { channel: Channel, frame: Frame },
-    /// The node goes away: every connection is told and ended. Dropping the sender says that they were.
-    Drain(mpsc::Sender<()>),
+    Ephemeral { channel: Channel, name: &'static str, frame: Frame },
+    /// The node goes away: every connection is told when to be elsewhere, spread over `window`. Dropping `told` says that
+    /// they were.
+    Drain { window: Duration, told: mpsc::Sender<()> },
+    /// Ends the connections of those whose login is over.
+    End { whose: Whose, code: CloseCode },
     /// The channel's head; sent when a hub begins to watch, and whenever something may not have been delivered.
     Watching { channel: Channel, head: Seq },
+}
+
+/// Says of a login whether it is meant.
+#[derive(Clone)]
+pub struct Whose(Arc<dyn Fn(SessionId, UserId) -> bool + Send + Sync>);
+
+impl Whose {
+    #[must_use]
+    pub fn new(is_meant: impl Fn(SessionId, UserId) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_meant))
+    }
+
+    #[must_use]
+    pub fn is_meant(&self, session: SessionId, user: UserId) -> bool {
+        (self.0)(session, user)
+    }
+}
+
+impl fmt::Debug for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Whose")
+    }
 }
 
 /// Consecutive events of one channel, each encoded once for everybody.
@@ -115,17 +142,26 @@ impl Directory {
         (id, inbox)
     }
 
-    /// Tells every hub to end its connections, and waits until they were told.
-    pub async fn drain(&self) {
+    /// Sends every connection elsewhere, spread over `window`, and waits until they were told.
+    pub async fn drain(&self, window: Duration) {
         let hubs = self.entries().hubs.clone();
         let (told, mut all_told) = mpsc::channel(1);
         for hub in hubs {
             // A hub that is gone has no connections.
-            let _ = hub.send(HubMessage::Drain(told.clone())).await;
+            let _ = hub.send(HubMessage::Drain { window, told: told.clone() }).await;
         }
         drop(told);
         // Nothing is ever sent: the channel ends when the last hub has dropped its end.
         let _ = all_told.recv().await;
+    }
+
+    /// Ends the connections of those whose login is over.
+    pub async fn end(&self, whose: Whose, code: CloseCode) {
+        let hubs = self.entries().hubs.clone();
+        for hub in hubs {
+            // A hub that is gone has no connections.
+            let _ = hub.send(HubMessage::End { whose: whose.clone(), code }).await;
+        }
     }
 
     /// Notes that a hub watches a channel.

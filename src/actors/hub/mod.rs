@@ -7,40 +7,60 @@
 
 mod catch_up;
 pub mod channel;
+pub mod close;
 pub mod cursor;
 pub mod directory;
 pub mod frame;
+pub mod notices;
 pub mod state;
 pub mod subscriber;
+pub mod token_end;
+mod wheel;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, StreamHandler};
 use futures_util::future::join_all;
+use rand::Rng;
+use rand::seq::SliceRandom;
 use tokio::sync::{Semaphore, mpsc};
 
 use self::channel::Channel;
-use self::directory::{Delivery, Directory, HubId, HubMessage};
+use self::close::CloseCode;
+use self::directory::{Delivery, Directory, HubId, HubMessage, Whose};
 use self::state::{Effect, HubState, Opened};
 use self::subscriber::{SubscribeError, Subscriber};
+use self::wheel::Wheel;
 use crate::actors::kit::permanent::OnEscalate;
 use crate::actors::room::{RoomFailure, Rooms};
+use crate::clock;
 use crate::domain::ids::{ConnectionId, RoomId, UserId};
 use crate::domain::rooms::{RoomError, Seq};
 use crate::store::{Store, StoreError};
 
 /// Pages that one hub reads at a time for those who catch up.
 const READS_MAX: usize = 8;
-/// How often every connection of the worker is looked at.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_secs(1);
+/// How long a client may take to be elsewhere, once its moment has come.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(3);
 /// Events read from the store at once to fill a hole.
 const FILL_PAGE: i64 = 500;
 const FILL_RETRY: Duration = Duration::from_millis(250);
+
+/// Why a connection is looked at.
+#[derive(Debug, Clone, Copy)]
+enum Look {
+    /// Its own next deadline; there is always one such look ahead.
+    Regular(ConnectionId),
+    /// Something that came up in between.
+    Extra(ConnectionId),
+}
 
 /// The hub of one worker. Cheap to clone; stays on its thread.
 #[derive(Clone)]
@@ -56,6 +76,7 @@ struct Inner {
     /// Who catches up, and with what next.
     catching_up: RefCell<HashMap<ConnectionId, VecDeque<Channel>>>,
     reads: Semaphore,
+    wheel: RefCell<Wheel<Look>>,
 }
 
 impl Hub {
@@ -79,11 +100,12 @@ impl Hub {
             epoch,
             catching_up: RefCell::default(),
             reads: Semaphore::new(READS_MAX),
+            wheel: RefCell::default(),
         }));
         HubActor::create(|ctx| {
             ctx.add_stream(inbox_stream(inbox));
-            ctx.run_interval(SWEEP_INTERVAL, |actor, _| {
-                guarded(&actor.on_escalate, || actor.hub.sweep());
+            ctx.run_interval(TICK, |actor, _| {
+                guarded(&actor.on_escalate, || actor.hub.turn());
             });
             HubActor { hub: hub.clone(), on_escalate }
         });
@@ -96,8 +118,9 @@ impl Hub {
         &self.0.epoch
     }
 
-    /// Takes in a connection, so that it is swept and found.
+    /// Takes in a connection, so that it is looked at and found.
     pub fn register(&self, subscriber: Rc<dyn Subscriber>) {
+        self.0.wheel.borrow_mut().schedule(Look::Regular(subscriber.id()), FIRST_LOOK);
         self.0.state.borrow_mut().register(subscriber);
         metrics::gauge!("madang_connections").increment(1.0);
     }
@@ -222,15 +245,16 @@ impl Hub {
     fn receive(&self, message: HubMessage) {
         let effect = match message {
             HubMessage::Deliver(delivery) => self.0.state.borrow_mut().deliver(&delivery),
-            HubMessage::Ephemeral { channel, frame } => {
-                self.0.state.borrow().deliver_ephemeral(channel, &frame);
+            HubMessage::Ephemeral { channel, name, frame } => {
+                self.0.state.borrow().deliver_ephemeral(channel, name, &frame);
                 Effect::None
             }
-            HubMessage::Drain(_told) => {
-                let connections = self.0.state.borrow().connections();
-                for connection in connections {
-                    connection.drain();
-                }
+            HubMessage::Drain { window, told: _told } => {
+                self.drain(window);
+                Effect::None
+            }
+            HubMessage::End { whose, code } => {
+                self.end(&whose, code);
                 Effect::None
             }
             HubMessage::Watching { channel, head } => {
@@ -294,12 +318,48 @@ impl Hub {
         })
     }
 
-    fn sweep(&self) {
-        let now = crate::clock::now();
-        // A copy, because a connection that ends during its tick leaves the hub.
+    /// Has the connection looked at in `wait` or a little later, beside its regular looks.
+    pub fn look_in(&self, connection: ConnectionId, wait: Duration) {
+        self.0.wheel.borrow_mut().schedule(Look::Extra(connection), wait);
+    }
+
+    /// Looks at those who are due.
+    fn turn(&self) {
+        let due = self.0.wheel.borrow_mut().turn();
+        let (now, time) = (Instant::now(), clock::now());
+        for look in due {
+            let (Look::Regular(connection) | Look::Extra(connection)) = look;
+            // Not held while it is called: a connection that ends leaves the hub.
+            let subscriber = self.0.state.borrow().connection(connection);
+            let wait = subscriber.map(|subscriber| subscriber.tick(now, time));
+            if let (Look::Regular(_), Some(wait)) = (look, wait) {
+                self.0.wheel.borrow_mut().schedule(look, wait);
+            }
+        }
+    }
+
+    /// Sends everybody elsewhere, each in a moment of its own.
+    fn drain(&self, window: Duration) {
+        let mut connections = self.0.state.borrow().connections();
+        connections.shuffle(&mut rand::rng());
+        let count = f64::from(u32::try_from(connections.len().max(1)).unwrap_or(u32::MAX));
+        let slot = window.div_f64(count);
+        let mut wait = slot.mul_f64(rand::rng().random_range(0.0..1.0));
+        for connection in connections {
+            connection.drain(wait);
+            self.look_in(connection.id(), wait.saturating_add(DRAIN_GRACE));
+            wait = wait.saturating_add(slot);
+        }
+    }
+
+    fn end(&self, whose: &Whose, code: CloseCode) {
         let connections = self.0.state.borrow().connections();
         for connection in connections {
-            connection.tick(now);
+            if let (Some(session), Some(user)) = (connection.session(), connection.user())
+                && whose.is_meant(session, user)
+            {
+                connection.end(code);
+            }
         }
     }
 }

@@ -147,6 +147,12 @@ impl HubState {
         self.connections.values().cloned().collect()
     }
 
+    /// One who was taken in.
+    #[must_use]
+    pub fn connection(&self, connection: ConnectionId) -> Option<Rc<dyn Subscriber>> {
+        self.connections.get(&connection).cloned()
+    }
+
     #[must_use]
     pub fn is_watched(&self, channel: Channel) -> bool {
         self.watches.contains_key(&channel)
@@ -275,10 +281,10 @@ impl HubState {
     }
 
     /// Gives a frame that has no number to everybody who is live.
-    pub fn deliver_ephemeral(&self, channel: Channel, frame: &Frame) {
+    pub fn deliver_ephemeral(&self, channel: Channel, name: &'static str, frame: &Frame) {
         let Some(watch) = self.watches.get(&channel) else { return };
         for subscription in watch.subscriptions.iter().filter(|sub| sub.catch_up.is_none()) {
-            subscription.subscriber.push_ephemeral(frame);
+            subscription.subscriber.push_ephemeral(name, frame);
         }
     }
 

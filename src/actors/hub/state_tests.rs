@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use super::*;
+use crate::actors::hub::close::CloseCode;
 use crate::domain::ids::{RoomId, SessionId};
 use crate::domain::time::Timestamp;
 
@@ -55,7 +57,7 @@ impl Subscriber for Listener {
         self.hear(&event.seq.to_string());
         true
     }
-    fn push_ephemeral(&self, _: &Frame) {
+    fn push_ephemeral(&self, _: &'static str, _: &Frame) {
         self.hear("ephemeral");
     }
     fn live(&self, _: Channel, _: Seq) {}
@@ -67,8 +69,11 @@ impl Subscriber for Listener {
     fn poll_ready(&self, _: &mut Context<'_>) -> Poll<bool> {
         Poll::Ready(true)
     }
-    fn drain(&self) {}
-    fn tick(&self, _: Timestamp) {}
+    fn drain(&self, _: Duration) {}
+    fn end(&self, _: CloseCode) {}
+    fn tick(&self, _: Instant, _: Timestamp) -> Duration {
+        Duration::MAX
+    }
 }
 
 fn channel() -> Channel {
@@ -276,7 +281,7 @@ fn a_client_that_stops_at_its_gate_goes_on_reading() {
 #[test]
 fn somebody_who_is_behind_does_not_hear_what_may_be_lost() {
     let (hub, late) = returning(7);
-    hub.deliver_ephemeral(channel(), &Frame::text("typing"));
+    hub.deliver_ephemeral(channel(), "typing_indicator", &Frame::text("typing"));
     assert_eq!(late.heard(), "");
 }
 

@@ -1,8 +1,10 @@
 //! What a hub delivers to, and why it would not.
 
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use super::channel::Channel;
+use super::close::CloseCode;
 use super::directory::EncodedEvent;
 use super::frame::Frame;
 use super::state::Gap;
@@ -24,8 +26,8 @@ pub trait Subscriber {
     fn push(&self, channel: Channel, event: &EncodedEvent) -> bool;
     /// As [`Self::push`], for an event that others follow: they leave in one write.
     fn queue(&self, channel: Channel, event: &EncodedEvent) -> bool;
-    /// Gives a frame that may be lost, unless the client is behind.
-    fn push_ephemeral(&self, frame: &Frame);
+    /// Gives a frame of the event `name` that may be lost, unless the client is behind.
+    fn push_ephemeral(&self, name: &'static str, frame: &Frame);
     /// The client has everything up to `seq`, and is given what comes next as it comes.
     fn live(&self, channel: Channel, seq: Seq);
     /// What lies before `gap.head` cannot be given: the client has to ask for it.
@@ -36,10 +38,12 @@ pub trait Subscriber {
     fn unsubscribed(&self, channel: Channel);
     /// Ready with true once the client can be given more, with false once it is gone.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<bool>;
-    /// The node goes away: says so and ends.
-    fn drain(&self);
-    /// Looks at its deadlines; called about once a second.
-    fn tick(&self, now: Timestamp);
+    /// The node goes away: the client is to be elsewhere in `wait`.
+    fn drain(&self, wait: Duration);
+    /// Says why it ends, and ends.
+    fn end(&self, code: CloseCode);
+    /// Looks at its deadlines; gives how long nobody needs to look again. `now` runs evenly, `time` is the time of day.
+    fn tick(&self, now: Instant, time: Timestamp) -> Duration;
 }
 
 /// Why a channel cannot be subscribed to.

@@ -255,8 +255,9 @@ impl Handler<Call<Typing>> for Room {
         if !self.state.may_show_typing(user, clock::now()) {
             return;
         }
+        let name = "typing_indicator";
         let payload = json!({
-            "event": "typing_indicator",
+            "event": name,
             "channel": Channel::Room(self.id).to_string(),
             "from": user,
             "data": { "user_id": user, "expires_in_ms": TYPING_LASTS.as_millis() },
@@ -265,7 +266,7 @@ impl Handler<Call<Typing>> for Room {
         for hub in self.deps.directory.watchers(Channel::Room(self.id)) {
             let channel = Channel::Room(self.id);
             // A full hub does without: the latest indicator wins, and none is promised.
-            let _ = hub.try_send(HubMessage::Ephemeral { channel, frame: frame.clone() });
+            let _ = hub.try_send(HubMessage::Ephemeral { channel, name, frame: frame.clone() });
         }
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use actix_rt::ArbiterHandle;
 use actix_service::{Service, ServiceFactory};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -88,7 +89,8 @@ struct Lane {
 }
 
 impl Server {
-    /// Serves `listener` on `workers`, each with a service that `make` makes on its thread.
+    /// Serves `listener` on `workers`, each with a service that `make` makes on its thread. A peer that takes nothing for
+    /// `stall_timeout` is cut off.
     ///
     /// # Errors
     /// When the listener cannot be watched.
@@ -96,6 +98,7 @@ impl Server {
         listener: StdTcpListener,
         workers: &[ArbiterHandle],
         limits: &LimitsConfig,
+        stall_timeout: Duration,
         make: M,
     ) -> io::Result<Self>
     where
@@ -111,7 +114,7 @@ impl Server {
             let seat = WorkerSeat { load: load.clone(), stopping: is_stopping.clone() };
             let make = make.clone();
             worker.spawn_fn(move || {
-                actix_rt::spawn(serve(make(seat), handed));
+                actix_rt::spawn(serve(make(seat), handed, stall_timeout));
             });
             lanes.push(Lane { load, connections });
         }
@@ -205,9 +208,18 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     )
 }
 
+/// A peer that takes nothing for `stall_timeout` loses its connection, whatever still waits for it in the system.
+fn prepare(stream: &StdTcpStream, stall_timeout: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(stall_timeout))
+}
+
 /// Serves what one worker is given, for as long as it is given anything.
-async fn serve<F>(factory: F, mut handed: mpsc::Receiver<(StdTcpStream, Carried)>)
-where
+async fn serve<F>(
+    factory: F,
+    mut handed: mpsc::Receiver<(StdTcpStream, Carried)>,
+    stall_timeout: Duration,
+) where
     F: ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()> + 'static,
     F::Error: Debug,
 {
@@ -215,7 +227,8 @@ where
         return tracing::error!("a worker has no service");
     };
     while let Some((stream, carried)) = handed.recv().await {
-        let Ok(stream) = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream)) else {
+        let prepared = prepare(&stream, stall_timeout).and_then(|()| TcpStream::from_std(stream));
+        let Ok(stream) = prepared else {
             // The client is gone already.
             continue;
         };

@@ -70,9 +70,15 @@ impl Seats {
             .then(|| UserSeat { seats: self.clone(), user })
     }
 
+    /// How many are taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.0.taken.load(Ordering::Relaxed)
+    }
+
     /// Ends when nobody sits any more.
     pub async fn empty(&self) {
-        while self.0.taken.load(Ordering::Relaxed) > 0 {
+        while self.taken() > 0 {
             tokio::time::sleep(EMPTY_LOOK_INTERVAL).await;
         }
     }

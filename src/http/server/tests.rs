@@ -14,6 +14,8 @@ use super::workers::Workers;
 use super::*;
 use crate::config::Config;
 
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
 type Holders = Arc<Mutex<HashMap<ThreadId, usize>>>;
 
 /// A server on a free port whose service greets and then holds each connection until the client ends it.
@@ -37,7 +39,9 @@ impl Fixture {
             let seen = Arc::clone(&seen);
             fn_service(move |stream: TcpStream| hold(stream, Arc::clone(&seen)))
         };
-        let server = Server::start(listener, &workers.handles(), &config.limits, make).unwrap();
+        let server =
+            Server::start(listener, &workers.handles(), &config.limits, STALL_TIMEOUT, make)
+                .unwrap();
         Self { server, address, holders, _workers: workers }
     }
 

@@ -10,6 +10,7 @@ pub enum CloseCode {
     SlowReader,
     NoPong,
     RateLimited,
+    Overloaded,
     NoHello,
     /// 42xx: get new credentials.
     TokenExpired,
@@ -18,6 +19,7 @@ pub enum CloseCode {
     BadFrame,
     FrameTooBig,
     TooManyConnections,
+    AccountDisabled,
     /// 1000: the client said bye.
     Normal,
 }
@@ -33,12 +35,14 @@ impl CloseCode {
             Self::SlowReader => 4101,
             Self::NoPong => 4102,
             Self::RateLimited => 4103,
+            Self::Overloaded => 4104,
             Self::NoHello => 4105,
             Self::TokenExpired => 4200,
             Self::Revoked => 4202,
             Self::BadFrame => 4302,
             Self::FrameTooBig => 4304,
             Self::TooManyConnections => 4306,
+            Self::AccountDisabled => 4307,
         }
     }
 
@@ -52,12 +56,14 @@ impl CloseCode {
             Self::SlowReader => "slow_reader",
             Self::NoPong => "no_pong",
             Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
             Self::NoHello => "no_hello",
             Self::TokenExpired => "token_expired",
             Self::Revoked => "revoked",
             Self::BadFrame => "bad_frame",
             Self::FrameTooBig => "frame_too_big",
             Self::TooManyConnections => "too_many_connections",
+            Self::AccountDisabled => "account_disabled",
         }
     }
 

@@ -1,0 +1,206 @@
+//! Event streams: the same events and the same numbers as on a socket, for whoever only listens (SSE, in the HTML
+//! standard).
+
+mod stream;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, get};
+use utoipa::OpenApi;
+
+use self::stream::{EventStream, Opening};
+use super::caller::Caller;
+use super::client_ip::ClientIp;
+use super::server::seats::{Full, Seats};
+use super::views::ReadRefusals;
+use crate::actors::hub::Hub;
+use crate::actors::hub::channel::Channel;
+use crate::actors::hub::close::CloseCode;
+use crate::actors::hub::cursor::Given;
+use crate::actors::hub::state::Start;
+use crate::actors::hub::subscriber::{SubscribeError, Subscriber};
+use crate::config::Config;
+use crate::domain::ids::RoomId;
+use crate::domain::rooms::RoomError;
+use crate::error::{ApiError, ApiResult};
+
+/// Channels of one stream: each adds to the cursor that every event carries.
+const CHANNELS_MAX: usize = 32;
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// nginx would hold events back.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What streams need of the worker they are on.
+pub struct StreamDeps {
+    pub hub: Hub,
+    pub seats: Seats,
+    /// False once the node is on its way out: new streams are sent elsewhere.
+    pub accepting: Arc<AtomicBool>,
+}
+
+/// Routes below the version.
+pub fn routes(cfg: &mut ServiceConfig) {
+    cfg.service(stream_channels).service(stream_room).service(stream_notifications);
+}
+
+/// What [`routes`] serves, for the description of the API.
+#[derive(OpenApi)]
+#[openapi(paths(stream_channels, stream_room, stream_notifications))]
+pub struct Doc;
+
+/// The events of several channels.
+///
+/// One cursor over all of them in `id:`; `Last-Event-ID` (or `?last_event_id=`) goes on after it.
+#[utoipa::path(
+    tag = "streams",
+    params(
+        ("channel" = Vec<String>, Query, description = "`me`, or `room:` and an id; up to 32", example = json!(["me"])),
+        ("last_event_id" = Option<String>, Query, description = "A cursor, where no header can be set"),
+    ),
+    security(("bearer" = [])),
+    responses((status = 200, description = "Events", body = String, content_type = "text/event-stream"), ReadRefusals),
+)]
+#[get("/stream")]
+#[tracing::instrument(skip_all, fields(user.id = %caller.user_id))]
+async fn stream_channels(
+    caller: Caller,
+    ip: ClientIp,
+    request: HttpRequest,
+    query: web::Query<Vec<(String, String)>>,
+) -> ApiResult<HttpResponse> {
+    let named = query.iter().filter(|(name, _)| name == "channel").map(|(_, value)| value);
+    let mut channels: Vec<Channel> = Vec::new();
+    for name in named {
+        let channel = Channel::parse(name, caller.user_id).ok_or(RoomError::NotFound)?;
+        if !channels.contains(&channel) {
+            channels.push(channel);
+        }
+    }
+    stream(caller, ip, &request, &query, channels).await
+}
+
+/// The events of one room.
+#[utoipa::path(
+    tag = "streams",
+    params(("last_event_id" = Option<String>, Query, description = "A cursor, where no header can be set")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "Events", body = String, content_type = "text/event-stream"), ReadRefusals),
+)]
+#[get("/messages/stream/{room_id}")]
+#[tracing::instrument(skip_all, fields(user.id = %caller.user_id))]
+async fn stream_room(
+    caller: Caller,
+    ip: ClientIp,
+    request: HttpRequest,
+    room_id: web::Path<RoomId>,
+    query: web::Query<Vec<(String, String)>>,
+) -> ApiResult<HttpResponse> {
+    let channels = vec![Channel::Room(*room_id)];
+    stream(caller, ip, &request, &query, channels).await
+}
+
+/// The events of the caller's own inbox, the channel `me`.
+#[utoipa::path(
+    tag = "streams",
+    params(("last_event_id" = Option<String>, Query, description = "A cursor, where no header can be set")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "Events", body = String, content_type = "text/event-stream"), ReadRefusals),
+)]
+#[get("/notifications/stream")]
+#[tracing::instrument(skip_all, fields(user.id = %caller.user_id))]
+async fn stream_notifications(
+    caller: Caller,
+    ip: ClientIp,
+    request: HttpRequest,
+    query: web::Query<Vec<(String, String)>>,
+) -> ApiResult<HttpResponse> {
+    let channels = vec![Channel::Me(caller.user_id)];
+    stream(caller, ip, &request, &query, channels).await
+}
+
+async fn stream(
+    caller: Caller,
+    ClientIp(ip): ClientIp,
+    request: &HttpRequest,
+    query: &[(String, String)],
+    channels: Vec<Channel>,
+) -> ApiResult<HttpResponse> {
+    if channels.is_empty() || channels.len() > CHANNELS_MAX {
+        return Err(ApiError::invalid("/channel", "out_of_range", "1 to 32 channels"));
+    }
+    let (Some(deps), Some(config)) =
+        (request.app_data::<Rc<StreamDeps>>(), request.app_data::<web::Data<Config>>())
+    else {
+        tracing::error!("the application was built without streams");
+        return Err(ApiError::Internal);
+    };
+    if !deps.accepting.load(Ordering::Relaxed) {
+        return Ok(come_back_later(CloseCode::Draining));
+    }
+    let seat = match deps.seats.take(ip) {
+        Ok(seat) => seat,
+        Err(Full::Node) => return Ok(come_back_later(CloseCode::Overloaded)),
+        Err(Full::Address) => return Err(ApiError::TooManyConnections),
+    };
+    let user_seat = deps.seats.take_for(caller.user_id).ok_or(ApiError::TooManyConnections)?;
+    let user = caller.user_id;
+    let (stream, body) = EventStream::open(Opening {
+        hub: deps.hub.clone(),
+        caller,
+        queue_bytes_max: config.socket.outbox_bytes_max,
+        stall_timeout: config.socket.stall_timeout(),
+        held: (seat, user_seat),
+    });
+    stream.follow(&channels);
+    let subscriber: Rc<dyn Subscriber> = stream.clone();
+    for answer in deps.hub.subscribe(&subscriber, user, &channels).await {
+        match answer {
+            Ok(()) => {}
+            Err(SubscribeError::Busy) => return Ok(come_back_later(CloseCode::Overloaded)),
+            Err(SubscribeError::NotFound | SubscribeError::AlreadySubscribed) => {
+                return Err(RoomError::NotFound.into());
+            }
+        }
+    }
+    let last_event_id = last_event_id(request, query);
+    let given = last_event_id.map(Given::read);
+    let starts: Vec<(Channel, Start)> = channels
+        .iter()
+        .map(|channel| {
+            let start = given.as_ref().map(|given| given.start(*channel, deps.hub.epoch()));
+            (*channel, start.unwrap_or(Start::Head))
+        })
+        .collect();
+    // The cursor of the first event already names every channel.
+    for (channel, start) in &starts {
+        let head = deps.hub.head(subscriber.id(), *channel).unwrap_or(0);
+        stream.begin_at(*channel, if let Start::After(seq) = start { *seq } else { head });
+    }
+    for (channel, start) in starts {
+        deps.hub.begin(&subscriber, channel, start);
+    }
+    Ok(headed(HttpResponse::Ok()).body(body))
+}
+
+fn last_event_id<'r>(request: &'r HttpRequest, query: &'r [(String, String)]) -> Option<&'r str> {
+    let header = request.headers().get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
+    let parameter = || query.iter().find(|(name, _)| name == "last_event_id");
+    // A browser sends the header from its first event on: it is newer than the address.
+    header.or_else(|| parameter().map(|(_, value)| value.as_str())).filter(|id| !id.is_empty())
+}
+
+fn come_back_later(code: CloseCode) -> HttpResponse {
+    headed(HttpResponse::Ok()).body(stream::come_back_later(code))
+}
+
+fn headed(mut builder: actix_web::HttpResponseBuilder) -> actix_web::HttpResponseBuilder {
+    builder
+        .insert_header((CONTENT_TYPE, "text/event-stream"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((ACCEL_BUFFERING, "no"));
+    builder
+}
