@@ -1,6 +1,6 @@
 # The one way in: `make run` and `make test` are all that a newcomer, a developer and CI need.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench
+.PHONY: help run test check fmt bench chaos
 
 CARGO := cargo
 DENY := $(CURDIR)/target/tools/bin/cargo-deny
@@ -12,6 +12,7 @@ help:
 	@echo 'make check   formatting, lints, rustdoc, licences, spelling'
 	@echo 'make fmt     format the code'
 	@echo 'make bench   measure against the reference limit; prints ratios'
+	@echo 'make chaos   kill the server under load and prove that nothing is lost (SEED=n KILLS=n plays one again)'
 
 run:
 	@scripts/require rust
@@ -40,3 +41,8 @@ bench:
 	@scripts/require rust
 	$(CARGO) build --locked --release --workspace
 	target/release/bench all --madang target/release/madang
+
+chaos:
+	@scripts/require rust
+	$(CARGO) build --locked --release --workspace
+	target/release/bench chaos --madang target/release/madang $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))

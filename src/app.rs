@@ -22,6 +22,7 @@ use crate::actors::hub::close::CloseCode;
 use crate::actors::hub::directory::{Directory, Whose};
 use crate::actors::inbox::Inboxes;
 use crate::actors::kit::registry::Settings;
+use crate::actors::presence::Presences;
 use crate::actors::relay::Relay;
 use crate::actors::relay::figures::Figures;
 use crate::actors::room::{RoomDeps, Rooms};
@@ -89,6 +90,7 @@ struct Node {
     store: Store,
     relay: Relay,
     rooms: Rooms,
+    presences: Presences,
     directory: Directory,
     seats: Seats,
     readiness: Readiness,
@@ -123,6 +125,13 @@ impl Node {
             },
             Settings::new(Arc::new(escalate)),
         );
+        let presences = Presences::start(
+            &workers.handles(),
+            store.clone(),
+            directory.clone(),
+            config.presence.grace(),
+            Settings::new(Arc::new(escalate)),
+        );
         let relay = Relay::start(io.handle(), &store, vec![Arc::new(Figures)]).await?;
         let sweep = io.spawn(sweep_expired(accounts.clone()));
         io.spawn(cut_revoked(revocations.clone(), directory.clone()));
@@ -137,6 +146,7 @@ impl Node {
             tokens: Arc::clone(&tokens),
             revocations: revocations.clone(),
             rooms: rooms.clone(),
+            presences: presences.clone(),
             store: store.clone(),
             accepting: Arc::clone(&accepting),
             seats: seats.clone(),
@@ -157,6 +167,10 @@ impl Node {
             metrics,
         };
         let address = listener.local_addr()?;
+        actix_rt::spawn({
+            let presences = presences.clone();
+            async move { presences.look_after_start().await }
+        });
         let server = start_server(&config, listener, &workers, deps, sockets)?;
         Ok(Self {
             config,
@@ -164,6 +178,7 @@ impl Node {
             store,
             relay,
             rooms,
+            presences,
             directory,
             seats,
             readiness,
@@ -188,6 +203,7 @@ impl Node {
         step("connections", deadline, connections).await;
         step("http", deadline, self.server.stop()).await;
         step("rooms", deadline, self.rooms.stop()).await;
+        step("presences", deadline, self.presences.stop()).await;
         self.workers.stop();
         step("relay", deadline, self.relay.stop()).await;
         step("store", deadline, self.store.close()).await;
@@ -216,6 +232,7 @@ struct SocketSettings {
     tokens: Arc<AccessTokens>,
     revocations: Revocations,
     rooms: Rooms,
+    presences: Presences,
     store: Store,
     accepting: Arc<AtomicBool>,
     seats: Seats,
@@ -228,7 +245,8 @@ impl SocketSettings {
     /// Called on the worker's own thread: its hub lives there.
     fn start(self, load: Load) -> (Hub, Rc<SocketDeps>) {
         let (rooms, store) = (self.rooms.clone(), self.store.clone());
-        let hub = Hub::start(self.directory, rooms, store, self.epoch, Arc::new(escalate));
+        let (directory, presences) = (self.directory, self.presences);
+        let hub = Hub::start(directory, rooms, presences, store, self.epoch, Arc::new(escalate));
         let deps = SocketDeps {
             config: self.config,
             accounts: self.accounts,

@@ -9,7 +9,8 @@ impl Chance {
     /// The numbers of one `stream` of a seed; each stream has its own.
     pub fn new(seed: u64, stream: u64) -> Self {
         // The end of SplitMix64: neighbours have nothing in common afterwards.
-        let mut mixed = seed.wrapping_add(stream.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut mixed =
+            seed.wrapping_add(stream.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         // Zero would stay zero for ever.

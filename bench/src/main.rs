@@ -6,6 +6,7 @@
 
 mod api;
 mod chance;
+mod chaos;
 mod fanout;
 mod folder;
 mod frame;
@@ -61,6 +62,8 @@ enum Scenario {
     Sends(sends::Options),
     /// A page of history of a long room beside a short one's.
     History(history::Options),
+    /// Clients that come and go while the server is killed and its store is slow: nothing may be lost.
+    Chaos(chaos::Options),
     Reference(reference::Options),
 }
 
@@ -110,6 +113,7 @@ async fn run(plan: &Plan, scenario: &Scenario) -> anyhow::Result<Report> {
         Scenario::Idle(options) => idle::run(plan, options, &mut report).await?,
         Scenario::Sends(options) => sends::run(plan, options, &mut report).await?,
         Scenario::History(options) => history::run(plan, options, &mut report).await?,
+        Scenario::Chaos(options) => chaos::run(plan, options, &mut report).await?,
         Scenario::Reference(_) => {}
     }
     Ok(report)

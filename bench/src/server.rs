@@ -138,7 +138,8 @@ impl Server {
         if let Some(status) = self.child.try_wait()? {
             bail!("the server had ended by itself ({status})\n{}", self.log_end());
         }
-        Ok(self.child.kill().await?)
+        self.child.kill().await?;
+        Ok(())
     }
 
     /// Asks the server to stop and waits for it; one that does not is killed, which is an error.

@@ -5,5 +5,6 @@
 pub mod hub;
 pub mod inbox;
 pub mod kit;
+pub mod presence;
 pub mod relay;
 pub mod room;

@@ -13,6 +13,7 @@ mod http;
 pub mod limits;
 mod list;
 mod log;
+mod presence;
 mod problems;
 mod socket;
 mod sources;
@@ -29,6 +30,7 @@ pub use database::{Backend, DatabaseConfig};
 pub use http::HttpConfig;
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
+pub use presence::PresenceConfig;
 pub use socket::SocketConfig;
 pub use sources::ConfigError;
 
@@ -47,6 +49,7 @@ pub struct Config {
     pub log: LogConfig,
     pub auth: AuthConfig,
     pub chat: ChatConfig,
+    pub presence: PresenceConfig,
     pub socket: SocketConfig,
     pub limits: LimitsConfig,
 }
@@ -129,6 +132,7 @@ impl Config {
         self.log.validate(&mut problems);
         self.auth.validate(self.mode, &mut problems);
         self.chat.validate(&mut problems);
+        self.presence.validate(&mut problems);
         self.socket.validate(&mut problems);
         self.limits.validate(&mut problems);
 

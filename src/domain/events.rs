@@ -24,6 +24,8 @@ pub struct DomainEvent {
 
 /// Registrations, profiles, deletions.
 pub const USER_EVENTS: &str = "user.events";
+/// Who comes and goes.
+pub const USER_ONLINE_STATUS: &str = "user.online_status";
 /// Rooms that came to be or changed their members.
 pub const CHAT_EVENTS: &str = "chat.events";
 /// Messages and read markers.

@@ -7,6 +7,7 @@ pub mod ids;
 pub mod inbox;
 pub mod messages;
 pub mod passwords;
+pub mod presence;
 pub mod rooms;
 pub mod time;
 

@@ -11,6 +11,7 @@ pub mod messages;
 pub mod openapi;
 pub mod ops;
 pub mod page;
+pub mod presence;
 pub mod problem;
 pub mod room_members;
 pub mod rooms;
@@ -99,6 +100,7 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
                 .configure(users::routes)
                 .configure(rooms::routes)
                 .configure(messages::routes)
-                .configure(sse::routes),
+                .configure(sse::routes)
+                .configure(presence::routes),
         );
 }

@@ -12,7 +12,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
 
-use super::{auth, messages, ops, problem, rooms, users};
+use super::{auth, messages, ops, presence, problem, rooms, sse, users};
 use crate::error::Problem;
 
 const VERSION: &str = "/v1";
@@ -68,6 +68,8 @@ pub fn document() -> OpenApi {
         users::Doc::openapi(),
         rooms::Doc::openapi(),
         messages::Doc::openapi(),
+        presence::Doc::openapi(),
+        sse::Doc::openapi(),
     ] {
         document.merge(below_version(module));
     }

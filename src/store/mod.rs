@@ -8,6 +8,7 @@ mod error;
 mod inboxes;
 mod log_pages;
 pub mod outbox;
+mod presences;
 pub mod relay;
 pub mod room_log;
 pub mod rooms;

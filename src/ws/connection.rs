@@ -99,6 +99,7 @@ pub(super) fn start(
         leave_by: Cell::default(),
         stall_look_at: Cell::new(now),
         token_end: TokenEnd::default(),
+        said_bye: Cell::default(),
         phase: Cell::new(Phase::Open),
     });
     let subscriber: Rc<dyn Subscriber> = connection.clone();
@@ -132,6 +133,9 @@ impl Drop for Registered {
         connection.queue.borrow_mut().clear();
         let channels = connection.channels.take();
         connection.hub.unregister(connection.id, &channels);
+        if let Some(user) = connection.user() {
+            connection.hub.hide(user, connection.id, connection.said_bye.get());
+        }
         connection.counted.take();
         connection.wake_replay();
     }
@@ -181,6 +185,7 @@ pub(super) struct Connection {
     leave_by: Cell<Option<Instant>>,
     stall_look_at: Cell<Instant>,
     token_end: TokenEnd,
+    said_bye: Cell<bool>,
     phase: Cell<Phase>,
 }
 
@@ -421,6 +426,12 @@ impl Connection {
         outbox.keep_last(control(CLOSE, &reason));
         drop(outbox);
         self.wake();
+    }
+
+    /// The client goes, and does not mean to come back.
+    pub(super) fn say_bye(&self) {
+        self.said_bye.set(true);
+        self.close(CloseCode::Normal);
     }
 
     /// Counts a hello that was refused; a client that keeps guessing is sent away.

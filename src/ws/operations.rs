@@ -20,6 +20,7 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::messages::{Emoji, MessageBody, MessageRef, NewMessage};
 use crate::domain::rooms::{Action, Appended, Command, RoomError};
 use crate::error::{ApiError, ApiResult};
+use crate::http::presence::USERS_MAX;
 use crate::http::views::MessageView;
 use crate::store::messages::Page;
 
@@ -40,7 +41,7 @@ pub(super) async fn perform(connection: &Rc<Connection>, request: Request) {
         Operation::Hello(hello) => return greet(connection, id, hello).await,
         Operation::Ping(_) => return reply(connection, id, Ok(json!({}))),
         Operation::Pong(_) => return,
-        Operation::Bye(_) => return connection.close(CloseCode::Normal),
+        Operation::Bye(_) => return connection.say_bye(),
         operation => operation,
     };
     let Some(caller) = connection.caller() else {
@@ -158,6 +159,21 @@ async fn act(
             let items: Vec<MessageView> = messages.into_iter().map(MessageView::from).collect();
             Ok(json!({ "items": items }))
         }
+        Operation::SetPresence(set) => {
+            connection.hub.show(user, connection.id, set.status);
+            Ok(json!({ "status": set.status }))
+        }
+        Operation::GetPresence(get) => {
+            if get.users.len() > USERS_MAX {
+                return Err(ApiError::invalid("/users", "too_many", "at most 100 users"));
+            }
+            let items = connection.deps.store.list_presences(user, &get.users).await?;
+            if get.watch {
+                let seen: Vec<UserId> = items.iter().map(|item| item.user_id).collect();
+                connection.hub.watch_presence(connection.id, &seen);
+            }
+            Ok(json!({ "items": items }))
+        }
         Operation::Cursor(_) => Ok(json!({ "cursor": connection.cursor().encode() })),
         Operation::Hello(_)
         | Operation::Subscribe(_)
@@ -237,6 +253,7 @@ async fn greet(connection: &Rc<Connection>, id: Option<RequestId>, hello: Hello)
     if deps.revocations.is_revoked(caller.session_id, caller.user_id) {
         return connection.close(CloseCode::Revoked);
     }
+    connection.hub.show(caller.user_id, connection.id, hello.presence);
     let socket = &deps.config.socket;
     let greeting = Greeting {
         connection: connection.id.to_string(),

@@ -9,6 +9,7 @@ use crate::actors::hub::cursor::Given;
 use crate::actors::hub::state::Start;
 use crate::domain::ids::UserId;
 use crate::domain::messages::MessageDraft;
+use crate::domain::presence::Choice;
 use crate::domain::rooms::Seq;
 use crate::error::ApiError;
 
@@ -78,6 +79,8 @@ pub enum Operation {
     History(History),
     Auth(Auth),
     Cursor(Empty),
+    SetPresence(SetPresence),
+    GetPresence(GetPresence),
     Ping(Empty),
     Pong(Empty),
     Bye(Empty),
@@ -106,6 +109,8 @@ fields! {
         #[serde(default)] subscribe: Vec<Subscription>,
         /// Where the client stands in channels for which it names no position.
         #[serde(default)] cursor: Option<String>,
+        /// How the user is to be seen from here.
+        #[serde(default)] presence: Choice,
         /// What the client says of itself; logged nowhere, kept nowhere.
         #[serde(default)] client: Option<Client>,
     }
@@ -125,6 +130,12 @@ fields! {
         #[serde(default)] before: Option<Seq>,
         #[serde(default)] after: Option<Seq>,
         #[serde(default)] limit: Option<i64>,
+    }
+    SetPresence { status: Choice }
+    GetPresence {
+        users: Vec<UserId>,
+        /// Whether changes are to be shown from now on, wherever these users are.
+        #[serde(default)] watch: bool,
     }
     Auth { token: String }
     Empty {}
@@ -209,6 +220,8 @@ impl Request {
             "read" => fields(text).map(Operation::Read),
             "history" => fields(text).map(Operation::History),
             "auth" => fields(text).map(Operation::Auth),
+            "set_presence" => fields(text).map(Operation::SetPresence),
+            "get_presence" => fields(text).map(Operation::GetPresence),
             "cursor" => fields(text).map(Operation::Cursor),
             "ping" => fields(text).map(Operation::Ping),
             "pong" => fields(text).map(Operation::Pong),

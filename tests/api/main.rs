@@ -22,6 +22,7 @@ mod hostile;
 mod limits;
 mod lost_answer;
 mod messages;
+mod presence;
 mod resume;
 mod rooms;
 mod schemas;

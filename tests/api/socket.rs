@@ -18,6 +18,8 @@ pub(crate) struct Socket {
     stream: WebSocketStream<TcpStream>,
     events: VecDeque<Value>,
     last_id: u64,
+    /// Who comes and goes is of interest to few tests, and seen by most.
+    hears_presence: bool,
 }
 
 /// What came in.
@@ -53,7 +55,13 @@ impl Socket {
         let (stream, response) =
             client_async(request, stream).await.expect("the handshake succeeds");
         assert_eq!(response.headers()["sec-websocket-protocol"], "madang.v1.json");
-        Self { stream, events: VecDeque::new(), last_id: 0 }
+        Self { stream, events: VecDeque::new(), last_id: 0, hears_presence: false }
+    }
+
+    /// From now on, who comes and goes is an event like any other.
+    pub(crate) fn hear_presence(mut self) -> Self {
+        self.hears_presence = true;
+        self
     }
 
     /// Says who one is and what one follows; gives the answer. The `live` events are taken off.
@@ -203,6 +211,10 @@ impl Socket {
         code
     }
 
+    pub(crate) async fn write_json(&mut self, said: &Value) {
+        self.write(Message::text(said.to_string())).await;
+    }
+
     pub(crate) async fn write(&mut self, message: Message) {
         timeout(PATIENCE, self.stream.send(message)).await.expect("the server reads").unwrap();
     }
@@ -219,7 +231,8 @@ impl Socket {
             match read {
                 Some(Ok(Message::Text(text))) => {
                     let said: Value = serde_json::from_str(&text).expect("frames are JSON");
-                    if said["event"] != "ping" {
+                    let is_presence = said["event"] == "presence_changed";
+                    if said["event"] != "ping" && (self.hears_presence || !is_presence) {
                         return Incoming::Said(said);
                     }
                 }

@@ -162,7 +162,8 @@ mod tests {
     #[test]
     fn a_message_is_known_by_its_id_and_key() {
         let id = Uuid::from_u128(7);
-        let frame = json!({ "event": "message_sent", "data": { "id": id.to_string(), "key": "k" } });
+        let frame =
+            json!({ "event": "message_sent", "data": { "id": id.to_string(), "key": "k" } });
 
         let entry = Entry::of("message_sent", &frame).unwrap();
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use super::journal::{Entry, Gap, Journal, number, text};
 /// The request that is said first on a socket.
 pub const HELLO: u64 = 1;
 /// Refusals after which the same request, with the same key, is tried again: nothing was done, or it is not known.
-const PASSING: [&str; 8] = [
+const PASSING: [&str; 9] = [
     "room_busy",
     "store_busy",
     "overloaded",
@@ -23,6 +23,8 @@ const PASSING: [&str; 8] = [
     "timed_out",
     "outcome_unknown",
     "internal",
+    // Of a channel, on a connection that is ending.
+    "closed",
 ];
 const RETRY: Duration = Duration::from_millis(300);
 /// From here on, a close code means that the client has done wrong.
@@ -194,21 +196,24 @@ impl Record {
             return self.blame(|record| record.hear_answer(frame));
         };
         match event {
-            "ping" | "drain" | "token_expiring" | "presence_changed" | "typing_indicator" => Ok(()),
             "bye" => {
                 if number(frame, "/code")? >= BLAME_MIN {
                     self.complain(frame.to_string());
                 }
                 bail!("the server said {frame}")
             }
-            _ => self.blame(|record| record.hear_of_channel(event, frame)),
+            "live" | "gap" | "lag" | "unsubscribed" => {
+                self.blame(|record| record.hear_of_channel(event, frame))
+            }
+            _ if frame.get("seq").is_some() => {
+                self.blame(|record| record.hear_of_channel(event, frame))
+            }
+            // What has no number may be lost, and says nothing of the log.
+            _ => Ok(()),
         }
     }
 
-    fn blame(
-        &mut self,
-        hear: impl FnOnce(&mut Self) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    fn blame(&mut self, hear: impl FnOnce(&mut Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let heard = hear(self);
         if let Err(nonsense) = &heard {
             self.complain(format!("{nonsense:#}"));
@@ -304,10 +309,15 @@ mod tests {
 
         record.hear(&json!({ "id": 3, "ok": { "id": id.to_string(), "seq": 5 } })).unwrap();
         assert_eq!(record.waiting.len(), 1);
-        assert_eq!(record.acknowledged.first().map(|answer| (answer.seq, answer.id)), Some((5, id)));
+        assert_eq!(
+            record.acknowledged.first().map(|answer| (answer.seq, answer.id)),
+            Some((5, id))
+        );
 
         record.come_in();
-        assert!(record.hear(&json!({ "id": 2, "ok": { "id": id.to_string(), "seq": 6 } })).is_err());
+        assert!(
+            record.hear(&json!({ "id": 2, "ok": { "id": id.to_string(), "seq": 6 } })).is_err()
+        );
         assert_eq!((record.waiting.len(), record.complaints.len()), (1, 1));
     }
 
@@ -331,7 +341,9 @@ mod tests {
         let mut record = record();
         assert!(!record.has_reached(&[4]));
 
-        record.hear_welcome(&json!({ "id": 1, "ok": { "channels": { "room:x": { "seq": 3 } } } })).unwrap();
+        record
+            .hear_welcome(&json!({ "id": 1, "ok": { "channels": { "room:x": { "seq": 3 } } } }))
+            .unwrap();
         assert!(!record.has_reached(&[4]));
 
         record.hear(&json!({ "event": "user_joined", "channel": "room:x", "seq": 4 })).unwrap();

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::channel::Channel;
 use super::close::CloseCode;
 use super::frame::Frame;
+use crate::actors::presence::News;
 use crate::domain::ids::{RoomId, SessionId, UserId};
 use crate::domain::inbox::InboxEvent;
 use crate::domain::rooms::{LogEvent, Seq};
@@ -20,7 +21,7 @@ use crate::domain::rooms::{LogEvent, Seq};
 const INBOX_MAX: usize = 4_096;
 
 /// Which hub, counted from 0 in the order of starting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HubId(usize);
 
 /// What a hub is sent.
@@ -33,6 +34,10 @@ pub enum HubMessage {
     /// The node goes away: every connection is told when to be elsewhere, spread over `window`. Dropping `told` says that
     /// they were.
     Drain { window: Duration, told: mpsc::Sender<()> },
+    /// Somebody is shown differently.
+    Presence(Arc<News>),
+    /// Report which connections of this user are here.
+    ReportPresence(UserId),
     /// Ends the connections of those whose login is over.
     End { whose: Whose, code: CloseCode },
     /// The channel's head; sent when a hub begins to watch, and whenever something may not have been delivered.
@@ -182,6 +187,22 @@ impl Directory {
                 entries.watchers.remove(&channel);
             }
         }
+    }
+
+    /// Tells every hub something that is told again when it is lost: a full hub does without.
+    pub fn tell_all(&self, message: &HubMessage) {
+        let hubs = self.entries().hubs.clone();
+        for hub in hubs {
+            if hub.try_send(message.clone()).is_err() {
+                metrics::counter!("madang_hub_messages_dropped_total").increment(1);
+            }
+        }
+    }
+
+    /// Whether any hub watches the channel.
+    #[must_use]
+    pub fn is_watched(&self, channel: Channel) -> bool {
+        self.entries().watchers.contains_key(&channel)
     }
 
     /// The inbox of one hub.

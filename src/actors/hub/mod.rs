@@ -12,6 +12,7 @@ pub mod cursor;
 pub mod directory;
 pub mod frame;
 pub mod notices;
+pub mod presence;
 pub mod state;
 pub mod subscriber;
 pub mod token_end;
@@ -33,10 +34,12 @@ use tokio::sync::{Semaphore, mpsc};
 use self::channel::Channel;
 use self::close::CloseCode;
 use self::directory::{Delivery, Directory, HubId, HubMessage, Whose};
+use self::presence::Desk;
 use self::state::{Effect, HubState, Opened};
 use self::subscriber::{SubscribeError, Subscriber};
 use self::wheel::Wheel;
 use crate::actors::kit::permanent::OnEscalate;
+use crate::actors::presence::Presences;
 use crate::actors::room::{RoomFailure, Rooms};
 use crate::clock;
 use crate::domain::ids::{ConnectionId, RoomId, UserId};
@@ -77,6 +80,8 @@ struct Inner {
     catching_up: RefCell<HashMap<ConnectionId, VecDeque<Channel>>>,
     reads: Semaphore,
     wheel: RefCell<Wheel<Look>>,
+    presences: Presences,
+    desk: RefCell<Desk>,
 }
 
 impl Hub {
@@ -85,6 +90,7 @@ impl Hub {
     pub fn start(
         directory: Directory,
         rooms: Rooms,
+        presences: Presences,
         store: Store,
         epoch: Arc<str>,
         on_escalate: OnEscalate,
@@ -101,6 +107,8 @@ impl Hub {
             catching_up: RefCell::default(),
             reads: Semaphore::new(READS_MAX),
             wheel: RefCell::default(),
+            presences,
+            desk: RefCell::default(),
         }));
         HubActor::create(|ctx| {
             ctx.add_stream(inbox_stream(inbox));
@@ -251,6 +259,14 @@ impl Hub {
             }
             HubMessage::Drain { window, told: _told } => {
                 self.drain(window);
+                Effect::None
+            }
+            HubMessage::Presence(news) => {
+                self.receive_news(&news);
+                Effect::None
+            }
+            HubMessage::ReportPresence(user) => {
+                self.report_again(user);
                 Effect::None
             }
             HubMessage::End { whose, code } => {

@@ -18,7 +18,7 @@ mod probe;
 pub mod registry;
 pub mod restart;
 mod shard;
-mod slots;
+pub mod slots;
 #[cfg(test)]
 mod stress;
 pub mod supervise;

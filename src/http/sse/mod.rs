@@ -12,9 +12,10 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, get};
 use utoipa::OpenApi;
 
-use self::stream::{EventStream, Opening};
+use self::stream::{EventStream, Opening, StreamBody};
 use super::caller::Caller;
 use super::client_ip::ClientIp;
+use super::presence::{USERS_MAX, user_ids};
 use super::server::seats::{Full, Seats};
 use super::views::ReadRefusals;
 use crate::actors::hub::Hub;
@@ -24,9 +25,10 @@ use crate::actors::hub::cursor::Given;
 use crate::actors::hub::state::Start;
 use crate::actors::hub::subscriber::{SubscribeError, Subscriber};
 use crate::config::Config;
-use crate::domain::ids::RoomId;
+use crate::domain::ids::{RoomId, UserId};
 use crate::domain::rooms::RoomError;
 use crate::error::{ApiError, ApiResult};
+use crate::store::Store;
 
 /// Channels of one stream: each adds to the cursor that every event carries.
 const CHANNELS_MAX: usize = 32;
@@ -44,12 +46,15 @@ pub struct StreamDeps {
 
 /// Routes below the version.
 pub fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(stream_channels).service(stream_room).service(stream_notifications);
+    cfg.service(stream_channels)
+        .service(stream_room)
+        .service(stream_notifications)
+        .service(stream_presences);
 }
 
 /// What [`routes`] serves, for the description of the API.
 #[derive(OpenApi)]
-#[openapi(paths(stream_channels, stream_room, stream_notifications))]
+#[openapi(paths(stream_channels, stream_room, stream_notifications, stream_presences))]
 pub struct Doc;
 
 /// The events of several channels.
@@ -122,9 +127,45 @@ async fn stream_notifications(
     stream(caller, ip, &request, &query, channels).await
 }
 
+/// How those the caller talks with are shown, and how that changes.
+///
+/// Those named in `user_ids`, as far as the caller may know of them; without any, whoever it shares a direct room with.
+#[utoipa::path(
+    tag = "streams",
+    params(("user_ids" = Option<Vec<UserId>>, Query, description = "Repeated, or separated by commas; up to 100", explode = false)),
+    security(("bearer" = [])),
+    responses((status = 200, description = "Events", body = String, content_type = "text/event-stream"), ReadRefusals),
+)]
+#[get("/online-status/stream")]
+#[tracing::instrument(skip_all, fields(user.id = %caller.user_id))]
+async fn stream_presences(
+    caller: Caller,
+    ip: ClientIp,
+    request: HttpRequest,
+    query: web::Query<Vec<(String, String)>>,
+    store: web::Data<Store>,
+) -> ApiResult<HttpResponse> {
+    let user = caller.user_id;
+    let mut users = user_ids(&query)?;
+    if users.is_empty() {
+        users = store.list_direct_peers(user, i64::try_from(USERS_MAX).unwrap_or(0)).await?;
+    }
+    let deps = deps(&request)?;
+    let (stream, body) = match open(caller, ip, &request, deps)? {
+        Ok(opened) => opened,
+        Err(code) => return Ok(come_back_later(code)),
+    };
+    // First the watch, then the state: a change between them is told twice, never missed.
+    let known = store.list_presences(user, &users).await?;
+    let seen: Vec<UserId> = known.iter().map(|presence| presence.user_id).collect();
+    deps.hub.watch_presence(stream.id(), &seen);
+    stream.show_all(&store.list_presences(user, &seen).await?);
+    Ok(headed(HttpResponse::Ok()).body(body))
+}
+
 async fn stream(
     caller: Caller,
-    ClientIp(ip): ClientIp,
+    ip: ClientIp,
     request: &HttpRequest,
     query: &[(String, String)],
     channels: Vec<Channel>,
@@ -132,29 +173,12 @@ async fn stream(
     if channels.is_empty() || channels.len() > CHANNELS_MAX {
         return Err(ApiError::invalid("/channel", "out_of_range", "1 to 32 channels"));
     }
-    let (Some(deps), Some(config)) =
-        (request.app_data::<Rc<StreamDeps>>(), request.app_data::<web::Data<Config>>())
-    else {
-        tracing::error!("the application was built without streams");
-        return Err(ApiError::Internal);
-    };
-    if !deps.accepting.load(Ordering::Relaxed) {
-        return Ok(come_back_later(CloseCode::Draining));
-    }
-    let seat = match deps.seats.take(ip) {
-        Ok(seat) => seat,
-        Err(Full::Node) => return Ok(come_back_later(CloseCode::Overloaded)),
-        Err(Full::Address) => return Err(ApiError::TooManyConnections),
-    };
-    let user_seat = deps.seats.take_for(caller.user_id).ok_or(ApiError::TooManyConnections)?;
+    let deps = deps(request)?;
     let user = caller.user_id;
-    let (stream, body) = EventStream::open(Opening {
-        hub: deps.hub.clone(),
-        caller,
-        queue_bytes_max: config.socket.outbox_bytes_max,
-        stall_timeout: config.socket.stall_timeout(),
-        held: (seat, user_seat),
-    });
+    let (stream, body) = match open(caller, ip, request, deps)? {
+        Ok(opened) => opened,
+        Err(code) => return Ok(come_back_later(code)),
+    };
     stream.follow(&channels);
     let subscriber: Rc<dyn Subscriber> = stream.clone();
     for answer in deps.hub.subscribe(&subscriber, user, &channels).await {
@@ -184,6 +208,42 @@ async fn stream(
         deps.hub.begin(&subscriber, channel, start);
     }
     Ok(headed(HttpResponse::Ok()).body(body))
+}
+
+fn deps(request: &HttpRequest) -> ApiResult<&StreamDeps> {
+    let deps = request.app_data::<Rc<StreamDeps>>();
+    deps.map(|deps| &**deps).ok_or_else(|| {
+        tracing::error!("the application was built without streams");
+        ApiError::Internal
+    })
+}
+
+/// Takes a seat and opens a stream that follows nothing yet; the inner error is for a client that should come back.
+fn open(
+    caller: Caller,
+    ClientIp(ip): ClientIp,
+    request: &HttpRequest,
+    deps: &StreamDeps,
+) -> ApiResult<Result<(Rc<EventStream>, StreamBody), CloseCode>> {
+    let Some(config) = request.app_data::<web::Data<Config>>() else {
+        return Err(ApiError::Internal);
+    };
+    if !deps.accepting.load(Ordering::Relaxed) {
+        return Ok(Err(CloseCode::Draining));
+    }
+    let seat = match deps.seats.take(ip) {
+        Ok(seat) => seat,
+        Err(Full::Node) => return Ok(Err(CloseCode::Overloaded)),
+        Err(Full::Address) => return Err(ApiError::TooManyConnections),
+    };
+    let user_seat = deps.seats.take_for(caller.user_id).ok_or(ApiError::TooManyConnections)?;
+    Ok(Ok(EventStream::open(Opening {
+        hub: deps.hub.clone(),
+        caller,
+        queue_bytes_max: config.socket.outbox_bytes_max,
+        stall_timeout: config.socket.stall_timeout(),
+        held: (seat, user_seat),
+    })))
 }
 
 fn last_event_id<'r>(request: &'r HttpRequest, query: &'r [(String, String)]) -> Option<&'r str> {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use actix_web::body::{BodySize, MessageBody};
 use bytes::{Bytes, BytesMut};
 use rand::Rng;
+use serde_json::json;
 
 use crate::accounts::Caller;
 use crate::actors::hub::channel::Channel;
@@ -22,12 +23,14 @@ use crate::actors::hub::close::CloseCode;
 use crate::actors::hub::cursor::Cursor;
 use crate::actors::hub::directory::EncodedEvent;
 use crate::actors::hub::frame::Frame;
+use crate::actors::hub::presence::{self, PRESENCE_CHANGED};
 use crate::actors::hub::state::Gap;
 use crate::actors::hub::subscriber::Subscriber;
 use crate::actors::hub::token_end::{TokenEnd, TokenLook};
 use crate::actors::hub::{DRAIN_GRACE, Hub, notices};
 use crate::clock;
 use crate::domain::ids::{ConnectionId, SessionId, UserId};
+use crate::domain::presence::{Choice, Presence};
 use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
 use crate::http::server::seats::{Seat, UserSeat};
@@ -110,6 +113,7 @@ impl EventStream {
         stream.keep(retry(RETRY_MS).into());
         let subscriber: Rc<dyn Subscriber> = stream.clone();
         stream.hub.register(subscriber);
+        stream.hub.show(stream.caller.user_id, stream.id, Choice::Online);
         (Rc::clone(&stream), StreamBody(stream))
     }
 
@@ -120,6 +124,14 @@ impl EventStream {
 
     pub(super) fn begin_at(&self, channel: Channel, seq: Seq) {
         self.cursor.borrow_mut().set(channel, seq);
+    }
+
+    /// Shows how others are at this moment.
+    pub(super) fn show_all(&self, presences: &[Presence]) {
+        self.push_ephemeral(
+            PRESENCE_CHANGED,
+            &presence::changed(None, &json!({ "changes": presences })),
+        );
     }
 
     fn keep(&self, chunk: Bytes) {
@@ -340,6 +352,7 @@ impl Drop for StreamBody {
         stream.is_over.set(true);
         let channels = stream.channels.take();
         stream.hub.unregister(stream.id, &channels);
+        stream.hub.hide(stream.caller.user_id, stream.id, false);
         stream.wake_replay();
     }
 }

@@ -22,21 +22,21 @@ use crate::actors::kit::{
 
 /// The rules of one slot machine.
 #[derive(Debug, Clone)]
-pub(super) struct Rules {
+pub struct Rules {
     /// Callers that may wait for one child.
-    pub(super) waiters_max: usize,
+    pub waiters_max: usize,
     /// When a crashing child is quarantined.
-    pub(super) restarts: RestartPolicy,
+    pub restarts: RestartPolicy,
     /// Quarantines of the whole shard before they are escalated.
-    pub(super) quarantines: Limit,
+    pub quarantines: Limit,
     /// Whether incarnations are left unchecked: the control of the stress test.
     #[cfg(test)]
-    pub(super) trusts_any_incarnation: bool,
+    pub trusts_any_incarnation: bool,
 }
 
 /// What happened.
 #[derive(Debug)]
-pub(super) enum Event<K, W, S> {
+pub enum Event<K, W, S> {
     /// Somebody wants the child.
     Resolve { key: K, waiter: W },
     /// The store answered.
@@ -55,7 +55,7 @@ pub(super) enum Event<K, W, S> {
 
 /// What the shell has to do about it, in order.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Effect<K, W, S> {
+pub enum Effect<K, W, S> {
     /// Ask the store.
     Load { key: K, incarnation: u64 },
     /// Make the child and give it to the waiters.
@@ -86,7 +86,7 @@ enum Slot<W> {
 
 /// The children of one shard.
 #[derive(Debug)]
-pub(super) struct Slots<K, W> {
+pub struct Slots<K, W> {
     rules: Rules,
     // A key without an entry is absent.
     slots: HashMap<K, Slot<W>>,
@@ -101,7 +101,7 @@ const SWEEP_MIN: usize = 64;
 
 impl<K: Copy + Eq + Hash, W> Slots<K, W> {
     /// An empty shard whose incarnation numbers are above `last_incarnation`.
-    pub(super) fn new(rules: Rules, last_incarnation: u64) -> Self {
+    pub fn new(rules: Rules, last_incarnation: u64) -> Self {
         Self {
             rules,
             slots: HashMap::new(),
@@ -114,7 +114,7 @@ impl<K: Copy + Eq + Hash, W> Slots<K, W> {
     }
 
     /// Takes one event at `now` and returns what follows from it.
-    pub(super) fn step<S>(&mut self, event: Event<K, W, S>, now: Instant) -> Vec<Effect<K, W, S>> {
+    pub fn step<S>(&mut self, event: Event<K, W, S>, now: Instant) -> Vec<Effect<K, W, S>> {
         match event {
             Event::Resolve { key, waiter } => self.resolve(key, waiter, now).into_iter().collect(),
             Event::Loaded { key, incarnation, seed } => self
