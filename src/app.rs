@@ -12,6 +12,7 @@ use actix_web::dev::AppConfig;
 use anyhow::Context;
 use rand::Rng;
 use secrecy::SecretString;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -29,6 +30,7 @@ use crate::actors::room::{RoomDeps, Rooms};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::accounts::{Role, Roles};
+use crate::handover::Place;
 use crate::http::gateway::Limiters;
 use crate::http::ops::Readiness;
 use crate::http::server::load::Load;
@@ -50,6 +52,7 @@ use crate::ws::{SocketDeps, transport};
 const EXIT_ESCALATED: i32 = 70;
 /// What a client that comes back costs, with some to spare for everybody else.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
+const PLACE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const EPOCH_CHARS: usize = 8;
 const EXPIRED_SWEEP: Duration = Duration::from_secs(600);
 
@@ -57,19 +60,23 @@ const EXPIRED_SWEEP: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// When the configuration cannot be served: no database, no port, no secrets.
-pub fn serve(config: Config) -> anyhow::Result<()> {
+pub fn serve(config: Config, take_over: bool) -> anyhow::Result<()> {
     let io = io_runtime()?;
-    let listener = listen(&config)?;
-    let served = actix_rt::System::new().block_on(run(config, listener, &io));
+    let place = Place::take(&config.data.dir, take_over)?;
+    let socket = bind(&config, take_over)?;
+    let served = actix_rt::System::new().block_on(run(config, socket, place, &io));
     io.shutdown_timeout(Duration::from_secs(5));
     served
 }
 
-async fn run(config: Config, listener: TcpListener, io: &Runtime) -> anyhow::Result<()> {
+async fn run(config: Config, socket: Socket, place: Place, io: &Runtime) -> anyhow::Result<()> {
     let mut requests = ShutdownRequests::listen().context("signals cannot be listened to")?;
-    let mut node = Node::start(config, listener, io).await?;
+    let mut node = Node::start(config, socket, io).await?;
     node.readiness.set(true);
     tracing::info!(address = %node.address, "madang is serving");
+    node.directory.set_shared(place.is_shared());
+    place.relieve();
+    actix_rt::spawn(watch_place(place, node.directory.clone()));
     tokio::select! {
         request = requests.recv() => {
             if matches!(request, ShutdownRequest::Immediate) {
@@ -102,7 +109,7 @@ struct Node {
 
 impl Node {
     /// Starts store, providers, actors, then the listener.
-    async fn start(config: Config, listener: TcpListener, io: &Runtime) -> anyhow::Result<Self> {
+    async fn start(config: Config, socket: Socket, io: &Runtime) -> anyhow::Result<Self> {
         let config = Arc::new(config);
         let metrics = telemetry::install_metrics()?;
         config.data.create()?;
@@ -166,6 +173,9 @@ impl Node {
             limiters,
             metrics,
         };
+        // Not before: connections go to whoever listens.
+        socket.listen(i32::try_from(config.limits.accept_backlog)?)?;
+        let listener: TcpListener = socket.into();
         let address = listener.local_addr()?;
         actix_rt::spawn({
             let presences = presences.clone();
@@ -195,6 +205,10 @@ impl Node {
         self.readiness.set(false);
         self.accepting.store(false, Ordering::Relaxed);
         self.sweep.abort();
+        if self.directory.is_shared() {
+            // Somebody else listens on this port: every new connection is theirs.
+            self.server.stop_accepting();
+        }
         let window = drain_window(self.config.http.drain_window(), self.seats.taken());
         let connections = async {
             self.directory.drain(window).await;
@@ -296,16 +310,27 @@ fn start_server(
     Server::start(listener, &workers.handles(), &config.limits, stall_timeout, make)
 }
 
-fn listen(config: &Config) -> anyhow::Result<TcpListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
-
+/// Takes the port. Whoever takes over may share it with its predecessor; anybody else finds it in use.
+fn bind(config: &Config, take_over: bool) -> anyhow::Result<Socket> {
     let address = config.http.listen;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_reuse_port(take_over)?;
     socket.bind(&address.into()).with_context(|| format!("{address} cannot be bound"))?;
-    socket.listen(i32::try_from(config.limits.accept_backlog)?)?;
-    Ok(socket.into())
+    socket.set_reuse_port(true)?;
+    Ok(socket)
+}
+
+/// Knows whether another process works on the same database, which then has to be looked at.
+async fn watch_place(mut place: Place, directory: Directory) {
+    if let Err(error) = place.inherit().await {
+        tracing::error!(%error, "the place of the process before cannot be taken");
+    }
+    loop {
+        directory.set_shared(place.is_shared());
+        tokio::time::sleep(PLACE_LOOK_INTERVAL).await;
+    }
 }
 
 fn io_runtime() -> anyhow::Result<Runtime> {

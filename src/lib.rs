@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod handover;
 pub mod http;
 pub mod origin;
 pub mod providers;

@@ -33,7 +33,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves until it is told to stop.
-    Serve,
+    Serve {
+        /// Starts beside the process that serves the same data folder on the same port, and takes over from it.
+        #[arg(long)]
+        take_over: bool,
+    },
     /// Brings the database schema up to date.
     Migrate,
     /// Manages administrators.
@@ -80,7 +84,7 @@ impl Arguments {
         let config = config?;
         telemetry::init_logs(&config.log);
         match self.command {
-            Command::Serve => serve(config),
+            Command::Serve { take_over } => serve(config, take_over),
             Command::Migrate => migrate(&config),
             Command::Admin { command } => command.run(config),
             Command::Keys { command } => command.run(&config),
@@ -90,13 +94,13 @@ impl Arguments {
     }
 }
 
-fn serve(config: Config) -> anyhow::Result<ExitCode> {
+fn serve(config: Config, take_over: bool) -> anyhow::Result<ExitCode> {
     create_data_dir(&config)?;
     match resources::raise_open_files_limit() {
         Ok(files) => tracing::debug!(files, "the limit of open files was raised"),
         Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
     }
-    app::serve(config)?;
+    app::serve(config, take_over)?;
 
     Ok(ExitCode::SUCCESS)
 }
@@ -160,7 +164,7 @@ mod tests {
         {
             let arguments = Arguments::try_parse_from(line).unwrap();
             assert_eq!(arguments.config, Some(PathBuf::from("a.toml")));
-            assert!(matches!(arguments.command, Command::Serve));
+            assert!(matches!(arguments.command, Command::Serve { take_over: false }));
         }
     }
 

@@ -2,8 +2,11 @@
 //!
 //! Invariant: under the lock of the inbox's row, `seq` goes on from `inboxes.last_seq` without a hole.
 
+use serde_json::json;
+use uuid::Uuid;
+
 use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
-use crate::domain::ids::UserId;
+use crate::domain::ids::{RoomId, UserId};
 use crate::domain::inbox::{InboxEvent, InboxEventName, InboxNote};
 use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
@@ -70,6 +73,44 @@ impl Store {
             })
             .await?;
         Ok(row.map_or(0, |(head,)| head))
+    }
+
+    /// The heads of these rooms and inboxes, of those that exist.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_heads(
+        &self,
+        rooms: &[RoomId],
+        users: &[UserId],
+    ) -> Result<(Vec<(RoomId, Seq)>, Vec<(UserId, Seq)>), StoreError> {
+        let (rooms, users) = (json!(rooms).to_string(), json!(users).to_string());
+        let heads: [Vec<(Uuid, i64)>; 2] = self
+            .read(move |db| {
+                Box::pin(async move {
+                    let of_rooms = db.dialect(
+                        "SELECT r.id, r.last_seq FROM json_each($1) j
+                         JOIN rooms r ON r.id = unhex(replace(j.value, '-', ''))",
+                        "SELECT r.id, r.last_seq FROM jsonb_array_elements_text($1::jsonb) j
+                         JOIN rooms r ON r.id = j.value::uuid",
+                    );
+                    let of_users = db.dialect(
+                        "SELECT i.user_id, i.last_seq FROM json_each($1) j
+                         JOIN inboxes i ON i.user_id = unhex(replace(j.value, '-', ''))",
+                        "SELECT i.user_id, i.last_seq FROM jsonb_array_elements_text($1::jsonb) j
+                         JOIN inboxes i ON i.user_id = j.value::uuid",
+                    );
+                    Ok::<_, StoreError>([
+                        fetch_all!(db, (Uuid, i64), of_rooms, rooms)?,
+                        fetch_all!(db, (Uuid, i64), of_users, users)?,
+                    ])
+                })
+            })
+            .await?;
+        let [rooms, users] = heads;
+        let rooms = rooms.into_iter().map(|(room, head)| (room.into(), head)).collect();
+        let users = users.into_iter().map(|(user, head)| (user.into(), head)).collect();
+        Ok((rooms, users))
     }
 
     /// The events of a user's inbox after `after`, ascending, at most `limit`.

@@ -43,6 +43,7 @@ pub(crate) struct TestApp {
     folder: PathBuf,
     database: Database,
     settings: Vec<(String, String)>,
+    takeovers: usize,
 }
 
 impl TestApp {
@@ -56,6 +57,7 @@ impl TestApp {
         let mut app = Self {
             http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
             port: 0,
+            takeovers: 0,
             child: None,
             settings: settings.collect(),
             folder,
@@ -84,6 +86,42 @@ impl TestApp {
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the server was started");
         eventually("the server ends", async || child.try_wait().unwrap()).await
+    }
+
+    /// Starts a second server beside this one, which takes over; ends when the first has gone.
+    pub(crate) async fn take_over(&mut self) {
+        let successor = self.spawn(&["serve", "--take-over"]);
+        assert!(self.ended().await.success(), "{}", self.log());
+        self.child = Some(successor);
+        assert!(self.becomes_ready().await, "{}", self.log());
+        self.takeovers += 1;
+        eventually("it is the only one", async || {
+            let gone = self.log().matches("the process before has gone").count();
+            (gone == self.takeovers).then_some(())
+        })
+        .await;
+    }
+
+    /// As [`Self::take_over`], while `meanwhile` runs beside both; the first serves its connections until the end.
+    pub(crate) async fn take_over_slowly(&mut self, meanwhile: impl AsyncFnOnce(&Self)) {
+        let mut successor = self.spawn(&["serve", "--take-over"]);
+        eventually("the first has closed its door", async || {
+            assert!(successor.try_wait().unwrap().is_none(), "{}", self.log());
+            self.log().contains("asked the process before to stop").then_some(())
+        })
+        .await;
+        meanwhile(self).await;
+        assert!(self.ended().await.success(), "{}", self.log());
+        self.child = Some(successor);
+    }
+
+    /// Starts a second server, which must not come up; gives what it said.
+    pub(crate) async fn start_another(&self, arguments: &[&str]) -> String {
+        let mut another = self.spawn(arguments);
+        let status =
+            eventually("the other server ends", async || another.try_wait().unwrap()).await;
+        assert!(!status.success());
+        self.log()
     }
 
     /// Starts the server again on what it left.
@@ -155,7 +193,7 @@ impl TestApp {
     async fn launch(&mut self) {
         for _ in 0..PORTS_MAX {
             self.port = free_port();
-            self.child = Some(self.spawn());
+            self.child = Some(self.spawn(&["serve"]));
             if self.becomes_ready().await {
                 return;
             }
@@ -163,14 +201,14 @@ impl TestApp {
         panic!("the server does not start:\n{}", self.log());
     }
 
-    fn spawn(&self) -> Child {
+    fn spawn(&self, arguments: &[&str]) -> Child {
         let log = File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_madang"));
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("MADANG")) {
             command.env_remove(key);
         }
         command
-            .arg("serve")
+            .args(arguments)
             // Not where the repository's config.toml lies.
             .current_dir(&self.folder)
             .env("MADANG__HTTP__LISTEN", format!("127.0.0.1:{}", self.port))

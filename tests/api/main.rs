@@ -29,4 +29,5 @@ mod schemas;
 mod shutdown;
 mod sockets;
 mod streams;
+mod takeover;
 mod tokens;

@@ -26,6 +26,7 @@ on_both_databases!(
     the_newest_messages_can_be_asked_for,
     resume_twice_with_nothing_new,
     resume_before_any_event,
+    a_client_ahead_of_its_server_is_believed,
     resume_while_the_old_socket_is_open,
     a_night_of_messages_is_a_gap,
     two_devices_of_one_user,
@@ -146,6 +147,20 @@ async fn resume_while_the_old_socket_is_open(app: &mut TestApp) {
     talk(&jisoo, &room, "second", 5, 1).await;
     for socket in [&mut old, &mut new] {
         socket.read_up_to(&channel, start, start + 10).await;
+    }
+}
+
+async fn a_client_ahead_of_its_server_is_believed(app: &mut TestApp) {
+    let (jisoo, minho, room) = pair(app).await;
+    let channel = format!("room:{room}");
+    let mut socket = minho.follow(&[]).await;
+    // Each acknowledgement may be here before the hubs have the event.
+    for n in 0..200 {
+        let seq = jisoo.say(&room, &n.to_string(), "hello").await["seq"].as_i64().unwrap();
+        socket.subscribe(json!({ "channel": channel, "after": seq })).await;
+        let live = socket.next_event().await;
+        assert_eq!((&live["event"], &live["seq"]), (&json!("live"), &json!(seq)));
+        socket.ok(json!({ "op": "unsubscribe", "channels": [channel] })).await;
     }
 }
 

@@ -32,7 +32,11 @@ enum Incoming {
 
 impl Socket {
     pub(crate) async fn open(port: u16, token: Option<&str>) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        Self::try_open(port, token).await.expect("the handshake succeeds")
+    }
+
+    pub(crate) async fn try_open(port: u16, token: Option<&str>) -> Option<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
         Self::over(stream, port, token).await
     }
 
@@ -41,10 +45,10 @@ impl Socket {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4 * 1024).unwrap();
         let stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
-        Self::over(stream, port, token).await
+        Self::over(stream, port, token).await.expect("the handshake succeeds")
     }
 
-    async fn over(stream: TcpStream, port: u16, token: Option<&str>) -> Self {
+    async fn over(stream: TcpStream, port: u16, token: Option<&str>) -> Option<Self> {
         let mut request =
             format!("ws://127.0.0.1:{port}/v1/chat/socket").into_client_request().unwrap();
         let headers = request.headers_mut();
@@ -52,10 +56,9 @@ impl Socket {
         if let Some(token) = token {
             headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
-        let (stream, response) =
-            client_async(request, stream).await.expect("the handshake succeeds");
+        let (stream, response) = client_async(request, stream).await.ok()?;
         assert_eq!(response.headers()["sec-websocket-protocol"], "madang.v1.json");
-        Self { stream, events: VecDeque::new(), last_id: 0, hears_presence: false }
+        Some(Self { stream, events: VecDeque::new(), last_id: 0, hears_presence: false })
     }
 
     /// From now on, who comes and goes is an event like any other.
@@ -175,6 +178,27 @@ impl Socket {
         match self.read().await {
             Incoming::Said(said) if said["event"].is_string() => said,
             unexpected => panic!("an event was expected: {unexpected:?}"),
+        }
+    }
+
+    /// The next event, or `None` when the connection ends instead.
+    pub(crate) async fn try_event(&mut self) -> Option<Value> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        match self.read().await {
+            Incoming::Said(said) => Some(said),
+            Incoming::Closed(_) => None,
+        }
+    }
+
+    /// The next event of a channel; what is said of anything else is passed over.
+    pub(crate) async fn next_of(&mut self, channel: &str) -> Value {
+        loop {
+            let event = self.next_event().await;
+            if event["channel"] == channel {
+                return event;
+            }
         }
     }
 

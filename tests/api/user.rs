@@ -116,6 +116,11 @@ impl User {
         Socket::open(self.port, Some(&self.token)).await
     }
 
+    /// As [`Self::socket`], where there may be no server, or one that is going away.
+    pub(crate) async fn try_socket(&self) -> Option<Socket> {
+        Socket::try_open(self.port, Some(&self.token)).await
+    }
+
     /// Opens a socket that follows these rooms.
     pub(crate) async fn follow(&self, rooms: &[&str]) -> Socket {
         let mut socket = self.socket().await;

@@ -21,11 +21,46 @@ use crate::store::StoreError;
 
 /// Events read from the store at once.
 const PAGE: i64 = 200;
+/// How long, and how often, a hub is looked at that reads up to where a client is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+const LOOKS_MAX: usize = 500;
 const RETRY: Duration = Duration::from_millis(250);
 
 impl Hub {
     /// Sets a new subscription on its way, from where its client left off.
     pub fn begin(&self, subscriber: &Rc<dyn Subscriber>, channel: Channel, start: Start) {
+        let head = self.head(subscriber.id(), channel);
+        if let Start::After(have) = start
+            && head.is_some_and(|head| have > head)
+        {
+            let (hub, subscriber) = (self.clone(), Rc::clone(subscriber));
+            actix_rt::spawn(async move {
+                hub.come_up_to(subscriber.id(), channel, have).await;
+                hub.begin_now(&subscriber, channel, start);
+            });
+        } else {
+            self.begin_now(subscriber, channel, start);
+        }
+    }
+
+    /// A client may be ahead of this hub, by an acknowledgement or another worker: the hub reads up to where it is, if
+    /// there is such a place.
+    async fn come_up_to(&self, connection: ConnectionId, channel: Channel, have: Seq) {
+        let Ok(stored) = self.read_head(channel).await else { return };
+        if stored < have {
+            return;
+        }
+        let effect = self.0.state.borrow_mut().watching(channel, stored);
+        self.perform(effect);
+        for _ in 0..LOOKS_MAX {
+            if self.head(connection, channel).is_none_or(|head| head >= have) {
+                return;
+            }
+            actix_rt::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    fn begin_now(&self, subscriber: &Rc<dyn Subscriber>, channel: Channel, start: Start) {
         let gap = self.0.state.borrow_mut().start(subscriber.id(), channel, start);
         if let Some(gap) = gap {
             subscriber.gap(channel, gap);

@@ -25,6 +25,15 @@ impl Channel {
 }
 
 impl Channel {
+    /// The user whose inbox it is.
+    #[must_use]
+    pub const fn user(self) -> Option<UserId> {
+        match self {
+            Self::Me(user) => Some(user),
+            Self::Room(_) => None,
+        }
+    }
+
     /// The room whose log it is.
     #[must_use]
     pub const fn room(self) -> Option<RoomId> {

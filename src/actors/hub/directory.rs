@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -128,7 +129,14 @@ impl Delivery {
 
 /// Every hub of this node and the channels each watches. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Directory(Arc<Mutex<Entries>>);
+pub struct Directory(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    entries: Mutex<Entries>,
+    /// Another process commits to the same database, and tells nobody here.
+    is_shared: AtomicBool,
+}
 
 #[derive(Default)]
 struct Entries {
@@ -137,6 +145,17 @@ struct Entries {
 }
 
 impl Directory {
+    /// Says whether another process commits to the same database.
+    pub fn set_shared(&self, is_shared: bool) {
+        self.0.is_shared.store(is_shared, Ordering::Relaxed);
+    }
+
+    /// Whether another process commits to the same database: then the database has to be looked at.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.is_shared.load(Ordering::Relaxed)
+    }
+
     /// Takes in a new hub; gives its number and its inbox.
     #[must_use]
     pub fn join(&self) -> (HubId, mpsc::Receiver<HubMessage>) {
@@ -221,6 +240,6 @@ impl Directory {
 
     fn entries(&self) -> std::sync::MutexGuard<'_, Entries> {
         // Nothing panics while holding it; if something did, the map is still whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

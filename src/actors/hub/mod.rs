@@ -18,7 +18,7 @@ pub mod subscriber;
 pub mod token_end;
 mod wheel;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
@@ -48,6 +48,10 @@ use crate::store::{Store, StoreError};
 
 /// Pages that one hub reads at a time for those who catch up.
 const READS_MAX: usize = 8;
+/// How often the database is looked at, where another process commits to it.
+const COMPARE_INTERVAL: Duration = Duration::from_millis(250);
+/// Heads that are read at once.
+const HEADS_MAX: usize = 500;
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_secs(1);
 /// How long a client may take to be elsewhere, once its moment has come.
@@ -82,6 +86,7 @@ struct Inner {
     wheel: RefCell<Wheel<Look>>,
     presences: Presences,
     desk: RefCell<Desk>,
+    is_comparing: Cell<bool>,
 }
 
 impl Hub {
@@ -109,12 +114,14 @@ impl Hub {
             wheel: RefCell::default(),
             presences,
             desk: RefCell::default(),
+            is_comparing: Cell::default(),
         }));
         HubActor::create(|ctx| {
             ctx.add_stream(inbox_stream(inbox));
             ctx.run_interval(TICK, |actor, _| {
                 guarded(&actor.on_escalate, || actor.hub.turn());
             });
+            ctx.run_interval(COMPARE_INTERVAL, |actor, _| actor.hub.compare_heads());
             HubActor { hub: hub.clone(), on_escalate }
         });
         hub
@@ -218,7 +225,7 @@ impl Hub {
     /// Whether the connection is subscribed to the channel, hence allowed to act in it.
     #[must_use]
     pub fn is_subscribed(&self, connection: ConnectionId, channel: Channel) -> bool {
-        self.position(connection, channel).is_some()
+        self.0.state.borrow().is_member(connection, channel)
     }
 
     fn watch(&self, channel: Channel) {
@@ -247,6 +254,42 @@ impl Hub {
                 let head = self.0.store.find_inbox_head(user).await;
                 head.map(Some).map_err(|_| SubscribeError::Busy)
             }
+        }
+    }
+
+    /// Where another process commits to the same database, looks what it has done.
+    fn compare_heads(&self) {
+        if !self.0.directory.is_shared() || self.0.is_comparing.replace(true) {
+            return;
+        }
+        let channels = self.0.state.borrow().channels();
+        let hub = self.clone();
+        actix_rt::spawn(async move {
+            for channels in channels.chunks(HEADS_MAX) {
+                // What cannot be read now is read the next time.
+                let Ok(heads) = hub.read_heads(channels).await else { continue };
+                for (channel, head) in heads {
+                    let effect = hub.0.state.borrow_mut().watching(channel, head);
+                    hub.perform(effect);
+                }
+            }
+            hub.0.is_comparing.set(false);
+        });
+    }
+
+    async fn read_heads(&self, channels: &[Channel]) -> Result<Vec<(Channel, Seq)>, StoreError> {
+        let rooms: Vec<RoomId> = channels.iter().filter_map(|channel| channel.room()).collect();
+        let users: Vec<UserId> = channels.iter().filter_map(|channel| channel.user()).collect();
+        let (rooms, users) = self.0.store.list_heads(&rooms, &users).await?;
+        let rooms = rooms.into_iter().map(|(room, head)| (Channel::Room(room), head));
+        Ok(rooms.chain(users.into_iter().map(|(user, head)| (Channel::Me(user), head))).collect())
+    }
+
+    /// The head of a channel's log in the store.
+    async fn read_head(&self, channel: Channel) -> Result<Seq, StoreError> {
+        match channel {
+            Channel::Room(room) => Ok(self.0.store.find_room_head(room).await?.unwrap_or(0)),
+            Channel::Me(user) => self.0.store.find_inbox_head(user).await,
         }
     }
 
@@ -284,6 +327,15 @@ impl Hub {
         match effect {
             Effect::None => {}
             Effect::Unwatch(channel) => self.0.directory.unwatch(channel, self.0.id),
+            Effect::Watch(channel) => {
+                let hub = self.clone();
+                actix_rt::spawn(async move {
+                    actix_rt::time::sleep(FILL_RETRY).await;
+                    if hub.0.state.borrow().is_watched(channel) {
+                        hub.watch(channel);
+                    }
+                });
+            }
             Effect::Fill { channel, after } => {
                 let hub = self.clone();
                 actix_rt::spawn(async move { hub.fill(channel, after).await });

@@ -28,6 +28,8 @@ pub enum Effect {
     None,
     /// Nobody here follows the channel any more.
     Unwatch(Channel),
+    /// The channel is followed, but whether it is still watched is not certain.
+    Watch(Channel),
     /// Read the log after this number and hand it to [`HubState::filled`].
     Fill {
         channel: Channel,
@@ -153,6 +155,13 @@ impl HubState {
         self.connections.get(&connection).cloned()
     }
 
+    /// Every channel whose head is known.
+    #[must_use]
+    pub fn channels(&self) -> Vec<Channel> {
+        let watched = self.watches.iter().filter(|(_, watch)| watch.head().is_some());
+        watched.map(|(channel, _)| *channel).collect()
+    }
+
     #[must_use]
     pub fn is_watched(&self, channel: Channel) -> bool {
         self.watches.contains_key(&channel)
@@ -210,11 +219,11 @@ impl HubState {
         }
     }
 
-    /// The channel could not be watched: everybody who waited hears why. Where its head became known all the same, it
-    /// is being watched.
+    /// The channel could not be watched: everybody who waited hears why. Where its head became known all the same, by
+    /// an earlier watch that may have ended since, it has to be watched again.
     pub fn watch_failed(&mut self, channel: Channel, error: SubscribeError) -> Effect {
         if self.watches.get(&channel).is_some_and(|watch| watch.head().is_some()) {
-            return Effect::None;
+            return Effect::Watch(channel);
         }
         let waiters = match self.watches.remove(&channel).map(|watch| watch.phase) {
             Some(Phase::Waiting { waiters, .. }) => waiters,
@@ -276,6 +285,11 @@ impl HubState {
             {
                 fill_up_to(channel, *head, known, filling)
             }
+            // The page was too old to close the hole: what is known beyond it stays known.
+            (Effect::Fill { .. }, Some(known), Some(Phase::Watched { filling, .. })) => {
+                *filling = (*filling).max(Some(known));
+                effect
+            }
             (effect, ..) => effect,
         }
     }
@@ -310,6 +324,16 @@ impl HubState {
             Some(catch_up) => catch_up.position,
             None => watch.head(),
         }
+    }
+
+    /// Whether the connection follows the channel and its user has not been removed from it.
+    #[must_use]
+    pub fn is_member(&self, connection: ConnectionId, channel: Channel) -> bool {
+        let watch = self.watches.get(&channel);
+        let subscription = watch.and_then(|watch| watch.subscriptions.get(watch.find(connection)?));
+        subscription.is_some_and(|subscription| {
+            subscription.catch_up.as_ref().is_none_or(|catch_up| catch_up.ends_at.is_none())
+        })
     }
 
     /// Says where a subscription begins; gives the gap, if it cannot begin where the client left off.

@@ -131,9 +131,15 @@ impl Server {
         tracing::error!(?ended, "connections are no longer accepted");
     }
 
-    /// Accepts what the system has accepted already, closes the listener, and waits until every request is answered.
-    pub async fn stop(&self) {
+    /// Accepts what the system has accepted already and closes the listener; idle connections end, busy ones after their
+    /// answer.
+    pub fn stop_accepting(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// As [`Self::stop_accepting`], and waits until every request is answered.
+    pub async fn stop(&self) {
+        self.stop_accepting();
         while !self.acceptor.is_finished() || self.loads.iter().any(|load| load.count() > 0) {
             tokio::time::sleep(LOOK_INTERVAL).await;
         }

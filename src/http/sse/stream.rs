@@ -164,11 +164,16 @@ impl EventStream {
     }
 
     fn say(&self, name: &str, json: &str) {
-        let is_stuck = self.queued_bytes.get() > self.queue_bytes_max.saturating_add(NOTICES_BYTES);
-        if !self.is_over.get() && !is_stuck {
-            let id = self.cursor.borrow().encode();
-            self.keep(format!("id: {id}\nevent: {name}\ndata: {json}\n\n").into());
+        if self.is_over.get() {
+            return;
         }
+        if self.queued_bytes.get() > self.queue_bytes_max.saturating_add(NOTICES_BYTES) {
+            // What cannot be said may not be passed over either: the client comes back for it.
+            self.is_over.set(true);
+            return self.wake_reader();
+        }
+        let id = self.cursor.borrow().encode();
+        self.keep(format!("id: {id}\nevent: {name}\ndata: {json}\n\n").into());
     }
 
     fn give(&self, channel: Channel, event: &EncodedEvent) -> bool {
