@@ -20,7 +20,7 @@ run:
 	exec target/release/madang serve
 
 test: check
-	@scripts/require curl python
+	@scripts/require curl python chromium
 	scripts/with-postgres $(CARGO) test --locked --workspace
 	scripts/schemathesis
 

@@ -1,4 +1,4 @@
-//! The caller of a request: taken from `Authorization: Bearer`, before a handler runs.
+//! The caller of a request: taken from `Authorization: Bearer`, or from the cookie of a page, before a handler runs.
 //!
 //! A handler that asks for a [`Caller`] cannot be reached without a sound access token; one that does not is public.
 
@@ -13,6 +13,7 @@ use crate::accounts::revocations::Revocations;
 use crate::clock;
 use crate::domain::accounts::AccountError;
 use crate::error::ApiError;
+use crate::http::cookie;
 use crate::http::gateway::rate_limit::check_user;
 use crate::providers::tokens::AccessTokens;
 
@@ -29,7 +30,9 @@ impl FromRequest for Caller {
 }
 
 fn authenticate(request: &HttpRequest) -> Result<Caller, AccountError> {
-    let token = bearer_token(request).ok_or(AccountError::Unauthenticated)?;
+    let token = bearer_token(request)
+        .or_else(|| cookie::token(request.method(), request.headers()))
+        .ok_or(AccountError::Unauthenticated)?;
     let (Some(tokens), Some(revocations)) = (
         request.app_data::<web::Data<AccessTokens>>(),
         request.app_data::<web::Data<Revocations>>(),

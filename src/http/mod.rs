@@ -6,6 +6,7 @@ pub mod aliases;
 pub mod auth;
 pub mod caller;
 pub mod client_ip;
+pub mod cookie;
 pub mod gateway;
 pub mod messages;
 pub mod openapi;

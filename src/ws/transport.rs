@@ -15,7 +15,7 @@ use actix_codec::{Decoder, Framed};
 use actix_http::body::BodySize;
 use actix_http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
 use actix_http::ws::{self, Codec, Frame as WsFrame, Item, ProtocolError};
-use actix_http::{ConnectionType, HttpMessage, Request, Response, StatusCode, h1};
+use actix_http::{ConnectionType, HttpMessage, Method, Request, Response, StatusCode, h1};
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 use rand::Rng;
@@ -30,6 +30,7 @@ use crate::actors::hub::Hub;
 use crate::actors::hub::close::CloseCode;
 use crate::error::ApiError;
 use crate::http::client_ip::{self, ClientIp};
+use crate::http::cookie;
 use crate::http::gateway;
 use crate::http::server::load::Carried;
 use crate::http::server::seats::{Full, Seat};
@@ -82,7 +83,7 @@ pub async fn upgrade(
     Ok(())
 }
 
-/// The token of clients that bring it with the handshake: in a header, or in a second subprotocol.
+/// The token of clients that bring it with the handshake: in a header, a second subprotocol, or a page's cookie.
 fn header_token(request: &Request) -> Option<SecretString> {
     let bearer =
         request.headers().get("authorization").and_then(|value| value.to_str().ok()).and_then(
@@ -90,7 +91,9 @@ fn header_token(request: &Request) -> Option<SecretString> {
         );
     let subprotocol =
         || subprotocols(request).find_map(|name| name.strip_prefix(TOKEN_SUBPROTOCOL_PREFIX));
-    bearer.or_else(subprotocol).map(SecretString::from)
+    // A handshake may lead to anything, so it is believed no more easily than a write.
+    let cookie = || cookie::token(&Method::POST, request.headers());
+    bearer.or_else(subprotocol).or_else(cookie).map(SecretString::from)
 }
 
 fn subprotocols(request: &Request) -> impl Iterator<Item = &str> {

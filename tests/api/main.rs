@@ -16,6 +16,7 @@ mod user;
 
 mod accounts;
 mod accounts_mail;
+mod browser;
 mod crash;
 mod errors;
 mod hostile;

@@ -9,4 +9,5 @@ mod sabotage;
 mod scheduler;
 
 mod hub;
+mod presence;
 mod slots;

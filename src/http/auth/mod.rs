@@ -5,7 +5,7 @@ mod optional;
 pub mod refusals;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, USER_AGENT};
+use actix_web::http::header::{CACHE_CONTROL, SET_COOKIE, USER_AGENT};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{CustomizeResponder, HttpRequest, HttpResponse, Responder, delete, get, post};
 use secrecy::ExposeSecret;
@@ -18,9 +18,11 @@ use self::bodies::{
 };
 use self::optional::Optional;
 use self::refusals::{BodyRefusals, CallerRefusals, PublicRefusals};
-use super::caller::Caller;
+use super::caller::{Caller, bearer_token};
 use super::client_ip::ClientIp;
+use super::cookie;
 use crate::accounts::{Accounts, Client, Registration, TICKET_TTL};
+use crate::clock;
 use crate::domain::accounts::AccountError;
 use crate::domain::ids::SessionId;
 use crate::error::{ApiError, ApiResult, Problem};
@@ -39,7 +41,9 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(reset_password)
         .service(list_sessions)
         .service(revoke_session)
-        .service(issue_ticket);
+        .service(issue_ticket)
+        .service(set_cookie)
+        .service(clear_cookie);
 }
 
 /// Routes at the root.
@@ -62,6 +66,8 @@ pub fn root_routes(cfg: &mut ServiceConfig) {
     list_sessions,
     revoke_session,
     issue_ticket,
+    set_cookie,
+    clear_cookie,
 ))]
 pub struct Doc;
 
@@ -414,6 +420,34 @@ async fn jwks(tokens: web::Data<AccessTokens>) -> HttpResponse {
 }
 
 /// An answer that carries a secret, which nothing on the way may keep.
+/// Puts the caller's access token into a cookie, for pages of this origin.
+///
+/// For what cannot set a header, such as `EventSource`. It lasts as long as the token: ask again with each fresh one.
+#[utoipa::path(
+    tag = "auth",
+    security(("bearer" = [])),
+    responses((status = 204, description = "The cookie is set"), CallerRefusals),
+)]
+#[post("/auth/cookie")]
+#[tracing::instrument(skip_all, fields(user.id = %caller.user_id))]
+async fn set_cookie(caller: Caller, request: HttpRequest) -> ApiResult<HttpResponse> {
+    let token = bearer_token(&request).ok_or(AccountError::Unauthenticated)?;
+    let seconds = caller.expires_at.since(clock::now()).as_secs();
+    Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, cookie::set(token, seconds))).finish())
+}
+
+/// Makes the browser forget the cookie.
+#[utoipa::path(
+    tag = "auth",
+    security(("bearer" = [])),
+    responses((status = 204, description = "The cookie is gone"), CallerRefusals),
+)]
+#[delete("/auth/cookie")]
+#[tracing::instrument(skip_all, fields(user.id = %caller.user_id))]
+async fn clear_cookie(caller: Caller) -> ApiResult<HttpResponse> {
+    Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, cookie::clear())).finish())
+}
+
 fn private<T: Serialize>(view: T, status: StatusCode) -> CustomizeResponder<web::Json<T>> {
     web::Json(view).customize().with_status(status).insert_header((CACHE_CONTROL, "no-store"))
 }

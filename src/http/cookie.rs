@@ -1,0 +1,90 @@
+//! The cookie: an access token where a page cannot set a header, as an `EventSource` cannot.
+//!
+//! Invariant: it is believed only of requests that a page of this very origin has made.
+
+use actix_web::http::Method;
+use actix_web::http::header::{COOKIE, HOST, HeaderMap, HeaderName, ORIGIN};
+
+/// `__Host-`: browsers take it only over TLS (or on loopback), for this host alone and for every path.
+const NAME: &str = "__Host-madang";
+const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Strict";
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The token in the cookie, if the request comes from a page of this origin.
+#[must_use]
+pub fn token<'h>(method: &Method, headers: &'h HeaderMap) -> Option<&'h str> {
+    if !is_of_this_origin(method, headers) {
+        return None;
+    }
+    let cookies = headers.get_all(COOKIE).filter_map(|value| value.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| name.trim() == NAME).map(|(_, token)| token.trim())
+}
+
+/// What makes a browser keep the token for so many seconds.
+#[must_use]
+pub fn set(token: &str, seconds: u64) -> String {
+    format!("{NAME}={token}; Max-Age={seconds}; {ATTRIBUTES}")
+}
+
+/// What makes a browser forget it.
+#[must_use]
+pub fn clear() -> String {
+    format!("{NAME}=; Max-Age=0; {ATTRIBUTES}")
+}
+
+/// Browsers say where a request comes from; what says nothing may only read.
+fn is_of_this_origin(method: &Method, headers: &HeaderMap) -> bool {
+    if let Some(site) = headers.get(SEC_FETCH_SITE) {
+        return site == "same-origin";
+    }
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text(ORIGIN), text(HOST)) {
+        (Some(origin), Some(host)) => {
+            origin.split_once("://").is_some_and(|(_, authority)| authority == host)
+        }
+        (None, _) => method.is_safe(),
+        (Some(_), None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    fn believed(method: &Method, said: &[(&'static str, &'static str)]) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("chat.example"));
+        headers.insert(COOKIE, HeaderValue::from_static("a=b; __Host-madang=token"));
+        for (name, value) in said {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        token(method, &headers) == Some("token")
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_not_believed() {
+        let (get, post) = (&Method::GET, &Method::POST);
+        assert!(believed(get, &[]), "a reader that is no browser");
+        assert!(!believed(post, &[]), "a writer that says nothing");
+        for method in [get, post] {
+            assert!(believed(method, &[("origin", "https://chat.example")]));
+            assert!(!believed(method, &[("origin", "https://evil.example")]));
+            assert!(!believed(method, &[("origin", "null")]));
+            assert!(believed(method, &[("sec-fetch-site", "same-origin")]));
+            for site in ["same-site", "cross-site", "none"] {
+                assert!(!believed(method, &[("sec-fetch-site", site)]), "{site}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_named_cookie_counts() {
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, HeaderValue::from_static("madang=a; x__Host-madang=b"));
+        assert_eq!(token(&Method::GET, &headers), None);
+    }
+}
