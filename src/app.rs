@@ -30,7 +30,7 @@ use crate::actors::room::{RoomDeps, Rooms};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::accounts::{Role, Roles};
-use crate::handover::Place;
+use crate::handover::{self, Place};
 use crate::http::gateway::Limiters;
 use crate::http::ops::Readiness;
 use crate::http::server::load::Load;
@@ -76,7 +76,7 @@ async fn run(config: Config, socket: Socket, place: Place, io: &Runtime) -> anyh
     tracing::info!(address = %node.address, "madang is serving");
     node.directory.set_shared(place.is_shared());
     place.relieve();
-    actix_rt::spawn(watch_place(place, node.directory.clone()));
+    actix_rt::spawn(node.watch_place(place));
     tokio::select! {
         request = requests.recv() => {
             if matches!(request, ShutdownRequest::Immediate) {
@@ -100,6 +100,7 @@ struct Node {
     presences: Presences,
     directory: Directory,
     seats: Seats,
+    accounts: Accounts,
     readiness: Readiness,
     accepting: Arc<AtomicBool>,
     server: Server,
@@ -136,7 +137,7 @@ impl Node {
             &workers.handles(),
             store.clone(),
             directory.clone(),
-            config.presence.grace(),
+            config.presence.clone(),
             Settings::new(Arc::new(escalate)),
         );
         let relay = Relay::start(io.handle(), &store, vec![Arc::new(Figures)]).await?;
@@ -164,7 +165,7 @@ impl Node {
         let deps = AppDeps {
             config: Arc::clone(&config),
             store: store.clone(),
-            accounts,
+            accounts: accounts.clone(),
             tokens,
             revocations,
             rooms: rooms.clone(),
@@ -177,10 +178,6 @@ impl Node {
         socket.listen(i32::try_from(config.limits.accept_backlog)?)?;
         let listener: TcpListener = socket.into();
         let address = listener.local_addr()?;
-        actix_rt::spawn({
-            let presences = presences.clone();
-            async move { presences.look_after_start().await }
-        });
         let server = start_server(&config, listener, &workers, deps, sockets)?;
         Ok(Self {
             config,
@@ -191,6 +188,7 @@ impl Node {
             presences,
             directory,
             seats,
+            accounts,
             readiness,
             accepting,
             server,
@@ -199,13 +197,37 @@ impl Node {
         })
     }
 
+    /// Knows whether another process works on the same database, which then has to be looked at. Once alone, takes over
+    /// what that one knew.
+    fn watch_place(&self, mut place: Place) -> impl Future<Output = ()> + use<> {
+        let (directory, presences) = (self.directory.clone(), self.presences.clone());
+        let accounts = self.accounts.clone();
+        async move {
+            if let Err(error) = place.inherit().await {
+                tracing::error!(%error, "the place of the process before cannot be taken");
+            }
+            directory.set_shared(place.is_shared());
+            // Logins that ended there while both were serving.
+            if let Err(error) = accounts.load_revocations().await {
+                tracing::error!(%error, "logins that ended may still be believed");
+            }
+            presences.look_after_start().await;
+            loop {
+                directory.set_shared(place.is_shared());
+                tokio::time::sleep(PLACE_LOOK_INTERVAL).await;
+            }
+        }
+    }
+
     /// Stops in the reverse order, altogether within `http.shutdown_timeout_s`; each step is timed in the log.
     async fn stop(self) {
         let deadline = tokio::time::Instant::now() + self.config.http.shutdown_timeout();
         self.readiness.set(false);
         self.accepting.store(false, Ordering::Relaxed);
         self.sweep.abort();
-        if self.directory.is_shared() {
+        self.presences.freeze();
+        if handover::is_awaited(&self.config.data.dir) {
+            self.directory.set_shared(true);
             // Somebody else listens on this port: every new connection is theirs.
             self.server.stop_accepting();
         }
@@ -320,17 +342,6 @@ fn bind(config: &Config, take_over: bool) -> anyhow::Result<Socket> {
     socket.bind(&address.into()).with_context(|| format!("{address} cannot be bound"))?;
     socket.set_reuse_port(true)?;
     Ok(socket)
-}
-
-/// Knows whether another process works on the same database, which then has to be looked at.
-async fn watch_place(mut place: Place, directory: Directory) {
-    if let Err(error) = place.inherit().await {
-        tracing::error!(%error, "the place of the process before cannot be taken");
-    }
-    loop {
-        directory.set_shared(place.is_shared());
-        tokio::time::sleep(PLACE_LOOK_INTERVAL).await;
-    }
 }
 
 fn io_runtime() -> anyhow::Result<Runtime> {

@@ -177,6 +177,7 @@ impl ApiError {
             Self::Overloaded
             | Self::NotReady
             | Self::RoomBusy
+            | Self::TooManyConnections
             | Self::Account(AccountError::HasherBusy)
             | Self::Store(StoreError::Busy) => Some(RETRY_SOON),
             Self::Call(error) => error.never_ran().then_some(RETRY_SOON),

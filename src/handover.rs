@@ -27,6 +27,14 @@ pub enum PlaceError {
     Io(#[from] io::Error),
 }
 
+/// Whether a successor waits for the process that serves the folder.
+#[must_use]
+pub fn is_awaited(folder: &Path) -> bool {
+    let successor = open(folder, SUCCESSOR);
+    // A lock that is given here ends with the file, at once.
+    successor.is_ok_and(|successor| matches!(try_lock(&successor), Ok(false)))
+}
+
 /// A process's place in a data folder, held as long as this lives.
 #[derive(Debug)]
 pub struct Place {

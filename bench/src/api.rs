@@ -74,6 +74,22 @@ impl Api {
             .bearer_auth(&person.token)
     }
 
+    /// The request for the `limit` messages after `seq`.
+    pub fn history_after(
+        &self,
+        person: &Person,
+        room: &str,
+        seq: i64,
+        limit: i64,
+    ) -> RequestBuilder {
+        let address = self.address;
+        self.http
+            .get(format!(
+                "http://{address}/v1/chat/rooms/{room}/messages?after={seq}&limit={limit}"
+            ))
+            .bearer_auth(&person.token)
+    }
+
     /// The request that costs the server least: what HTTP itself takes.
     pub fn alive(&self) -> RequestBuilder {
         self.http.get(format!("http://{}/livez", self.address))

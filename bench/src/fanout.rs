@@ -116,7 +116,8 @@ async fn compare(
     Ok(())
 }
 
-fn blame(name: &str, who: &str, outcome: &Outcome, report: &mut Report) {
+/// Faults for what no server may do with a load.
+pub fn blame(name: &str, who: &str, outcome: &Outcome, report: &mut Report) {
     let Outcome { lost, repeated, refused, ended, complaint, .. } = outcome;
     if lost + repeated + refused + ended > 0 {
         let complaint = complaint.as_deref().unwrap_or("no complaint");

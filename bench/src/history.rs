@@ -125,7 +125,8 @@ async fn ask_page(
     Ok(took_us)
 }
 
-async fn ask(request: RequestBuilder) -> anyhow::Result<(bytes::Bytes, u64)> {
+/// Asks and waits for the whole answer; gives it and the microseconds that it took.
+pub async fn ask(request: RequestBuilder) -> anyhow::Result<(bytes::Bytes, u64)> {
     let started = Instant::now();
     let answer = request.send().await?.error_for_status()?;
     let body = answer.bytes().await?;

@@ -42,6 +42,15 @@ pub struct Room {
     pub seats: Vec<Seat>,
 }
 
+/// The members of all rooms, connected and listening until this is dropped.
+#[derive(Debug)]
+pub struct Audience {
+    tally: Rc<Tally>,
+    /// Each room's channel, and who publishes there.
+    rooms: Vec<(String, Vec<Rc<Line>>)>,
+    _receivers: JoinSet<()>,
+}
+
 #[derive(Debug)]
 pub struct Outcome {
     pub deliveries_per_cpu_second: f64,
@@ -88,6 +97,12 @@ impl Load {
         rooms: &[Room],
         duration: Duration,
     ) -> anyhow::Result<Outcome> {
+        let audience = self.seat(rooms).await?;
+        self.publish(server, &audience, duration).await
+    }
+
+    /// Fills the rooms.
+    pub async fn seat(&self, rooms: &[Room]) -> anyhow::Result<Audience> {
         let tally = Rc::new(Tally::new()?);
         let mut receivers = JoinSet::new();
         let mut publishers = Vec::new();
@@ -96,7 +111,7 @@ impl Load {
             let sockets = socket::connect_all(&room.seats, open).await?;
             open += sockets.len();
             let lines = sockets.iter().take(self.publishers()).map(|socket| socket.line().clone());
-            publishers.push((room.channel.as_str(), lines.collect::<Vec<_>>()));
+            publishers.push((room.channel.clone(), lines.collect()));
             for socket in sockets {
                 let (tally, mut next) = (tally.clone(), vec![0; self.publishers()]);
                 receivers.spawn_local(async move {
@@ -107,16 +122,17 @@ impl Load {
             }
         }
 
-        self.publish(server, &publishers, &tally, duration).await
+        Ok(Audience { tally, rooms: publishers, _receivers: receivers })
     }
 
-    async fn publish(
+    /// Publishes for `duration` after a warm-up, and waits until all is delivered.
+    pub async fn publish(
         &self,
         server: &Server,
-        rooms: &[(&str, Vec<Rc<Line>>)],
-        tally: &Tally,
+        audience: &Audience,
         duration: Duration,
     ) -> anyhow::Result<Outcome> {
+        let (rooms, tally) = (audience.rooms.as_slice(), &audience.tally);
         let warm_up = self.rate * WARM_UP.as_secs();
         let total = warm_up + self.rate * duration.as_secs();
         let start = Instant::now();
@@ -125,7 +141,7 @@ impl Load {
 
         let turns = (0..self.publishers()).flat_map(|publisher| {
             rooms.iter().filter_map(move |(channel, lines)| {
-                Some((publisher, *channel, lines.get(publisher)?))
+                Some((publisher, channel.as_str(), lines.get(publisher)?))
             })
         });
         let turns: Vec<_> = turns.collect();

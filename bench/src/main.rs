@@ -7,19 +7,25 @@
 mod api;
 mod chance;
 mod chaos;
+mod commits;
 mod fanout;
 mod folder;
+mod follower;
 mod frame;
 mod history;
 mod idle;
 mod load;
+mod narrow;
 mod plan;
+mod reconnect;
 mod reference;
 mod report;
+mod resume;
 mod seed;
 mod sends;
 mod server;
 mod socket;
+mod stalled;
 mod stamp;
 mod tally;
 mod usage;
@@ -56,12 +62,18 @@ enum Scenario {
     Fanout(fanout::Options),
     /// Many small rooms beside the reference server.
     Rooms(fanout::Options),
-    /// Memory of idle connections.
+    /// Memory of idle connections, and the work they make.
     Idle(idle::Options),
     /// Durable sends beside single commits.
     Sends(sends::Options),
     /// A page of history of a long room beside a short one's.
     History(history::Options),
+    /// Missed events on the socket beside pages of history.
+    Resume(resume::Options),
+    /// Everybody comes back at once after the server was killed.
+    Reconnect(reconnect::Options),
+    /// One crowded room with and without members that have stopped reading.
+    Stalled(stalled::Options),
     /// Clients that come and go while the server is killed and its store is slow: nothing may be lost.
     Chaos(chaos::Options),
     Reference(reference::Options),
@@ -107,12 +119,22 @@ async fn run(plan: &Plan, scenario: &Scenario) -> anyhow::Result<Report> {
             history::run(plan, &history::Options::default(), &mut report)
                 .await
                 .context("history")?;
+            resume::run(plan, &resume::Options::default(), &mut report).await.context("resume")?;
+            reconnect::run(plan, &reconnect::Options::default(), &mut report)
+                .await
+                .context("reconnect")?;
+            stalled::run(plan, &stalled::Options::default(), &mut report)
+                .await
+                .context("stalled")?;
         }
         Scenario::Fanout(options) => fanout::one_room(plan, options, &mut report).await?,
         Scenario::Rooms(options) => fanout::many_rooms(plan, options, &mut report).await?,
         Scenario::Idle(options) => idle::run(plan, options, &mut report).await?,
         Scenario::Sends(options) => sends::run(plan, options, &mut report).await?,
         Scenario::History(options) => history::run(plan, options, &mut report).await?,
+        Scenario::Resume(options) => resume::run(plan, options, &mut report).await?,
+        Scenario::Reconnect(options) => reconnect::run(plan, options, &mut report).await?,
+        Scenario::Stalled(options) => stalled::run(plan, options, &mut report).await?,
         Scenario::Chaos(options) => chaos::run(plan, options, &mut report).await?,
         Scenario::Reference(_) => {}
     }

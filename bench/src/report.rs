@@ -189,6 +189,11 @@ fn rounded(value: f64) -> String {
     }
 }
 
+/// A count as a report takes it.
+pub fn figure(count: impl TryInto<u32>) -> f64 {
+    count.try_into().map_or(f64::INFINITY, f64::from)
+}
+
 /// The middle of some values; zero of none.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -172,12 +172,8 @@ async fn send_one(
     counts: &Counts,
 ) -> anyhow::Result<i64> {
     let frame = message(id, channel, BODY);
-    let sent: Value = serde_json::from_str(&frame)?;
     for _ in 0..TRIES_MAX {
-        socket.line().send(&frame)?;
-        let reply = timeout(REPLY_LIMIT, reply_to(socket, &sent["id"]))
-            .await
-            .context("no reply to a send")??;
+        let reply = ask(socket, &frame).await?;
         if let Some(seq) = reply.pointer("/ok/seq").and_then(Value::as_i64) {
             return Ok(seq);
         }
@@ -188,6 +184,13 @@ async fn send_one(
         sleep(Duration::from_millis(wait_ms)).await;
     }
     bail!("a send was refused {TRIES_MAX} times")
+}
+
+/// Sends the request in `frame` and waits for its reply.
+pub async fn ask(socket: &mut Socket, frame: &str) -> anyhow::Result<Value> {
+    let asked: Value = serde_json::from_str(frame)?;
+    socket.line().send(frame)?;
+    timeout(REPLY_LIMIT, reply_to(socket, &asked["id"])).await.context("no reply to a send")?
 }
 
 async fn reply_to(socket: &mut Socket, id: &Value) -> anyhow::Result<Value> {

@@ -49,7 +49,7 @@ pub struct Seat {
 pub async fn connect_all(seats: &[Seat], open: usize) -> anyhow::Result<Vec<Socket>> {
     futures_util::stream::iter(seats.iter().zip(open..))
         .map(|(seat, index)| async move {
-            tokio::time::timeout(CONNECT_LIMIT, Socket::connect(seat, source(index)))
+            tokio::time::timeout(CONNECT_LIMIT, Socket::connect(seat, index))
                 .await
                 .with_context(|| format!("connection {index} took longer than {CONNECT_LIMIT:?}"))?
                 .with_context(|| format!("connection {index}"))
@@ -57,6 +57,15 @@ pub async fn connect_all(seats: &[Seat], open: usize) -> anyhow::Result<Vec<Sock
         .buffered(CONNECTING_MAX)
         .try_collect()
         .await
+}
+
+/// Connects from the address of connection `index`.
+pub async fn dial(address: SocketAddr, index: usize) -> anyhow::Result<TcpStream> {
+    let (socket, source) = (TcpSocket::new_v4()?, source(index));
+    if !source.eq(&Ipv4Addr::LOCALHOST) {
+        socket.bind((source, 0).into())?;
+    }
+    Ok(socket.connect(address).await?)
 }
 
 /// 127.0.0.1 for the first connections, 127.0.0.2 for the next, and so on: one address has too few ports.
@@ -123,12 +132,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    async fn connect(seat: &Seat, source: Ipv4Addr) -> anyhow::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        if !source.eq(&Ipv4Addr::LOCALHOST) {
-            socket.bind((source, 0).into())?;
-        }
-        Self::over(socket.connect(seat.address).await?, seat).await
+    async fn connect(seat: &Seat, index: usize) -> anyhow::Result<Self> {
+        Self::over(dial(seat.address, index).await?, seat).await
     }
 
     /// Opens the socket of `seat` on a connection that is there already.
@@ -188,43 +193,51 @@ impl Socket {
 
     /// Hands each text frame to `on_text` until the connection ends, which is always an error.
     pub async fn listen(mut self, mut on_text: impl FnMut(&[u8])) -> anyhow::Result<()> {
-        let line = self.line.clone();
-        let mut unread = std::mem::take(&mut self.unread);
-        drain(&line, &mut unread, &mut on_text)?;
         loop {
-            line.stream.readable().await?;
-            READ.with_borrow_mut(|buffer| {
-                let count = match line.stream.try_read(buffer) {
-                    Ok(0) => bail!("the server ended the connection"),
-                    Ok(count) => count,
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
-                    Err(error) => return Err(error.into()),
-                };
-                let fresh = buffer.get_mut(..count).unwrap_or_default();
-                if unread.is_empty() {
-                    let used = consume(&line, fresh, &mut on_text)?;
-                    unread.extend(fresh.iter().skip(used));
-                    Ok(())
-                } else {
-                    unread.extend_from_slice(fresh);
-                    drain(&line, &mut unread, &mut on_text)
-                }
-            })?;
+            self.hear(&mut on_text).await?;
         }
+    }
+
+    /// Hands each text frame that has arrived to `on_text`; waits if there is none yet. Errors when the connection ends;
+    /// may be dropped and called again.
+    pub async fn hear(&mut self, on_text: &mut impl FnMut(&[u8])) -> anyhow::Result<()> {
+        let Self { line, unread } = self;
+        if !unread.is_empty() && drain(line, unread, on_text)? > 0 {
+            return Ok(());
+        }
+        line.stream.readable().await?;
+        READ.with_borrow_mut(|buffer| {
+            let count = match line.stream.try_read(buffer) {
+                Ok(0) => bail!("the server ended the connection"),
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            let fresh = buffer.get_mut(..count).unwrap_or_default();
+            if unread.is_empty() {
+                let used = consume(line, fresh, on_text)?;
+                unread.extend(fresh.iter().skip(used));
+            } else {
+                unread.extend_from_slice(fresh);
+                drain(line, unread, on_text)?;
+            }
+            Ok(())
+        })
     }
 }
 
+/// Handles every complete frame in `unread` and forgets it; gives the number of bytes used.
 fn drain(
     line: &Rc<Line>,
     unread: &mut Vec<u8>,
     on_text: &mut impl FnMut(&[u8]),
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let used = consume(line, unread, on_text)?;
     unread.drain(..used);
     if unread.is_empty() {
         *unread = Vec::new();
     }
-    Ok(())
+    Ok(used)
 }
 
 /// Handles every complete frame in `buffer`; gives the number of bytes used.

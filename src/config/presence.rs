@@ -11,6 +11,7 @@ use super::problems::Problems;
 #[serde(deny_unknown_fields)]
 pub struct PresenceConfig {
     pub grace_ms: u64,
+    pub large_room_members: i64,
 }
 
 impl PresenceConfig {
@@ -22,5 +23,6 @@ impl PresenceConfig {
 
     pub(super) fn validate(&self, problems: &mut Problems) {
         problems.within("presence.grace_ms", self.grace_ms, 100..=600_000);
+        problems.within("presence.large_room_members", self.large_room_members, 1..=1_000_000);
     }
 }

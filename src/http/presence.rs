@@ -80,13 +80,13 @@ pub fn user_ids(query: &[(String, String)]) -> ApiResult<Vec<UserId>> {
     for word in words {
         let user: UserId = word
             .parse()
-            .map_err(|_| ApiError::invalid("/user_ids", "invalid_id", "a user's id is a UUID"))?;
+            .map_err(|_| ApiError::invalid("?user_ids", "invalid_id", "a user's id is a UUID"))?;
         if !users.contains(&user) {
             users.push(user);
         }
     }
     if users.len() > USERS_MAX {
-        return Err(ApiError::invalid("/user_ids", "too_many", "at most 100 users"));
+        return Err(ApiError::invalid("?user_ids", "too_many", "at most 100 users"));
     }
     Ok(users)
 }

@@ -15,6 +15,8 @@ const TIGHT: Settings = &[
     ("MADANG__LIMITS__REQUESTS_PER_SECOND_IP", "1000"),
     ("MADANG__LIMITS__BURST_IP", "1000"),
 ];
+const SMALL_HOUSE: Settings =
+    &[("MADANG__LIMITS__ENABLED", "true"), ("MADANG__LIMITS__CONNECTIONS_PER_IP", "2")];
 const FEW_SOCKETS: Settings = &[("MADANG__LIMITS__CONNECTIONS_PER_USER", "2")];
 
 /// Enough for a test to begin, and then one each second.
@@ -26,6 +28,7 @@ const SLOW_DOOR: Settings = &[
 
 on_both_databases!(with super::TIGHT; a_user_who_asks_too_much_is_told_when_to_come_back);
 on_both_databases!(with super::SLOW_DOOR; a_crowd_at_the_door_is_told_to_come_back_and_nobody_inside_notices);
+on_both_databases!(with super::SMALL_HOUSE; an_address_has_so_many_connections_and_no_more);
 on_both_databases!(with super::FEW_SOCKETS; a_user_has_so_many_sockets_and_no_more);
 
 async fn a_user_who_asks_too_much_is_told_when_to_come_back(app: &mut TestApp) {
@@ -69,6 +72,18 @@ async fn a_crowd_at_the_door_is_told_to_come_back_and_nobody_inside_notices(app:
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=5).contains(&wait), "{wait}");
     inside.ok(json!({ "op": "ping" })).await;
+}
+
+async fn an_address_has_so_many_connections_and_no_more(app: &mut TestApp) {
+    let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
+    let (first, mut second) = (jisoo.follow(&[]).await, minho.follow(&[]).await);
+
+    assert!(jisoo.try_socket().await.is_none(), "the handshake is refused");
+    jisoo.get("/notifications/stream").await.refused(429, "too_many_connections");
+    second.ok(json!({ "op": "ping" })).await;
+
+    drop(first);
+    crate::app::eventually("a seat is free", async || jisoo.try_socket().await).await;
 }
 
 async fn a_user_has_so_many_sockets_and_no_more(app: &mut TestApp) {

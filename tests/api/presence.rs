@@ -10,6 +10,7 @@ use crate::user::User;
 
 /// Long enough that nobody goes by mistake.
 const LONG_GRACE: Settings = &[("MADANG__PRESENCE__GRACE_MS", "600000")];
+const CROWDS: Settings = &[("MADANG__PRESENCE__LARGE_ROOM_MEMBERS", "1")];
 const SHORT_GRACE: Settings = &[("MADANG__PRESENCE__GRACE_MS", "300")];
 
 on_both_databases!(with super::LONG_GRACE;
@@ -20,6 +21,7 @@ on_both_databases!(with super::LONG_GRACE;
     presences_are_streamed,
     a_restart_is_nobodys_going,
 );
+on_both_databases!(with super::CROWDS; a_crowd_is_counted_and_only_those_watched_are_named);
 on_both_databases!(with super::SHORT_GRACE;
     who_does_not_come_back_has_gone,
     who_does_not_come_back_after_a_restart_has_gone,
@@ -118,6 +120,27 @@ async fn presences_are_streamed(app: &mut TestApp) {
     let change = stream.next().await;
     assert_eq!(change.data["data"]["changes"][0]["status"], "online");
     assert_eq!(next_change(&mut socket, &jisoo).await["status"], "online");
+}
+
+async fn a_crowd_is_counted_and_only_those_watched_are_named(app: &mut TestApp) {
+    let (jisoo, minho, room) = pair(app).await;
+    let mut watcher = minho.follow(&[&room]).await.hear_presence();
+    let asked = json!({ "op": "get_presence", "users": [jisoo.id], "watch": true });
+    watcher.ok(asked).await;
+    let _here = jisoo.follow(&[]).await;
+
+    let (mut named, mut counted) = (false, false);
+    while !(named && counted) {
+        let event = watcher.next_event().await;
+        let data = &event["data"];
+        if event["channel"].is_null() {
+            assert_eq!(data["changes"][0]["user_id"], json!(jisoo.id), "{event}");
+            named = true;
+        } else {
+            assert!(data["changes"].is_null(), "nobody is named: {event}");
+            counted |= data["present_count"] == 2;
+        }
+    }
 }
 
 async fn a_restart_is_nobodys_going(app: &mut TestApp) {

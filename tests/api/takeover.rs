@@ -7,10 +7,15 @@ use serde_json::{Value, json};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::app::TestApp;
+use crate::both::Settings;
 use crate::event_stream::EventStream;
 use crate::socket::{Socket, send};
 use crate::user::User;
 
+/// Far shorter than a take-over.
+const SHORT_GRACE: Settings = &[("MADANG__PRESENCE__GRACE_MS", "100")];
+
+on_both_databases!(with super::SHORT_GRACE; a_deploy_is_nobodys_going);
 on_both_databases!(
     a_deploy_loses_and_doubles_nothing,
     clients_of_both_processes_hear_each_other,
@@ -73,6 +78,41 @@ async fn clients_of_both_processes_hear_each_other(app: &mut TestApp) {
         new.read_up_to(&channel, start, on_old["seq"].as_i64().unwrap()).await;
     })
     .await;
+}
+
+async fn a_deploy_is_nobodys_going(app: &mut TestApp) {
+    let (jisoo, minho, _) = pair(app).await;
+    let mut old = jisoo.follow(&[]).await;
+    let mut stays = minho.follow(&[]).await;
+    let path = format!("/online-status/{}", jisoo.id);
+    let before = crate::app::eventually("jisoo is shown", async || {
+        let presence = minho.get(&path).await.json(200);
+        (presence["status"] == "online").then_some(presence)
+    })
+    .await;
+
+    let mut new = None;
+    app.take_over_slowly(async |app| {
+        let jisoo = jisoo.at(app);
+        let moved = crate::app::eventually("the new one is reached", async || {
+            connect(&jisoo, "me", 0).await
+        })
+        .await;
+        old.write_json(&json!({ "op": "bye" })).await;
+        assert_eq!(old.closed().await, Some(1000));
+        new = Some(moved);
+        assert_eq!(stays.closed_with_bye().await, Some(4000));
+    })
+    .await;
+
+    // The one who stayed away has gone, the one who moved was here all the time.
+    crate::app::eventually("minho has gone", async || {
+        let presence = jisoo.get(&format!("/online-status/{}", minho.id)).await.json(200);
+        (presence["status"] == "offline").then_some(())
+    })
+    .await;
+    assert_eq!(minho.get(&path).await.json(200), before);
+    new.unwrap().ok(json!({ "op": "ping" })).await;
 }
 
 async fn nobody_serves_a_folder_that_is_served(app: &mut TestApp) {

@@ -12,11 +12,12 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::link::{self, Link, Word};
+use super::link::{Link, Word};
 use super::record::{Draft, HELLO, Record, Waiting};
 use super::stream::{Opening, Refused, Stream};
 use crate::api::Person;
 use crate::chance::Chance;
+use crate::narrow;
 use crate::socket::{Seat, Socket};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -140,7 +141,7 @@ impl Client {
             token: Some(self.person.token.clone()),
             hello: None,
         };
-        let tcp = link::connect(self.address).await?;
+        let tcp = narrow::connect(self.address).await?;
         let mut link = Link::Socket(Socket::over(tcp, &seat).await?);
         let hello = self.record.borrow().hello();
         link.send(&hello)?;
@@ -167,7 +168,7 @@ impl Client {
             cursor: self.cursor.as_deref(),
             is_in_query: self.chance.is_one_in(2),
         };
-        let tcp = link::connect(self.address).await?;
+        let tcp = narrow::connect(self.address).await?;
         let opened = Stream::open(tcp, &opening).await;
         if let Err(error) = &opened
             && let Some(refused) = error.downcast_ref::<Refused>()

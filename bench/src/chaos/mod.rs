@@ -37,7 +37,7 @@ use crate::api::Api;
 use crate::chance::Chance;
 use crate::folder::Folder;
 use crate::plan::Plan;
-use crate::report::{Bound, Report};
+use crate::report::{Bound, Report, figure};
 use crate::server::{Server, lasting_address};
 
 /// Small queues and short patience, so that slow readers are met often.
@@ -296,9 +296,4 @@ fn tell(seed: u32, harm: &Harm, records: &Records, oracle: &Oracle<'_>, report: 
     if oracle.acknowledged() == 0 || oracle.delivered == 0 {
         report.fault("chaos: nothing was acknowledged or delivered");
     }
-}
-
-/// A count as a report takes it.
-fn figure(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }

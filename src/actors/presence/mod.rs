@@ -5,6 +5,7 @@
 pub mod state;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{
@@ -19,6 +20,7 @@ use super::kit::handle::Call;
 use super::kit::registry::{LoadError, Loader, Registry, ResolveError, Settings};
 use super::kit::virtual_actor::{Life, VirtualActor};
 use crate::clock;
+use crate::config::PresenceConfig;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::presence::{Presence, Status};
 use crate::store::Store;
@@ -27,8 +29,6 @@ use crate::store::Store;
 const CALL_MAX: Duration = Duration::from_secs(10);
 const IDLE_CHECK: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
-/// Rooms with more members are told how many are here instead of who.
-pub const LARGE_ROOM_MEMBERS: i64 = 500;
 
 /// What hubs are told of a user.
 #[derive(Debug)]
@@ -43,13 +43,16 @@ pub struct News {
 pub struct Presences {
     registry: Registry<UserPresence>,
     store: Store,
+    deps: Arc<Deps>,
 }
 
 /// What every presence needs.
 struct Deps {
     store: Store,
     directory: Directory,
-    grace: Duration,
+    settings: PresenceConfig,
+    /// The node goes away: whoever leaves it goes to another, and nobody is shown differently from here.
+    is_frozen: AtomicBool,
 }
 
 impl Presences {
@@ -59,10 +62,12 @@ impl Presences {
         arbiters: &[ArbiterHandle],
         store: Store,
         directory: Directory,
-        grace: Duration,
-        settings: Settings,
+        settings: PresenceConfig,
+        supervision: Settings,
     ) -> Self {
-        let deps = Arc::new(Deps { store: store.clone(), directory, grace });
+        let is_frozen = AtomicBool::new(false);
+        let deps = Arc::new(Deps { store: store.clone(), directory, settings, is_frozen });
+        let shared = Arc::clone(&deps);
         let loader: Loader<UserPresence> = Arc::new(move |user| {
             let deps = Arc::clone(&deps);
             Box::pin(async move {
@@ -72,7 +77,7 @@ impl Presences {
                 }
             })
         });
-        Self { registry: Registry::start(arbiters, loader, settings), store }
+        Self { registry: Registry::start(arbiters, loader, supervision), store, deps: shared }
     }
 
     /// Takes in which devices of a user a hub holds; told again, it changes nothing.
@@ -94,6 +99,11 @@ impl Presences {
                 tracing::warn!(%error, user.id = %user, "a presence could not be looked at");
             }
         }
+    }
+
+    /// From now on nobody is shown differently by this node, which sends its clients elsewhere.
+    pub fn freeze(&self) {
+        self.deps.is_frozen.store(true, Ordering::Relaxed);
     }
 
     /// Ends every presence; what is shown stays so, because a restart is nobody's going.
@@ -131,7 +141,7 @@ impl VirtualActor for UserPresence {
     fn create(user: UserId, seed: Seed, life: Life<Self>) -> Self {
         let Seed { presence, deps } = seed;
         let Presence { status, last_seen_at, .. } = presence;
-        let state = PresenceState::new(status, last_seen_at, deps.grace, clock::now());
+        let state = PresenceState::new(status, last_seen_at, deps.settings.grace(), clock::now());
         Self { user, life, deps, state, is_showing: false, waiting: None }
     }
 }
@@ -142,6 +152,10 @@ impl Actor for UserPresence {
     fn started(&mut self, ctx: &mut Self::Context) {
         // What a predecessor knew is gone: the hubs tell it again.
         self.deps.directory.tell_all(&HubMessage::ReportPresence(self.user));
+        // A hub may have been too busy to hear that.
+        ctx.run_later(self.deps.settings.grace() / 2, |presence, _| {
+            presence.deps.directory.tell_all(&HubMessage::ReportPresence(presence.user));
+        });
         self.go_on(ctx);
         ctx.run_interval(IDLE_CHECK, |presence, _| {
             if presence.state.is_idle() && !presence.is_showing {
@@ -164,7 +178,7 @@ impl Handler<Call<Take>> for UserPresence {
 impl UserPresence {
     /// Shows what is due, one change at a time, and waits for what is not yet.
     fn go_on(&mut self, ctx: &mut Context<Self>) {
-        if self.is_showing {
+        if self.is_showing || self.deps.is_frozen.load(Ordering::Relaxed) {
             return;
         }
         if let Some(waiting) = self.waiting.take() {
@@ -173,6 +187,12 @@ impl UserPresence {
         match self.state.next(clock::now()) {
             Next::Nothing => {}
             Next::Wait(wait) => self.wait(wait, ctx),
+            // Whoever is not here may still be with the process before, which has not gone yet.
+            Next::Show(Status::Offline)
+                if self.state.status() == Status::Offline && self.deps.directory.is_shared() =>
+            {
+                self.wait(RETRY, ctx);
+            }
             Next::Show(status) => self.show(status, ctx),
         }
     }
@@ -217,8 +237,8 @@ impl Deps {
     async fn tell(&self, presence: Presence) -> Result<(), crate::store::StoreError> {
         let mut rooms = self.store.list_room_sizes(presence.user_id).await?;
         rooms.retain(|(room, _)| self.directory.is_watched(Channel::Room(*room)));
-        let rooms =
-            rooms.into_iter().map(|(room, members)| (room, members > LARGE_ROOM_MEMBERS)).collect();
+        let large = self.settings.large_room_members;
+        let rooms = rooms.into_iter().map(|(room, members)| (room, members > large)).collect();
         self.directory.tell_all(&HubMessage::Presence(Arc::new(News { presence, rooms })));
         Ok(())
     }

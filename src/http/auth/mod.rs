@@ -419,7 +419,6 @@ async fn jwks(tokens: web::Data<AccessTokens>) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(tokens.jwks())
 }
 
-/// An answer that carries a secret, which nothing on the way may keep.
 /// Puts the caller's access token into a cookie, for pages of this origin.
 ///
 /// For what cannot set a header, such as `EventSource`. It lasts as long as the token: ask again with each fresh one.
@@ -448,6 +447,7 @@ async fn clear_cookie(caller: Caller) -> ApiResult<HttpResponse> {
     Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, cookie::clear())).finish())
 }
 
+/// An answer that carries a secret, which nothing on the way may keep.
 fn private<T: Serialize>(view: T, status: StatusCode) -> CustomizeResponder<web::Json<T>> {
     web::Json(view).customize().with_status(status).insert_header((CACHE_CONTROL, "no-store"))
 }

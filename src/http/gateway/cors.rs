@@ -14,7 +14,7 @@ use actix_web::http::header::{
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const REQUEST_HEADERS: &str =
-    "authorization, content-type, idempotency-key, traceparent, x-request-id";
+    "authorization, content-type, idempotency-key, last-event-id, traceparent, x-request-id";
 const RESPONSE_HEADERS: &str = "ratelimit, ratelimit-policy, retry-after, x-request-id";
 /// Two hours, the most that Chromium keeps.
 const PREFLIGHT_SECONDS: &str = "7200";

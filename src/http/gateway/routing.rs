@@ -14,7 +14,7 @@ pub(super) fn canonicalise(request: &mut ServiceRequest) {
         request.head_mut().uri = uri;
     }
     // The codec remembers that the client asked for HEAD and leaves the body out (RFC 9110, 9.3.2).
-    if request.method() == Method::HEAD {
+    if request.method() == Method::HEAD && !never_ends(request.path()) {
         request.head_mut().method = Method::GET;
     }
 }
@@ -28,6 +28,11 @@ fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     parts.path_and_query = Some(path_and_query);
 
     Uri::from_parts(parts).ok()
+}
+
+/// A stream goes on for as long as it is listened to, so it has no answer without a body.
+fn never_ends(path: &str) -> bool {
+    path.ends_with("/stream") || path.contains("/stream/")
 }
 
 #[cfg(test)]

@@ -159,8 +159,9 @@ async fn stream_presences(
     let known = store.list_presences(user, &users).await?;
     let seen: Vec<UserId> = known.iter().map(|presence| presence.user_id).collect();
     deps.hub.watch_presence(stream.id(), &seen);
+    stream.show();
     stream.show_all(&store.list_presences(user, &seen).await?);
-    Ok(headed(HttpResponse::Ok()).body(body))
+    Ok(answer(deps, &stream, body))
 }
 
 async fn stream(
@@ -171,7 +172,7 @@ async fn stream(
     channels: Vec<Channel>,
 ) -> ApiResult<HttpResponse> {
     if channels.is_empty() || channels.len() > CHANNELS_MAX {
-        return Err(ApiError::invalid("/channel", "out_of_range", "1 to 32 channels"));
+        return Err(ApiError::invalid("?channel", "out_of_range", "1 to 32 channels"));
     }
     let deps = deps(request)?;
     let user = caller.user_id;
@@ -204,10 +205,19 @@ async fn stream(
         let head = deps.hub.head(subscriber.id(), *channel).unwrap_or(0);
         stream.begin_at(*channel, if let Start::After(seq) = start { *seq } else { head });
     }
+    stream.show();
     for (channel, start) in starts {
         deps.hub.begin(&subscriber, channel, start);
     }
-    Ok(headed(HttpResponse::Ok()).body(body))
+    Ok(answer(deps, &stream, body))
+}
+
+fn answer(deps: &StreamDeps, stream: &EventStream, body: StreamBody) -> HttpResponse {
+    if !deps.accepting.load(Ordering::Relaxed) {
+        // It came in while the others were being told.
+        stream.end(CloseCode::Draining);
+    }
+    headed(HttpResponse::Ok()).body(body)
 }
 
 fn deps(request: &HttpRequest) -> ApiResult<&StreamDeps> {

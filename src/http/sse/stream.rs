@@ -113,8 +113,12 @@ impl EventStream {
         stream.keep(retry(RETRY_MS).into());
         let subscriber: Rc<dyn Subscriber> = stream.clone();
         stream.hub.register(subscriber);
-        stream.hub.show(stream.caller.user_id, stream.id, Choice::Online);
         (Rc::clone(&stream), StreamBody(stream))
+    }
+
+    /// The stream stands: its user is here.
+    pub(super) fn show(&self) {
+        self.hub.show(self.caller.user_id, self.id, Choice::Online);
     }
 
     /// Notes which channels the stream follows, and where each begins.

@@ -12,6 +12,7 @@ use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ use crate::actors::hub::cursor::Cursor;
 use crate::actors::hub::frame::Frame;
 use crate::actors::hub::subscriber::{SubscribeError, Subscriber};
 use crate::actors::hub::token_end::TokenEnd;
-use crate::actors::hub::{Hub, notices};
+use crate::actors::hub::{DRAIN_GRACE, Hub, notices};
 use crate::clock;
 use crate::domain::ids::ConnectionId;
 use crate::http::server::load::Carried;
@@ -103,6 +104,11 @@ pub(super) fn start(
     let subscriber: Rc<dyn Subscriber> = connection.clone();
     connection.hub.register(subscriber);
     let guard = Registered(Rc::clone(&connection));
+    if !connection.deps.accepting.load(Ordering::Relaxed) {
+        // It came in while the others were being told.
+        connection.drain(Duration::ZERO);
+        connection.hub.look_in(connection.id, DRAIN_GRACE);
+    }
     ConnectionActor::create(move |ctx| {
         let life = async move {
             let connection = Rc::clone(&guard.0);
