@@ -16,7 +16,7 @@ const KEPT_CAPACITY_MAX: usize = 16;
 
 /// What happened to a frame that was handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pushed {
+pub enum Pushed {
     /// It is on its way, or waits.
     Taken,
     /// It would not fit; nothing of it was written.
@@ -27,13 +27,40 @@ pub(super) enum Pushed {
 
 /// How far a flush came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flushed {
+pub enum Flushed {
     Empty,
     Blocked,
     Gone,
 }
 
-pub(super) struct Outbox {
+/// Where bytes go without waiting: a socket.
+pub trait Sink {
+    /// Writes what is taken now.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is, anything else when the peer is gone.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// As [`Self::try_write`], for several pieces at once.
+    ///
+    /// # Errors
+    /// As [`Self::try_write`].
+    fn try_write_vectored(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+impl Sink for TcpStream {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
+
+    fn try_write_vectored(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        Self::try_write_vectored(self, bytes)
+    }
+}
+
+/// What waits for one client.
+#[derive(Debug)]
+pub struct Outbox {
     frames: VecDeque<Bytes>,
     /// What waits, with what it costs to keep it.
     bytes: usize,
@@ -45,31 +72,31 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) const fn new(bytes_max: usize) -> Self {
+    pub const fn new(bytes_max: usize) -> Self {
         Self { frames: VecDeque::new(), bytes: 0, bytes_max, blocked: false, moved: false }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 
     /// Whether the client is slower than what it is sent.
-    pub(super) const fn is_blocked(&self) -> bool {
+    pub const fn is_blocked(&self) -> bool {
         self.blocked
     }
 
     /// Whether bytes have left since the last time this was asked.
-    pub(super) fn has_moved(&mut self) -> bool {
+    pub fn has_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
 
     /// Whether most of what was given has been taken.
-    pub(super) const fn has_space(&self) -> bool {
+    pub const fn has_space(&self) -> bool {
         self.bytes <= self.bytes_max / 4
     }
 
     /// Writes an event at once if nothing waits, and keeps what the socket does not take.
-    pub(super) fn push(&mut self, io: &TcpStream, frame: &Bytes) -> Pushed {
+    pub fn push(&mut self, io: &impl Sink, frame: &Bytes) -> Pushed {
         if !self.frames.is_empty() {
             return self.keep(io, frame);
         }
@@ -91,16 +118,16 @@ impl Outbox {
 
     /// Keeps an event for the next flush. What is too much is written first, if the client takes it: only one that is
     /// behind is ever told that it is slow.
-    pub(super) fn keep(&mut self, io: &TcpStream, frame: &Bytes) -> Pushed {
+    pub fn keep(&mut self, io: &impl Sink, frame: &Bytes) -> Pushed {
         self.keep_within(self.bytes_max, io, frame)
     }
 
     /// Keeps what was asked for, such as a reply: events leave room for it.
-    pub(super) fn keep_reply(&mut self, io: &TcpStream, frame: &Bytes) -> Pushed {
+    pub fn keep_reply(&mut self, io: &impl Sink, frame: &Bytes) -> Pushed {
         self.keep_within(self.bytes_max.saturating_add(REPLIES_BYTES), io, frame)
     }
 
-    fn keep_within(&mut self, bytes_max: usize, io: &TcpStream, frame: &Bytes) -> Pushed {
+    fn keep_within(&mut self, bytes_max: usize, io: &impl Sink, frame: &Bytes) -> Pushed {
         let fits = |outbox: &Self| {
             // A single frame always fits, or it could never be said.
             outbox.frames.is_empty() || outbox.bytes.saturating_add(cost(frame)) <= bytes_max
@@ -115,7 +142,7 @@ impl Outbox {
     }
 
     /// Keeps a last word, whatever the limit says.
-    pub(super) fn keep_last(&mut self, frame: Bytes) {
+    pub fn keep_last(&mut self, frame: Bytes) {
         self.push_back(frame);
     }
 
@@ -126,13 +153,13 @@ impl Outbox {
     }
 
     /// Drops what waits behind the frame that is half written, to make room for a last word.
-    pub(super) fn keep_only_started(&mut self) {
+    pub fn keep_only_started(&mut self) {
         self.frames.truncate(1);
         self.bytes = self.frames.front().map_or(0, cost);
     }
 
     /// Writes what the socket takes now.
-    pub(super) fn flush(&mut self, io: &TcpStream) -> Flushed {
+    pub fn flush(&mut self, io: &impl Sink) -> Flushed {
         while !self.frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut filled = 0;

@@ -7,6 +7,8 @@
 use std::rc::Rc;
 
 use madang::actors::hub::channel::Channel;
+use madang::actors::hub::cursor::{Cursor, Given};
+use madang::actors::hub::state::Start;
 use madang::domain::ids::{ConnectionId, RoomId, UserId};
 use uuid::Uuid;
 
@@ -259,6 +261,7 @@ impl World {
         if let Some(connection) = self.clients[at].connection()
             && let Some(start) = self.clients[at].ask(channel, head, &mut self.rng)
         {
+            let start = through_a_cursor(channel, start);
             self.diary.note(|| format!("client {at} asks for {channel} from {start:?}"));
             self.server.subscribe(&connection, channel, start);
         }
@@ -360,4 +363,14 @@ fn channel(n: u128) -> Channel {
 
 fn user(n: u128) -> UserId {
     UserId::from(Uuid::from_u128(n))
+}
+
+/// A position as it comes back in a cursor, among positions of other channels.
+fn through_a_cursor(asked: Channel, start: Start) -> Start {
+    let Start::After(seq) = start else { return start };
+    let mut cursor = Cursor::new("epoch");
+    for (n, other) in (7..).zip([channel(7), asked, channel(8)]) {
+        cursor.set(other, if other == asked { seq } else { n });
+    }
+    Given::read(&cursor.encode()).start(asked, "epoch")
 }

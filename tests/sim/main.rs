@@ -9,5 +9,6 @@ mod sabotage;
 mod scheduler;
 
 mod hub;
+mod outbox;
 mod presence;
 mod slots;

@@ -204,7 +204,7 @@ impl Connection {
             let read = reader.poll_read(cx, &self.io, |incoming| self.receive(incoming));
             if let Some(payload) = self.pong.take() {
                 let pong = control(PONG, &payload);
-                let kept = self.outbox.borrow_mut().keep_reply(&self.io.borrow(), &pong);
+                let kept = self.outbox.borrow_mut().keep_reply(&*self.io.borrow(), &pong);
                 if !self.is_taken(kept) {
                     self.close(CloseCode::SlowReader);
                 }
@@ -229,7 +229,7 @@ impl Connection {
             if self.io.borrow().poll_write_ready(cx).is_pending() {
                 return;
             }
-            let flushed = self.outbox.borrow_mut().flush(&self.io.borrow());
+            let flushed = self.outbox.borrow_mut().flush(&*self.io.borrow());
             match flushed {
                 Flushed::Empty => return,
                 Flushed::Blocked => {}
@@ -363,7 +363,7 @@ impl Connection {
             self.wake();
             self.watch_for_stall();
         }
-        let kept = self.outbox.borrow_mut().keep_reply(&self.io.borrow(), frame.wire());
+        let kept = self.outbox.borrow_mut().keep_reply(&*self.io.borrow(), frame.wire());
         if !self.is_taken(kept) {
             // It asks and asks, and does not read the answers.
             self.close(CloseCode::SlowReader);
@@ -379,7 +379,7 @@ impl Connection {
         let mut outbox = self.outbox.borrow_mut();
         let was_empty = outbox.is_empty();
         let io = self.io.borrow();
-        let pushed = if at_once { outbox.push(&io, frame) } else { outbox.keep(&io, frame) };
+        let pushed = if at_once { outbox.push(&*io, frame) } else { outbox.keep(&*io, frame) };
         let waits = !outbox.is_empty();
         drop((outbox, io));
         if was_empty && waits {
