@@ -57,8 +57,8 @@ struct Sleeper {
 
 struct Round {
     load: Outcome,
-    /// What the server's memory grew by.
-    grown_kib: f64,
+    /// The server's memory when the last message was delivered.
+    resident_kib: f64,
     drained: Drained,
 }
 
@@ -94,9 +94,8 @@ pub async fn run(plan: &Plan, options: &Options, report: &mut Report) -> anyhow:
     report.note(format!(
         "stalled: one room of {members} connections that read, {rate} messages/s of {body_bytes} bytes, {} s, median of {} \
          round(s), with {stalled} more that stopped reading when they were live, and (beside it) without; latency is \
-         that of the readers; RSS is the server's growth from before the stalled ones came until the last message was \
-         delivered, for each of them (beside it: the growth without them, divided by as many); addressed are the \
-         bodies alone; the first {DRAINED} of them read on in the end.",
+         that of the readers; RSS is what the server holds more than without them, when the last message was \
+         delivered, for each of them; addressed are the bodies alone; the first {DRAINED} of them read on in the end.",
         duration.as_secs(),
         plan.rounds(),
     ));
@@ -121,19 +120,18 @@ async fn measure(
     let audience = load.seat(&[Room { channel: channel.clone(), seats }]).await?;
     sleep(SETTLE).await;
 
-    let before = server.usage()?;
     let mut sleepers = Vec::with_capacity(stalled);
     for person in people.iter().cycle().take(stalled) {
         sleepers.push(Sleeper::fall_asleep(&api, person, &channel).await?);
     }
     let outcome = load.publish(&server, &audience, duration).await?;
-    let grown_kib = server.usage()?.resident_kib - before.resident_kib;
+    let resident_kib = server.usage()?.resident_kib;
 
     sleepers.truncate(DRAINED);
     let drained = drain(&mut sleepers, &channel, outcome.acknowledged).await?;
     drop((sleepers, audience));
     server.stop().await?;
-    Ok(Round { load: outcome, grown_kib, drained })
+    Ok(Round { load: outcome, resident_kib, drained })
 }
 
 /// Has the sleepers read on to the end of the channel, all at the same time.
@@ -179,13 +177,12 @@ impl Sleeper {
 
 fn tell(load: Load, with: &[Round], without: &[Round], stalled: usize, report: &mut Report) {
     tell_of_readers(with, without, report);
-    let grown_kib = |side: &[Round]| {
-        median(side.iter().map(|round| round.grown_kib / figure(stalled)).collect())
-    };
+    let resident_kib =
+        |side: &[Round]| median(side.iter().map(|round| round.resident_kib).collect());
     report.measure(
         "stalled.rss_per_stalled_reader",
-        grown_kib(with),
-        Some(grown_kib(without)),
+        (resident_kib(with) - resident_kib(without)) / figure(stalled),
+        None,
         "KiB",
         Bound::AtMost(KIB_MAX),
     );

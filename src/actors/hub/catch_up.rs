@@ -3,12 +3,13 @@
 //! One a connection, one channel after the other, one page at a time: a client costs what it is being given, however
 //! much it has missed. Invariant: a page is read only when the client has taken most of what it was given.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
+use tokio::sync::OnceCell;
 
 use super::Hub;
 use super::channel::Channel;
@@ -19,12 +20,47 @@ use crate::domain::ids::ConnectionId;
 use crate::domain::rooms::Seq;
 use crate::store::StoreError;
 
+/// How long a page is given to others; what was deleted since is told again for so long.
+const PAGE_LASTS: Duration = Duration::from_millis(500);
+const PAGES_MAX: usize = 256;
 /// Events read from the store at once.
 const PAGE: i64 = 200;
 /// How long, and how often, a hub is looked at that reads up to where a client is.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const LOOKS_MAX: usize = 500;
 const RETRY: Duration = Duration::from_millis(250);
+
+/// A page of a log, once it has been read.
+type Page = Rc<OnceCell<Delivery>>;
+
+/// Pages that were read a moment ago, or are being read, by their channel and the number before them.
+#[derive(Default)]
+pub(super) struct Pages(HashMap<(Channel, Seq), (Instant, Page)>);
+
+impl Pages {
+    fn page(&mut self, channel: Channel, after: Seq, now: Instant) -> Page {
+        let is_fresh = |since: Instant| now.saturating_duration_since(since) < PAGE_LASTS;
+        if let Some((since, page)) = self.0.get(&(channel, after))
+            && is_fresh(*since)
+        {
+            return Rc::clone(page);
+        }
+        if self.0.len() >= PAGES_MAX {
+            self.0.clear();
+        }
+        let page = Rc::new(OnceCell::new());
+        self.0.insert((channel, after), (now, Rc::clone(&page)));
+        page
+    }
+
+    /// Forgets what is given to nobody any more.
+    pub(super) fn prune(&mut self, now: Instant) {
+        self.0.retain(|_, (since, _)| now.saturating_duration_since(*since) < PAGE_LASTS);
+        if self.0.is_empty() && self.0.capacity() > 0 {
+            self.0 = HashMap::new();
+        }
+    }
+}
 
 impl Hub {
     /// Sets a new subscription on its way, from where its client left off.
@@ -133,9 +169,14 @@ impl Hub {
         subscriber.unsubscribed(channel);
     }
 
+    /// A page of a channel. Those who come back together from the same place are given the same one.
     async fn read_page(&self, channel: Channel, after: Seq) -> Result<Delivery, StoreError> {
-        // A crowd that comes back together waits here, not for a connection to the database.
-        let _turn = self.0.reads.acquire().await;
-        self.read_log(channel, after, PAGE).await
+        let page = self.0.pages.borrow_mut().page(channel, after, Instant::now());
+        let read = page.get_or_try_init(async || {
+            // A crowd waits here, not for a connection to the database.
+            let _turn = self.0.reads.acquire().await;
+            self.read_log(channel, after, PAGE).await
+        });
+        read.await.cloned()
     }
 }

@@ -31,6 +31,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use tokio::sync::{Semaphore, mpsc};
 
+use self::catch_up::Pages;
 use self::channel::Channel;
 use self::close::CloseCode;
 use self::directory::{Delivery, Directory, HubId, HubMessage, Whose};
@@ -83,6 +84,7 @@ struct Inner {
     /// Who catches up, and with what next.
     catching_up: RefCell<HashMap<ConnectionId, VecDeque<Channel>>>,
     reads: Semaphore,
+    pages: RefCell<Pages>,
     wheel: RefCell<Wheel<Look>>,
     presences: Presences,
     desk: RefCell<Desk>,
@@ -111,6 +113,7 @@ impl Hub {
             epoch,
             catching_up: RefCell::default(),
             reads: Semaphore::new(READS_MAX),
+            pages: RefCell::default(),
             wheel: RefCell::default(),
             presences,
             desk: RefCell::default(),
@@ -395,6 +398,7 @@ impl Hub {
     fn turn(&self) {
         let due = self.0.wheel.borrow_mut().turn();
         let (now, time) = (Instant::now(), clock::now());
+        self.0.pages.borrow_mut().prune(now);
         for look in due {
             let (Look::Regular(connection) | Look::Extra(connection)) = look;
             // Not held while it is called: a connection that ends leaves the hub.
