@@ -2,7 +2,7 @@
 //!
 //! One hub lives on each worker thread and owns the subscriptions of that thread's connections. A room sends one
 //! message a hub, never one a member. Invariant: what a subscriber is given of a channel is consecutive; when a number
-//! is missing, the hub reads it from the store before it delivers the next. Read [`state`] (the rules), [`catch_up`]
+//! is missing, the hub reads it from the store before it delivers the next. Read [`state`] (the rules), `catch_up`
 //! (clients that have missed something, or read slowly) and [`subscriber`] (what a transport has to be).
 
 mod catch_up;

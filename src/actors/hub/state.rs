@@ -39,7 +39,7 @@ pub enum Effect {
 
 /// Told when the channel is watched, or why it is not.
 type Waiter = oneshot::Sender<Result<(), SubscribeError>>;
-/// The other end of a [`Waiter`].
+/// Hears when the channel is watched, or why it is not.
 pub type Waiting = oneshot::Receiver<Result<(), SubscribeError>>;
 
 /// Whether the channel of a new subscription is watched yet.
