@@ -11,6 +11,9 @@ use crate::socket::{Socket, send};
 use crate::user::User;
 
 const SHORT_TOKENS: Settings = &[("MADANG__AUTH__ACCESS_TOKEN_TTL_S", "3")];
+/// Whoever says nothing is soon taken for gone.
+const IMPATIENT: Settings =
+    &[("MADANG__SOCKET__PING_INTERVAL_MS", "200"), ("MADANG__SOCKET__PONG_TIMEOUT_MS", "200")];
 /// However long the machine takes to fill the queue.
 const PATIENT: Settings = &[
     ("MADANG__SOCKET__STALL_TIMEOUT_MS", "600000"),
@@ -38,6 +41,7 @@ on_both_databases!(
     the_inbox_of_a_user_is_a_numbered_log,
 );
 on_both_databases!(with super::PATIENT; a_client_stops_reading);
+on_both_databases!(with super::IMPATIENT; a_tab_is_hidden_for_ten_minutes);
 on_both_databases!(with super::SHORT_TOKENS; a_token_expires_during_sleep);
 
 async fn publish_during_replay(app: &mut TestApp) {
@@ -215,6 +219,23 @@ async fn a_night_of_messages_is_a_gap(app: &mut TestApp) {
     socket.subscribe(json!({ "channel": channel, "after": start + 1 })).await;
     assert_eq!(socket.read_up_to(&channel, start + 1, head).await, NOTHING);
     assert_eq!(socket.next_event().await["event"], "live");
+}
+
+async fn a_tab_is_hidden_for_ten_minutes(app: &mut TestApp) {
+    let (jisoo, minho, room) = pair(app).await;
+    let channel = format!("room:{room}");
+    // A tab that sleeps answers no pings.
+    let mut hidden = minho.follow(&[&room]).await;
+    let start = minho.head(&room).await;
+    assert_eq!(hidden.closed_with_bye().await, Some(4102));
+    for n in 0..20 {
+        jisoo.say(&room, &n.to_string(), "are you there?").await;
+    }
+
+    let mut shown = minho.socket().await;
+    let subscribe = json!([{ "channel": channel, "after": start }]);
+    shown.ok(json!({ "op": "hello", "subscribe": subscribe })).await;
+    assert_eq!(shown.read_up_to(&channel, start, start + 20).await, NOTHING);
 }
 
 async fn two_devices_of_one_user(app: &mut TestApp) {
