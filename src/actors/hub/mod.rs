@@ -436,7 +436,7 @@ impl Hub {
     }
 }
 
-/// The actor around the hub: its mailbox is the bounded inbox, its timer the sweep.
+/// The actor around the hub: its mailbox is the bounded inbox, its timer turns the wheel.
 struct HubActor {
     hub: Hub,
     on_escalate: OnEscalate,

@@ -1,7 +1,7 @@
 //! Connection: one client's life on a socket, an actor whose future does the I/O.
 //!
 //! Nothing here waits on a client: what the socket does not take goes to the bounded outbox, and deadlines are looked
-//! at by the hub's sweep. Invariant: a drop guard takes the connection out of the hub on every exit path.
+//! at by the hub's timer wheel. Invariant: a drop guard takes the connection out of the hub on every exit path.
 
 mod subscriber;
 
