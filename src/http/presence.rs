@@ -35,6 +35,7 @@ struct PresencesView {
 /// How one user is shown to the caller.
 #[utoipa::path(
     tag = "presence",
+    params(("user_id" = UserId, Path, description = "The user")),
     security(("bearer" = [])),
     responses((status = 200, description = "The user's presence", body = Presence), ReadRefusals),
 )]

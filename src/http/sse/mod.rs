@@ -91,7 +91,7 @@ async fn stream_channels(
 /// The events of one room.
 #[utoipa::path(
     tag = "streams",
-    params(("last_event_id" = Option<String>, Query, description = "A cursor, where no header can be set")),
+    params(("room_id" = RoomId, Path, description = "The room"), ("last_event_id" = Option<String>, Query, description = "A cursor, where no header can be set")),
     security(("bearer" = [])),
     responses((status = 200, description = "Events", body = String, content_type = "text/event-stream"), ReadRefusals),
 )]
