@@ -261,6 +261,23 @@ mod tests {
     }
 
     #[test]
+    fn every_parameter_in_a_path_is_described() {
+        let document = serde_json::to_value(document()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let none = Vec::new();
+                let described = operation["parameters"].as_array().unwrap_or(&none);
+                for name in path.split('/').filter_map(|part| part.strip_prefix('{')) {
+                    let name = name.trim_end_matches('}');
+                    let is_there =
+                        described.iter().any(|it| it["in"] == "path" && it["name"] == name);
+                    assert!(is_there, "{method} {path}: {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn every_reference_leads_somewhere() {
         let document = serde_json::to_value(document()).unwrap();
         let text = document.to_string();
