@@ -52,6 +52,8 @@ use crate::ws::{SocketDeps, transport};
 const EXIT_ESCALATED: i32 = 70;
 /// What a client that comes back costs, with some to spare for everybody else.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
+/// Several times as long as a hub needs to compare its heads.
+const LAST_LOOKS: Duration = Duration::from_secs(2);
 const PLACE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const EPOCH_CHARS: usize = 8;
 const EXPIRED_SWEEP: Duration = Duration::from_secs(600);
@@ -62,7 +64,7 @@ const EXPIRED_SWEEP: Duration = Duration::from_secs(600);
 /// When the configuration cannot be served: no database, no port, no secrets.
 pub fn serve(config: Config, take_over: bool) -> anyhow::Result<()> {
     let io = io_runtime()?;
-    let place = Place::take(&config.data.dir, take_over)?;
+    let place = io.block_on(Place::take(&config.data.dir, take_over))?;
     let socket = bind(&config, take_over)?;
     let served = actix_rt::System::new().block_on(run(config, socket, place, &io));
     io.shutdown_timeout(Duration::from_secs(5));
@@ -205,6 +207,10 @@ impl Node {
         async move {
             if let Err(error) = place.inherit().await {
                 tracing::error!(%error, "the place of the process before cannot be taken");
+            }
+            if directory.is_shared() {
+                // What it committed last is looked for after it has gone.
+                tokio::time::sleep(LAST_LOOKS).await;
             }
             directory.set_shared(place.is_shared());
             // Logins that ended there while both were serving.

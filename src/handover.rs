@@ -14,6 +14,8 @@ use nix::unistd::Pid;
 
 const SERVING: &str = "serving.lock";
 const SUCCESSOR: &str = "successor.lock";
+const SUCCESSOR_LOOKS: u32 = 5;
+const SUCCESSOR_INTERVAL: Duration = Duration::from_millis(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a process may not serve the data folder.
@@ -49,7 +51,7 @@ impl Place {
     ///
     /// # Errors
     /// [`PlaceError`] when it is not free.
-    pub fn take(folder: &Path, take_over: bool) -> Result<Self, PlaceError> {
+    pub async fn take(folder: &Path, take_over: bool) -> Result<Self, PlaceError> {
         let mut place = Self {
             serving: open(folder, SERVING)?,
             successor: open(folder, SUCCESSOR)?,
@@ -69,8 +71,11 @@ impl Place {
         if !take_over {
             return Err(PlaceError::Taken(holder));
         }
-        if !try_lock(&place.successor)? {
-            return Err(PlaceError::TwoSuccessors);
+        // Whoever serves holds that lock too, for the moment of a look.
+        let mut looks = SUCCESSOR_LOOKS;
+        while !try_lock(&place.successor)? {
+            looks = looks.checked_sub(1).ok_or(PlaceError::TwoSuccessors)?;
+            tokio::time::sleep(SUCCESSOR_INTERVAL).await;
         }
         place.predecessor = Some(holder);
         Ok(place)
@@ -164,20 +169,20 @@ mod tests {
     #[tokio::test]
     async fn one_serves_one_takes_over_and_nobody_else() {
         let folder = Folder::new();
-        let first = Place::take(&folder.0, true).unwrap();
+        let first = Place::take(&folder.0, true).await.unwrap();
         assert!(!first.is_shared());
-        assert!(matches!(Place::take(&folder.0, false), Err(PlaceError::Taken(_))));
+        assert!(matches!(Place::take(&folder.0, false).await, Err(PlaceError::Taken(_))));
 
-        let mut second = Place::take(&folder.0, true).unwrap();
+        let mut second = Place::take(&folder.0, true).await.unwrap();
         assert!(first.is_shared() && second.is_shared());
-        assert!(matches!(Place::take(&folder.0, true), Err(PlaceError::TwoSuccessors)));
+        assert!(matches!(Place::take(&folder.0, true).await, Err(PlaceError::TwoSuccessors)));
 
         drop(first);
-        assert!(matches!(Place::take(&folder.0, false), Err(PlaceError::TwoSuccessors)));
+        assert!(matches!(Place::take(&folder.0, false).await, Err(PlaceError::TwoSuccessors)));
         second.inherit().await.unwrap();
         assert!(!second.is_shared());
-        assert!(matches!(Place::take(&folder.0, false), Err(PlaceError::Taken(_))));
+        assert!(matches!(Place::take(&folder.0, false).await, Err(PlaceError::Taken(_))));
         drop(second);
-        assert!(Place::take(&folder.0, false).is_ok());
+        assert!(Place::take(&folder.0, false).await.is_ok());
     }
 }

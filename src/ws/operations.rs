@@ -339,9 +339,7 @@ async fn subscribe_to(
     }
     let positions = Positions { channels, greeting };
     connection.say(&protocol::ok(id, &positions));
-    for (channel, start) in opened {
-        connection.hub.begin(&subscriber, channel, start);
-    }
+    connection.hub.begin(&subscriber, opened).await;
 }
 
 fn refused(error: SubscribeError) -> Value {

@@ -70,12 +70,12 @@ async fn a_request_that_never_ends_does_not_hold_up_the_stop(app: &mut TestApp) 
     assert_eq!(read_to_end(&mut stuck).await, "", "what was not asked to the end is not answered");
 }
 
-async fn connect(app: &TestApp) -> TcpStream {
+pub(crate) async fn connect(app: &TestApp) -> TcpStream {
     TcpStream::connect(("127.0.0.1", app.port())).await.unwrap()
 }
 
 /// A request to send a message, in two parts.
-fn slow_message(user: &User, room: &str) -> (String, String) {
+pub(crate) fn slow_message(user: &User, room: &str) -> (String, String) {
     let body = r#"{"key":"slow","body":"at last"}"#;
     let (half, rest) = body.split_at(body.len() / 2);
     let head = format!(
@@ -88,7 +88,7 @@ fn slow_message(user: &User, room: &str) -> (String, String) {
 }
 
 /// What still comes before the server closes, be it rudely.
-async fn read_to_end(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
     let _reset = timeout(PATIENCE, stream.read_to_end(&mut text)).await.expect("an end");
     String::from_utf8(text).unwrap()

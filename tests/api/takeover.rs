@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::app::TestApp;
 use crate::both::Settings;
 use crate::event_stream::EventStream;
+use crate::shutdown;
 use crate::socket::{Socket, send};
 use crate::user::User;
 
@@ -19,6 +21,7 @@ on_both_databases!(with super::SHORT_GRACE; a_deploy_is_nobodys_going);
 on_both_databases!(
     a_deploy_loses_and_doubles_nothing,
     clients_of_both_processes_hear_each_other,
+    the_last_words_of_the_old_process_are_heard,
     nobody_serves_a_folder_that_is_served,
 );
 
@@ -78,6 +81,33 @@ async fn clients_of_both_processes_hear_each_other(app: &mut TestApp) {
         new.read_up_to(&channel, start, on_old["seq"].as_i64().unwrap()).await;
     })
     .await;
+}
+
+async fn the_last_words_of_the_old_process_are_heard(app: &mut TestApp) {
+    let (jisoo, minho, room) = pair(app).await;
+    let channel = format!("room:{room}");
+    let start = minho.head(&room).await;
+    let mut busy = shutdown::connect(app).await;
+    let (begin, rest) = shutdown::slow_message(&jisoo, &room);
+    busy.write_all(begin.as_bytes()).await.unwrap();
+    jisoo.get("/users/profile").await.is(200);
+
+    let mut new = None;
+    app.take_over_slowly(async |app| {
+        let minho = minho.at(app);
+        let moved = crate::app::eventually("the new one is reached", async || {
+            connect(&minho, &channel, start).await
+        })
+        .await;
+        new = Some(moved);
+        // The answer to this is the last thing that the old one does.
+        busy.write_all(rest.as_bytes()).await.unwrap();
+        let answer = shutdown::read_to_end(&mut busy).await;
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    })
+    .await;
+
+    new.unwrap().read_up_to(&channel, start, start + 1).await;
 }
 
 async fn a_deploy_is_nobodys_going(app: &mut TestApp) {

@@ -63,19 +63,24 @@ impl Pages {
 }
 
 impl Hub {
-    /// Sets a new subscription on its way, from where its client left off.
-    pub fn begin(&self, subscriber: &Rc<dyn Subscriber>, channel: Channel, start: Start) {
-        let head = self.head(subscriber.id(), channel);
-        if let Start::After(have) = start
-            && head.is_some_and(|head| have > head)
-        {
-            let (hub, subscriber) = (self.clone(), Rc::clone(subscriber));
-            actix_rt::spawn(async move {
-                hub.come_up_to(subscriber.id(), channel, have).await;
-                hub.begin_now(&subscriber, channel, start);
-            });
-        } else {
-            self.begin_now(subscriber, channel, start);
+    /// Sets new subscriptions on their way, each from where its client left off.
+    ///
+    /// Whoever follows from the head does so at once. Only where a client is ahead of this hub does it wait, and the
+    /// caller with it: nothing else may become of that subscription meanwhile.
+    pub async fn begin(&self, subscriber: &Rc<dyn Subscriber>, starts: Vec<(Channel, Start)>) {
+        let mut ahead = Vec::new();
+        for (channel, start) in starts {
+            let head = self.head(subscriber.id(), channel);
+            match start {
+                Start::After(have) if head.is_some_and(|head| have > head) => {
+                    ahead.push((channel, have));
+                }
+                start => self.begin_now(subscriber, channel, start),
+            }
+        }
+        for (channel, have) in ahead {
+            self.come_up_to(subscriber.id(), channel, have).await;
+            self.begin_now(subscriber, channel, Start::After(have));
         }
     }
 

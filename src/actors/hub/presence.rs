@@ -32,8 +32,9 @@ pub(super) struct Desk {
     /// Whose report is on its way.
     reporting: HashSet<UserId>,
     version: u64,
-    /// Who wants to see whom, in a room or not.
-    watching: HashMap<UserId, Vec<ConnectionId>>,
+    /// By whom a user is watched, in a room or not; and, for the way back, whom a connection watches.
+    watched: HashMap<UserId, Vec<ConnectionId>>,
+    watching: HashMap<ConnectionId, Vec<UserId>>,
     changes: HashMap<RoomId, HashMap<UserId, Presence>>,
     large: HashSet<RoomId>,
 }
@@ -45,6 +46,19 @@ struct Here {
     said_bye: bool,
     /// Changed since it was last reported.
     is_new: bool,
+}
+
+impl Desk {
+    fn unwatch(&mut self, connection: ConnectionId) {
+        for user in self.watching.remove(&connection).unwrap_or_default() {
+            if let Some(watchers) = self.watched.get_mut(&user) {
+                watchers.retain(|watcher| *watcher != connection);
+                if watchers.is_empty() {
+                    self.watched.remove(&user);
+                }
+            }
+        }
+    }
 }
 
 impl Hub {
@@ -65,10 +79,7 @@ impl Hub {
     /// A connection of `user` has gone.
     pub fn hide(&self, user: UserId, connection: ConnectionId, said_bye: bool) {
         let mut desk = self.0.desk.borrow_mut();
-        for watchers in desk.watching.values_mut() {
-            watchers.retain(|watcher| *watcher != connection);
-        }
-        desk.watching.retain(|_, watchers| !watchers.is_empty());
+        desk.unwatch(connection);
         let Some(here) = desk.here.get_mut(&user) else { return };
         here.devices.retain(|(known, _)| *known != connection);
         here.said_bye = said_bye;
@@ -80,13 +91,13 @@ impl Hub {
     /// From now on the connection is shown how these users are, and nobody it saw before outside its rooms.
     pub fn watch_presence(&self, connection: ConnectionId, users: &[UserId]) {
         let mut desk = self.0.desk.borrow_mut();
-        for watchers in desk.watching.values_mut() {
-            watchers.retain(|watcher| *watcher != connection);
-        }
+        desk.unwatch(connection);
         for user in users {
-            desk.watching.entry(*user).or_default().push(connection);
+            desk.watched.entry(*user).or_default().push(connection);
         }
-        desk.watching.retain(|_, watchers| !watchers.is_empty());
+        if !users.is_empty() {
+            desk.watching.insert(connection, users.to_vec());
+        }
     }
 
     /// A presence has begun to live and knows nothing of this hub.
@@ -162,7 +173,7 @@ impl Hub {
             let changes = desk.changes.entry(*room).or_default();
             changes.insert(news.presence.user_id, news.presence);
         }
-        let watchers = desk.watching.get(&news.presence.user_id).cloned().unwrap_or_default();
+        let watchers = desk.watched.get(&news.presence.user_id).cloned().unwrap_or_default();
         drop(desk);
         if watchers.is_empty() {
             return;

@@ -206,9 +206,7 @@ async fn stream(
         stream.begin_at(*channel, if let Start::After(seq) = start { *seq } else { head });
     }
     stream.show();
-    for (channel, start) in starts {
-        deps.hub.begin(&subscriber, channel, start);
-    }
+    deps.hub.begin(&subscriber, starts).await;
     Ok(answer(deps, &stream, body))
 }
 
