@@ -1,9 +1,11 @@
 //! Event streams: the same events and the same numbers as on a socket, and one cursor for both.
 
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, eventually};
 use crate::both::Settings;
+use crate::database::Kind;
 use crate::event_stream::EventStream;
 use crate::socket::send;
 use crate::user::User;
@@ -248,7 +250,7 @@ async fn a_stream_takes_a_seat(app: &mut TestApp) {
     assert_eq!(socket.closed_with_bye().await, Some(4306));
 
     drop(stream);
-    crate::app::eventually("the seat is free again", async || {
+    eventually("the seat is free again", async || {
         let mut socket = jisoo.socket().await;
         let id = socket.ask(json!({ "op": "hello" })).await;
         socket.try_reply(id).await
@@ -260,4 +262,61 @@ async fn pair(app: &TestApp) -> (User, User, String) {
     let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
     let room = jisoo.direct_room(&minho).await;
     (jisoo, minho, room)
+}
+
+/// What is said to a stream that is being opened must not make its client forget where it is.
+#[tokio::test]
+async fn a_stream_that_is_sent_away_while_it_opens_keeps_its_place() {
+    let mut app = TestApp::start(Kind::Postgres, &[]).await;
+    let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
+    let room = jisoo.direct_room(&minho).await;
+    let path = format!("/messages/stream/{room}");
+    let mut before = EventStream::open(app.port(), &minho, &path, None).await;
+    before.next().await;
+    let place = before.last_event_id.clone();
+    drop(before);
+    jisoo.say(&room, "k1", "while nobody listens").await;
+    let mut witness = minho.follow(&[]).await;
+
+    let mut database = PgConnection::connect(&app.database_url()).await.unwrap();
+    let mut holding = database.begin().await.unwrap();
+    sqlx::query("LOCK TABLE room_members").execute(&mut *holding).await.unwrap();
+    let (port, user, opened) = (app.port(), minho.clone(), path.clone());
+    let given = place.clone();
+    let opening =
+        tokio::spawn(
+            async move { EventStream::try_open(port, &user, &opened, given.as_deref()).await },
+        );
+    eventually("the stream waits for its membership", async || {
+        let waiting: (i64,) = sqlx::query_as("SELECT COUNT(*) FROM pg_locks WHERE NOT granted")
+            .fetch_one(&mut *holding)
+            .await
+            .unwrap();
+        (waiting.0 > 0).then_some(())
+    })
+    .await;
+    app.terminate();
+    while witness.next_event().await["event"] != "drain" {}
+    holding.rollback().await.unwrap();
+
+    let mut stream = opening.await.unwrap().expect("a stream that was let in is answered");
+    let drain = stream.next().await;
+    assert_eq!(drain.name, "drain");
+    assert_eq!(stream.last_event_id, place, "it still knows where it is");
+    let mut heard = Vec::new();
+    while let Some(event) = stream.try_next().await {
+        heard.extend(event.data["data"]["key"].as_str().map(str::to_owned));
+    }
+    drop(witness);
+    assert!(app.ended().await.success());
+
+    app.start_again().await;
+    let place = stream.last_event_id.as_deref();
+    let mut stream = EventStream::open(app.port(), &minho, &path, place).await;
+    jisoo.say(&room, "k2", "the last").await;
+    while heard.last().is_none_or(|key| key != "k2") {
+        heard.extend(stream.next().await.data["data"]["key"].as_str().map(str::to_owned));
+    }
+    assert_eq!(heard, ["k1", "k2"]);
+    app.finish().await;
 }

@@ -22,8 +22,8 @@ use crate::actors::hub::Hub;
 use crate::actors::hub::channel::Channel;
 use crate::actors::hub::close::CloseCode;
 use crate::actors::hub::cursor::Given;
-use crate::actors::hub::state::Start;
 use crate::actors::hub::subscriber::{SubscribeError, Subscriber};
+use crate::actors::hub::subscription::Start;
 use crate::config::Config;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::rooms::RoomError;
@@ -151,7 +151,7 @@ async fn stream_presences(
         users = store.list_direct_peers(user, i64::try_from(USERS_MAX).unwrap_or(0)).await?;
     }
     let deps = deps(&request)?;
-    let (stream, body) = match open(caller, ip, &request, deps)? {
+    let (stream, body) = match open(caller, ip, &request, deps).await? {
         Ok(opened) => opened,
         Err(code) => return Ok(come_back_later(code)),
     };
@@ -176,7 +176,7 @@ async fn stream(
     }
     let deps = deps(request)?;
     let user = caller.user_id;
-    let (stream, body) = match open(caller, ip, request, deps)? {
+    let (stream, body) = match open(caller, ip, request, deps).await? {
         Ok(opened) => opened,
         Err(code) => return Ok(come_back_later(code)),
     };
@@ -201,10 +201,10 @@ async fn stream(
         })
         .collect();
     // The cursor of the first event already names every channel.
-    for (channel, start) in &starts {
+    stream.begin_at(starts.iter().map(|(channel, start)| {
         let head = deps.hub.head(subscriber.id(), *channel).unwrap_or(0);
-        stream.begin_at(*channel, if let Start::After(seq) = start { *seq } else { head });
-    }
+        (*channel, if let Start::After(seq) = start { *seq } else { head })
+    }));
     stream.show();
     deps.hub.begin(&subscriber, starts).await;
     Ok(answer(deps, &stream, body))
@@ -227,7 +227,7 @@ fn deps(request: &HttpRequest) -> ApiResult<&StreamDeps> {
 }
 
 /// Takes a seat and opens a stream that follows nothing yet; the inner error is for a client that should come back.
-fn open(
+async fn open(
     caller: Caller,
     ClientIp(ip): ClientIp,
     request: &HttpRequest,
@@ -244,7 +244,8 @@ fn open(
         Err(Full::Node) => return Ok(Err(CloseCode::Overloaded)),
         Err(Full::Address) => return Err(ApiError::TooManyConnections),
     };
-    let user_seat = deps.seats.take_for(caller.user_id).ok_or(ApiError::TooManyConnections)?;
+    let user_seat = deps.seats.take_for(caller.user_id).await;
+    let user_seat = user_seat.ok_or(ApiError::TooManyConnections)?;
     Ok(Ok(EventStream::open(Opening {
         hub: deps.hub.clone(),
         caller,

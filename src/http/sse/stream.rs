@@ -24,8 +24,8 @@ use crate::actors::hub::cursor::Cursor;
 use crate::actors::hub::directory::EncodedEvent;
 use crate::actors::hub::frame::Frame;
 use crate::actors::hub::presence::{self, PRESENCE_CHANGED};
-use crate::actors::hub::state::Gap;
 use crate::actors::hub::subscriber::Subscriber;
+use crate::actors::hub::subscription::Gap;
 use crate::actors::hub::token_end::{TokenEnd, TokenLook};
 use crate::actors::hub::{DRAIN_GRACE, Hub, notices};
 use crate::clock;
@@ -55,6 +55,8 @@ pub(super) struct EventStream {
     caller: Caller,
     channels: RefCell<Vec<Channel>>,
     cursor: RefCell<Cursor>,
+    /// Whether the cursor names every channel.
+    has_begun: Cell<bool>,
     queue: RefCell<VecDeque<Bytes>>,
     queued_bytes: Cell<usize>,
     queue_bytes_max: usize,
@@ -97,6 +99,7 @@ impl EventStream {
             caller,
             channels: RefCell::default(),
             cursor: RefCell::new(cursor),
+            has_begun: Cell::new(false),
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
             queue_bytes_max,
@@ -121,13 +124,19 @@ impl EventStream {
         self.hub.show(self.caller.user_id, self.id, Choice::Online);
     }
 
-    /// Notes which channels the stream follows, and where each begins.
+    /// Notes which channels the stream follows.
     pub(super) fn follow(&self, channels: &[Channel]) {
         self.channels.borrow_mut().extend_from_slice(channels);
     }
 
-    pub(super) fn begin_at(&self, channel: Channel, seq: Seq) {
-        self.cursor.borrow_mut().set(channel, seq);
+    /// Notes where each channel begins. Before that, nothing has an id: it would replace one that the client has, and
+    /// say nothing of where it is.
+    pub(super) fn begin_at(&self, positions: impl IntoIterator<Item = (Channel, Seq)>) {
+        let mut cursor = self.cursor.borrow_mut();
+        for (channel, seq) in positions {
+            cursor.set(channel, seq);
+        }
+        self.has_begun.set(true);
     }
 
     /// Shows how others are at this moment.
@@ -176,8 +185,11 @@ impl EventStream {
             self.is_over.set(true);
             return self.wake_reader();
         }
-        let id = self.cursor.borrow().encode();
-        self.keep(format!("id: {id}\nevent: {name}\ndata: {json}\n\n").into());
+        let id = match self.has_begun.get() {
+            true => format!("id: {}\n", self.cursor.borrow().encode()),
+            false => String::new(),
+        };
+        self.keep(format!("{id}event: {name}\ndata: {json}\n\n").into());
     }
 
     fn give(&self, channel: Channel, event: &EncodedEvent) -> bool {
