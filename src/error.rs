@@ -336,9 +336,10 @@ fn of_call(error: CallError) -> (StatusCode, &'static str) {
 
 fn of_store(error: &StoreError) -> (StatusCode, &'static str) {
     match error {
-        StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "store_busy"),
+        // Neither has done anything.
+        StoreError::Busy | StoreError::LeaseLost => (StatusCode::SERVICE_UNAVAILABLE, "store_busy"),
         // A commit that failed may have reached a remote database all the same.
-        StoreError::Stopped | StoreError::Commit(_) => {
+        StoreError::Stopped | StoreError::TimedOut | StoreError::Commit(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "outcome_unknown")
         }
         StoreError::NotFound | StoreError::Constraint(_) | StoreError::Database(_) => {

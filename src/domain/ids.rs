@@ -62,6 +62,8 @@ ids! {
     SessionId,
     /// One live socket.
     ConnectionId,
+    /// One life of one process that serves; another start is another node.
+    NodeId,
     /// One domain event in the outbox; consumers drop repeats by it.
     EventId,
 }

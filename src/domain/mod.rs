@@ -2,7 +2,9 @@
 
 pub mod accounts;
 pub mod backoff;
+pub mod cloud_events;
 pub mod events;
+pub mod gcra;
 pub mod ids;
 pub mod inbox;
 pub mod messages;

@@ -8,7 +8,7 @@ use super::stored_as;
 use super::time::Timestamp;
 
 /// What others see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Online,
@@ -29,6 +29,12 @@ pub enum Choice {
     /// Offline to others, on every device.
     Invisible,
 }
+stored_as!(Choice {
+    Online = "online",
+    Away = "away",
+    Busy = "busy",
+    Invisible = "invisible"
+});
 
 /// One user's presence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -39,30 +45,28 @@ pub struct Presence {
     pub last_seen_at: Option<Timestamp>,
 }
 
-/// What the devices of a user come to: who is invisible on one is on all, else the most present wins.
+/// What the devices of a user come to, on a node or on all of them: who is invisible on one is on all, else the most
+/// present wins. `None` without a device.
 #[must_use]
-pub fn merge(devices: impl IntoIterator<Item = Choice>) -> Status {
-    let mut merged = Status::Offline;
-    for choice in devices {
-        let status = match choice {
-            Choice::Invisible => return Status::Offline,
-            Choice::Online => Status::Online,
-            Choice::Busy => Status::Busy,
-            Choice::Away => Status::Away,
-        };
-        if rank(status) > rank(merged) {
-            merged = status;
-        }
-    }
-    merged
+pub fn merge(devices: impl IntoIterator<Item = Choice>) -> Option<Choice> {
+    devices.into_iter().max_by_key(|choice| match choice {
+        Choice::Away => 0,
+        Choice::Busy => 1,
+        Choice::Online => 2,
+        Choice::Invisible => 3,
+    })
 }
 
-const fn rank(status: Status) -> u8 {
-    match status {
-        Status::Offline => 0,
-        Status::Away => 1,
-        Status::Busy => 2,
-        Status::Online => 3,
+impl Status {
+    /// What others see of whom is here with that choice, or not here.
+    #[must_use]
+    pub const fn of(choice: Option<Choice>) -> Self {
+        match choice {
+            Some(Choice::Online) => Self::Online,
+            Some(Choice::Away) => Self::Away,
+            Some(Choice::Busy) => Self::Busy,
+            Some(Choice::Invisible) | None => Self::Offline,
+        }
     }
 }
 
@@ -80,7 +84,7 @@ mod tests {
             (vec![Busy, Online, Away], Status::Online),
             (vec![Online, Invisible], Status::Offline),
         ] {
-            assert_eq!(merge(devices.clone()), status, "{devices:?}");
+            assert_eq!(Status::of(merge(devices.clone())), status, "{devices:?}");
         }
     }
 }

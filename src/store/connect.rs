@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use sqlx::migrate::Migrator;
+use sqlx::PgPool;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tokio::runtime::Handle;
@@ -19,6 +20,9 @@ use crate::config::{Backend, Config};
 
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_CACHE: usize = 256;
+/// What a node that was frozen in the middle of a transaction has locked is free again after that.
+const SERVER_TIMEOUTS: [(&str, &str); 2] =
+    [("idle_in_transaction_session_timeout", "15s"), ("statement_timeout", "30s")];
 
 /// What every connection to SQLite is told.
 pub(super) const PRAGMAS: [(&str, &str); 5] = [
@@ -31,8 +35,21 @@ pub(super) const PRAGMAS: [(&str, &str); 5] = [
     ("wal_autocheckpoint", "8192"),
 ];
 
-static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+/// Nodes that start together migrate one after the other. A lock of the transaction: one of the connection would stay
+/// behind in a pooler.
+const MIGRATION_LOCK: i64 = 0x6d61_6461_6e67;
+
+static SQLITE_MIGRATIONS: LazyLock<Migrator> =
+    LazyLock::new(|| beside_other_releases(sqlx::migrate!("migrations/sqlite")));
+static POSTGRES_MIGRATIONS: LazyLock<Migrator> =
+    LazyLock::new(|| beside_other_releases(sqlx::migrate!("migrations/postgres")));
+
+/// A release goes on after a newer one has migrated, until it is replaced: migrations that it does not know are none of
+/// its business.
+fn beside_other_releases(mut migrations: Migrator) -> Migrator {
+    migrations.set_ignore_missing(true).set_locking(false);
+    migrations
+}
 
 impl Store {
     /// Opens the configured database; `io` is the runtime its connections will live on.
@@ -49,7 +66,8 @@ impl Store {
                     Backend::Postgres(url) => {
                         let options = PgConnectOptions::from_str(url.expose_secret())
                             .context("database.url is not a PostgreSQL address")?
-                            .statement_cache_capacity(STATEMENT_CACHE);
+                            .statement_cache_capacity(STATEMENT_CACHE)
+                            .options(SERVER_TIMEOUTS);
                         let pool = PgPoolOptions::new()
                             .max_connections(settings.connections_max)
                             .acquire_timeout(settings.acquire_timeout())
@@ -100,13 +118,16 @@ impl Store {
     /// Brings the schema up to date and marks a new database with its epoch.
     ///
     /// # Errors
-    /// When a migration fails; the database keeps the schema it had before that one.
+    /// When a migration fails. SQLite keeps the schema it had before that one, PostgreSQL that before the first.
     pub async fn migrate(&self, epoch: String) -> anyhow::Result<()> {
         let inner = Arc::clone(&self.0);
         let migration = self.0.io.spawn(async move {
             match &inner.database {
-                Database::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer.pool()).await,
-                Database::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await,
+                Database::Sqlite { writer, .. } => {
+                    let mut connection = writer.pool().acquire().await?;
+                    SQLITE_MIGRATIONS.run_direct(None, &mut *connection, false).await
+                }
+                Database::Postgres(pool) => migrate_postgres(pool).await,
             }
         });
         migration.await.context("the I/O runtime has stopped")?.context("a migration failed")?;
@@ -152,6 +173,15 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+async fn migrate_postgres(pool: &PgPool) -> Result<(), MigrateError> {
+    let mut tx = pool.begin().await?;
+    // A migration may take its time, and so may the wait for another node's.
+    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *tx).await?;
+    POSTGRES_MIGRATIONS.run_direct(None, &mut *tx, false).await?;
+    Ok(tx.commit().await?)
 }
 
 fn sqlite_options(file: &Path) -> SqliteConnectOptions {

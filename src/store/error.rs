@@ -12,6 +12,12 @@ pub enum StoreError {
     /// The queue or the pool is full; nothing was done.
     #[error("the store is too busy")]
     Busy,
+    /// The lease that the work needs is over, or somebody else's; nothing was done.
+    #[error("the lease is over")]
+    LeaseLost,
+    /// The database did not answer in time; the outcome is unknown.
+    #[error("the database does not answer")]
+    TimedOut,
     /// The store is shutting down or its task was lost; the outcome is unknown.
     #[error("the store has stopped")]
     Stopped,

@@ -6,7 +6,9 @@
 mod connect;
 mod error;
 mod inboxes;
+pub mod leases;
 mod log_pages;
+pub mod nodes;
 pub mod outbox;
 mod presences;
 pub mod relay;
@@ -23,6 +25,7 @@ pub mod sessions;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::{PgPool, SqlitePool};
@@ -36,6 +39,9 @@ pub(crate) use self::sql::{Backend, execute, fetch_all, fetch_one, fetch_optiona
 use self::writer::Writer;
 use crate::origin;
 
+/// Longer than the server itself lets a statement take.
+const ANSWER_MAX: Duration = Duration::from_secs(35);
+
 /// The embedded or the networked database behind one set of functions. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -48,6 +54,30 @@ struct Inner {
 enum Database {
     Sqlite { readers: SqlitePool, writer: Writer },
     Postgres(PgPool),
+}
+
+impl Inner {
+    /// How long anybody waits; a file always answers.
+    const fn answer_max(&self) -> Option<Duration> {
+        match self.database {
+            Database::Sqlite { .. } => None,
+            Database::Postgres(_) => Some(ANSWER_MAX),
+        }
+    }
+}
+
+/// Gives up on a database on whose connection nothing comes back any more.
+async fn within<T, E: From<StoreError>>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match limit {
+        None => work.await,
+        Some(limit) => {
+            let worked = tokio::time::timeout(limit, work).await;
+            worked.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
+        }
+    }
 }
 
 impl Store {
@@ -71,7 +101,7 @@ impl Store {
                     Db::postgres(pool.acquire().await.map_err(StoreError::from)?)
                 }
             };
-            work(&mut db).await
+            within(inner.answer_max(), work(&mut db)).await
         });
         task.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
     }
@@ -93,13 +123,16 @@ impl Store {
         match &self.0.database {
             Database::Sqlite { writer, .. } => writer.write(origin, work).await,
             Database::Postgres(pool) => {
-                let pool = pool.clone();
+                let (pool, limit) = (pool.clone(), self.0.answer_max());
                 let task = self.0.io.spawn(origin::scope(origin, async move {
                     let tx = pool.begin().await.map_err(StoreError::from)?;
-                    let mut db = Db::transaction(tx);
-                    let value = work(&mut db).await?;
-                    db.commit().await?;
-                    Ok(value)
+                    let working = async {
+                        let mut db = Db::transaction(tx);
+                        let value = work(&mut db).await?;
+                        db.commit().await?;
+                        Ok(value)
+                    };
+                    within(limit, working).await
                 }));
                 task.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
             }
@@ -122,6 +155,12 @@ impl Store {
         }
     }
 
+    /// Whether several processes may work on the database, each for itself: with PostgreSQL, never with SQLite.
+    #[must_use]
+    pub fn is_networked(&self) -> bool {
+        matches!(self.0.database, Database::Postgres(_))
+    }
+
     /// Proves that the database answers and takes a write; what `/readyz` asks.
     ///
     /// # Errors
@@ -129,7 +168,12 @@ impl Store {
     pub async fn probe(&self) -> Result<(), StoreError> {
         self.write(|db| {
             Box::pin(async move {
-                execute!(db, "UPDATE meta SET value = value WHERE name = 'epoch'").map(|_| ())
+                // No row of it: one that a frozen node has locked would make all of them unready.
+                let write = db.dialect(
+                    "UPDATE meta SET value = value WHERE name = 'epoch'",
+                    "SELECT pg_current_xact_id()",
+                );
+                execute!(db, write).map(|_| ())
             })
         })
         .await

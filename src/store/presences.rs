@@ -1,12 +1,18 @@
 //! Presences: how users are shown, who may see it, and in which rooms it is seen.
+//!
+//! Each node notes what it knows of a user; what all of them know comes to what is shown, in the same transaction.
+//! Invariant: a change that is shown is one row and one event, whichever node makes it.
+
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional, outbox};
+use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional, nodes, outbox};
+use crate::clock;
 use crate::domain::events::{DomainEvent, USER_ONLINE_STATUS};
-use crate::domain::ids::{EventId, RoomId, UserId};
-use crate::domain::presence::{Presence, Status};
+use crate::domain::ids::{NodeId, RoomId, UserId};
+use crate::domain::presence::{Choice, Presence, Status, merge};
 use crate::domain::time::Timestamp;
 
 #[derive(sqlx::FromRow)]
@@ -38,42 +44,178 @@ impl Store {
         Ok(row.map_or(unknown, PresenceRow::into_presence))
     }
 
-    /// Shows a user differently from now on, and tells the rest of the system.
+    /// Notes what `node` knows of a user, or that it knows nothing any more. Gives how the user is shown from now on,
+    /// where that is different; then the rest of the system is told.
+    ///
+    /// `seen_at` is when the user came or went.
     ///
     /// # Errors
-    /// [`StoreError`] when nothing was stored.
+    /// [`StoreError::LeaseLost`] when the node counts as dead; nothing was stored then.
     pub async fn update_presence(
         &self,
-        event: EventId,
-        presence: Presence,
-        before: Status,
+        node: NodeId,
+        user: UserId,
+        choice: Option<Choice>,
+        seen_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let Presence { user_id, status, last_seen_at } = presence;
-        let seen_at = last_seen_at.unwrap_or(now);
-        let flips = (before == Status::Offline) != (status == Status::Offline);
-        let event = DomainEvent {
-            id: event,
-            topic: USER_ONLINE_STATUS,
-            name: if flips { "UserOnlineStatusChanged" } else { "UserStatusChanged" },
-            subject: user_id.to_string(),
-            at: now,
-            data: json!({ "user_id": user_id, "status": status, "last_seen_at": seen_at }),
-        };
+    ) -> Result<Option<Presence>, StoreError> {
         self.write(move |db| {
             Box::pin(async move {
-                execute!(
+                nodes::confirm(db, node).await?;
+                lock(db, &[user]).await?;
+                match choice {
+                    Some(choice) => execute!(
+                        db,
+                        "INSERT INTO node_presences (node_id, user_id, choice)
+                         VALUES ($1, $2, $3)
+                         ON CONFLICT (node_id, user_id) DO UPDATE
+                         SET choice = excluded.choice",
+                        node.uuid(),
+                        user.uuid(),
+                        choice.as_str(),
+                    )?,
+                    None => execute!(
+                        db,
+                        "DELETE FROM node_presences WHERE node_id = $1 AND user_id = $2",
+                        node.uuid(),
+                        user.uuid(),
+                    )?,
+                };
+                Ok(show(db, &[user], seen_at, now).await?.pop())
+            })
+        })
+        .await
+    }
+
+    /// What `node` has noted of a user.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find_node_presence(
+        &self,
+        node: NodeId,
+        user: UserId,
+    ) -> Result<Option<Choice>, StoreError> {
+        let row: Option<(String,)> = self
+            .read(move |db| {
+                Box::pin(async move {
+                    fetch_optional!(
+                        db,
+                        (String,),
+                        "SELECT choice FROM node_presences WHERE node_id = $1 AND user_id = $2",
+                        node.uuid(),
+                        user.uuid(),
+                    )
+                })
+            })
+            .await?;
+        Ok(row.and_then(|(choice,)| Choice::parse(&choice)))
+    }
+
+    /// Declares a node dead whose lease is over, and forgets what it knew, of at most `limit` users, and the node itself once there is nothing left. Gives
+    /// who is shown differently now, and whether there may be more.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing was done.
+    pub async fn delete_dead_presences(
+        &self,
+        node: NodeId,
+        limit: i64,
+        now: Timestamp,
+    ) -> Result<(Vec<Presence>, bool), StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                if !nodes::declare_dead(db, node).await? {
+                    return Ok((Vec::new(), false));
+                }
+                let rows = fetch_all!(
                     db,
-                    "INSERT INTO presences (user_id, status, changed_at, last_seen_at)
-                     VALUES ($1, $2, $3, $4)
-                     ON CONFLICT (user_id) DO UPDATE
-                     SET status = $2, changed_at = $3, last_seen_at = $4",
-                    user_id.uuid(),
-                    status.as_str(),
-                    now.millis(),
-                    seen_at.millis(),
+                    (Uuid,),
+                    "SELECT user_id FROM node_presences
+                     WHERE node_id = $1
+                     ORDER BY user_id
+                     LIMIT $2",
+                    node.uuid(),
+                    limit,
                 )?;
-                outbox::append(db, &event).await
+                let users: Vec<UserId> = rows.into_iter().map(|(user,)| user.into()).collect();
+                if users.is_empty() {
+                    nodes::delete(db, node).await?;
+                    return Ok((Vec::new(), false));
+                }
+                lock(db, &users).await?;
+                let delete = db.dialect(
+                    "DELETE FROM node_presences
+                     WHERE node_id = $1 AND user_id IN
+                         (SELECT unhex(replace(j.value, '-', '')) FROM json_each($2) j)",
+                    "DELETE FROM node_presences
+                     WHERE node_id = $1 AND user_id IN
+                         (SELECT j.value::uuid FROM jsonb_array_elements_text($2::jsonb) j)",
+                );
+                execute!(db, delete, node.uuid(), json!(users).to_string())?;
+                Ok((show(db, &users, now, now).await?, true))
+            })
+        })
+        .await
+    }
+
+    /// Merges again what `node` knows, of at most `limit` users after `after`. Gives who is shown differently now, and the
+    /// last of them; `None` once there are no more.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing was done.
+    pub async fn merge_node_presences(
+        &self,
+        node: NodeId,
+        after: Option<UserId>,
+        limit: i64,
+        now: Timestamp,
+    ) -> Result<(Vec<Presence>, Option<UserId>), StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                let rows = fetch_all!(
+                    db,
+                    (Uuid,),
+                    "SELECT user_id FROM node_presences
+                     WHERE node_id = $1 AND user_id > $2
+                     ORDER BY user_id
+                     LIMIT $3",
+                    node.uuid(),
+                    after.map_or(Uuid::nil(), UserId::uuid),
+                    limit,
+                )?;
+                let users: Vec<UserId> = rows.into_iter().map(|(user,)| user.into()).collect();
+                lock(db, &users).await?;
+                Ok((show(db, &users, now, now).await?, users.last().copied()))
+            })
+        })
+        .await
+    }
+
+    /// Corrects how users are shown of whom no node knows anything, at most `limit`. Gives who is shown differently now.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing was done.
+    pub async fn update_stray_presences(
+        &self,
+        limit: i64,
+        now: Timestamp,
+    ) -> Result<Vec<Presence>, StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                let rows = fetch_all!(
+                    db,
+                    (Uuid,),
+                    "SELECT user_id FROM presences p
+                     WHERE status <> 'offline'
+                       AND NOT EXISTS (SELECT 1 FROM node_presences n WHERE n.user_id = p.user_id)
+                     ORDER BY user_id
+                     LIMIT $1",
+                    limit,
+                )?;
+                let users: Vec<UserId> = rows.into_iter().map(|(user,)| user.into()).collect();
+                lock(db, &users).await?;
+                show(db, &users, now, now).await
             })
         })
         .await
@@ -118,46 +260,37 @@ impl Store {
         Ok(rows.into_iter().map(PresenceRow::into_presence).collect())
     }
 
-    /// Everybody who is not shown as offline.
+    /// The rooms in which each of `users` is seen, with their number of members.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn list_shown(&self) -> Result<Vec<UserId>, StoreError> {
-        let rows: Vec<(Uuid,)> = self
-            .read(|db| {
-                Box::pin(async move {
-                    fetch_all!(
-                        db,
-                        (Uuid,),
-                        "SELECT user_id FROM presences WHERE status <> 'offline'"
-                    )
-                })
-            })
-            .await?;
-        Ok(rows.into_iter().map(|(user,)| user.into()).collect())
-    }
-
-    /// The rooms in which a user is seen, each with its number of members.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn list_room_sizes(&self, user: UserId) -> Result<Vec<(RoomId, i64)>, StoreError> {
-        let rows: Vec<(Uuid, i64)> = self
+    pub async fn list_room_sizes(
+        &self,
+        users: &[UserId],
+    ) -> Result<HashMap<UserId, Vec<(RoomId, i64)>>, StoreError> {
+        let wanted = json!(users).to_string();
+        let rows: Vec<(Uuid, Uuid, i64)> = self
             .read(move |db| {
                 Box::pin(async move {
-                    fetch_all!(
-                        db,
-                        (Uuid, i64),
-                        "SELECT r.id, r.member_count
-                         FROM room_members m
-                         JOIN rooms r ON r.id = m.room_id
-                         WHERE m.user_id = $1",
-                        user.uuid(),
-                    )
+                    let select = db.dialect(
+                        "SELECT m.user_id, r.id, r.member_count
+                         FROM json_each($1) j
+                         JOIN room_members m ON m.user_id = unhex(replace(j.value, '-', ''))
+                         JOIN rooms r ON r.id = m.room_id",
+                        "SELECT m.user_id, r.id, r.member_count
+                         FROM jsonb_array_elements_text($1::jsonb) j
+                         JOIN room_members m ON m.user_id = j.value::uuid
+                         JOIN rooms r ON r.id = m.room_id",
+                    );
+                    fetch_all!(db, (Uuid, Uuid, i64), select, wanted)
                 })
             })
             .await?;
-        Ok(rows.into_iter().map(|(room, members)| (room.into(), members)).collect())
+        let mut rooms: HashMap<UserId, Vec<(RoomId, i64)>> = HashMap::new();
+        for (user, room, members) in rows {
+            rooms.entry(user.into()).or_default().push((room.into(), members));
+        }
+        Ok(rooms)
     }
 
     /// How many members of a room are not offline.
@@ -213,6 +346,128 @@ impl Store {
             })
             .await?;
         Ok(rows.into_iter().map(|(user,)| user.into()).collect())
+    }
+}
+
+/// Makes others wait who want to change how these users are shown: what nodes know of one is merged by one at a time.
+async fn lock(db: &mut Db, users: &[UserId]) -> Result<(), StoreError> {
+    let select = db.dialect(
+        "SELECT 1 WHERE $1 IS NULL",
+        "SELECT 1 FROM users
+         WHERE id IN (SELECT j.value::uuid FROM jsonb_array_elements_text($1::jsonb) j)
+         ORDER BY id
+         FOR NO KEY UPDATE",
+    );
+    execute!(db, select, json!(users).to_string()).map(|_| ())
+}
+
+#[derive(sqlx::FromRow)]
+struct KnownRow {
+    user_id: Uuid,
+    status: Option<String>,
+    choice: Option<String>,
+    /// Whether the node that knows it serves nobody any more.
+    is_past: bool,
+}
+
+/// What nodes know of one user.
+struct Known {
+    shown: Status,
+    here: Vec<Choice>,
+    /// By nodes that have gone: it counts only until the user is somewhere else, or they are cleared away.
+    past: Vec<Choice>,
+}
+
+impl Known {
+    fn status(self) -> Status {
+        Status::of(merge(if self.here.is_empty() { self.past } else { self.here }))
+    }
+}
+
+/// Shows `users` as what all nodes know of them comes to; gives those for whom that is different.
+async fn show(
+    db: &mut Db,
+    users: &[UserId],
+    seen_at: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<Presence>, StoreError> {
+    let select = db.dialect(
+        "SELECT u.id AS user_id, p.status, n.choice,
+                coalesce(d.has_left
+                         OR d.lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER),
+                         TRUE) AS is_past
+         FROM json_each($1) j
+         JOIN users u ON u.id = unhex(replace(j.value, '-', ''))
+         LEFT JOIN presences p ON p.user_id = u.id
+         LEFT JOIN node_presences n ON n.user_id = u.id
+         LEFT JOIN nodes d ON d.id = n.node_id",
+        "SELECT u.id AS user_id, p.status, n.choice,
+                coalesce(d.has_left
+                         OR d.lease_until <=
+                            (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+                         TRUE) AS is_past
+         FROM jsonb_array_elements_text($1::jsonb) j
+         JOIN users u ON u.id = j.value::uuid
+         LEFT JOIN presences p ON p.user_id = u.id
+         LEFT JOIN node_presences n ON n.user_id = u.id
+         LEFT JOIN nodes d ON d.id = n.node_id",
+    );
+    let mut known: BTreeMap<Uuid, Known> = BTreeMap::new();
+    for row in fetch_all!(db, KnownRow, select, json!(users).to_string())? {
+        let shown = row.status.as_deref().and_then(Status::parse).unwrap_or(Status::Offline);
+        let known =
+            known.entry(row.user_id).or_insert(Known { shown, here: Vec::new(), past: Vec::new() });
+        let choices = if row.is_past { &mut known.past } else { &mut known.here };
+        choices.extend(row.choice.as_deref().and_then(Choice::parse));
+    }
+    let (mut changed, mut events) = (Vec::new(), Vec::new());
+    for (user, known) in known {
+        let before = known.shown;
+        let status = known.status();
+        if status != before {
+            let last_seen_at = Some(seen_at);
+            changed.push(Presence { user_id: user.into(), status, last_seen_at });
+            events.push(event(user.into(), before, status, seen_at, now));
+        }
+    }
+    if changed.is_empty() {
+        return Ok(changed);
+    }
+    let upsert = db.dialect(
+        "INSERT INTO presences (user_id, status, changed_at, last_seen_at)
+         SELECT unhex(replace(j.value ->> 'user_id', '-', '')), j.value ->> 'status', $2, $3
+         FROM json_each($1) j
+         WHERE TRUE
+         ON CONFLICT (user_id) DO UPDATE
+         SET status = excluded.status, changed_at = excluded.changed_at,
+             last_seen_at = excluded.last_seen_at",
+        "INSERT INTO presences (user_id, status, changed_at, last_seen_at)
+         SELECT j.user_id, j.status, $2, $3
+         FROM jsonb_to_recordset($1::jsonb) AS j (user_id uuid, status text)
+         ON CONFLICT (user_id) DO UPDATE
+         SET status = excluded.status, changed_at = excluded.changed_at,
+             last_seen_at = excluded.last_seen_at",
+    );
+    execute!(db, upsert, json!(changed).to_string(), now.millis(), seen_at.millis())?;
+    outbox::append_all(db, &events).await?;
+    Ok(changed)
+}
+
+fn event(
+    user: UserId,
+    before: Status,
+    status: Status,
+    seen_at: Timestamp,
+    now: Timestamp,
+) -> DomainEvent {
+    let flips = (before == Status::Offline) != (status == Status::Offline);
+    DomainEvent {
+        id: clock::new_uuid().into(),
+        topic: USER_ONLINE_STATUS,
+        name: if flips { "UserOnlineStatusChanged" } else { "UserStatusChanged" },
+        subject: user.to_string(),
+        at: now,
+        data: json!({ "user_id": user, "status": status, "last_seen_at": seen_at }),
     }
 }
 

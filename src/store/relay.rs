@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::leases::Lease;
 use super::{Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 use crate::domain::ids::EventId;
 use crate::domain::time::Timestamp;
@@ -54,10 +55,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn find_outbox_cursor(
-        &self,
-        subscriber: &'static str,
-    ) -> Result<OutboxPosition, StoreError> {
+    pub async fn find_outbox_cursor(&self, subscriber: &str) -> Result<OutboxPosition, StoreError> {
+        let subscriber = subscriber.to_owned();
         let cursor = self
             .read(move |db| {
                 Box::pin(async move {
@@ -120,6 +119,8 @@ impl Store {
     pub async fn rebase_outbox(&self) -> Result<bool, StoreError> {
         self.write(move |db| {
             Box::pin(async move {
+                let patiently = db.dialect("SELECT 1", "SET LOCAL statement_timeout = 0");
+                execute!(db, patiently)?;
                 let select = db.dialect(
                     "SELECT FALSE",
                     "SELECT greatest((SELECT max(xid) FROM outbox),
@@ -153,9 +154,10 @@ impl Store {
     /// [`StoreError`] when the database does not answer.
     pub async fn insert_outbox_cursor(
         &self,
-        subscriber: &'static str,
+        subscriber: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let subscriber = subscriber.to_owned();
         self.write::<_, StoreError, _>(move |db| {
             Box::pin(async move {
                 execute!(
@@ -172,18 +174,37 @@ impl Store {
         .map(|_| ())
     }
 
-    /// Moves `subscriber`'s cursor forward to `position`; it never goes back.
+    /// Forgets a subscriber that is no more: nothing is kept for it any longer.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn update_outbox_cursor(
-        &self,
-        subscriber: &'static str,
-        position: OutboxPosition,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub async fn delete_outbox_cursor(&self, subscriber: &'static str) -> Result<(), StoreError> {
         self.write::<_, StoreError, _>(move |db| {
             Box::pin(async move {
+                execute!(db, "DELETE FROM outbox_cursors WHERE subscriber = $1", subscriber)
+            })
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Moves `subscriber`'s cursor forward to `position`; it never goes back. With a `lease`, only while that is held.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when somebody else may carry this subscriber's events by now.
+    pub async fn update_outbox_cursor(
+        &self,
+        subscriber: &str,
+        position: OutboxPosition,
+        lease: Option<&Lease>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (subscriber, lease) = (subscriber.to_owned(), lease.cloned());
+        self.write::<_, StoreError, _>(move |db| {
+            Box::pin(async move {
+                if let Some(lease) = lease {
+                    lease.confirm(db).await?;
+                }
                 execute!(
                     db,
                     "INSERT INTO outbox_cursors (subscriber, xid, position, updated_at)
@@ -202,6 +223,48 @@ impl Store {
         })
         .await
         .map(|_| ())
+    }
+
+    /// Says that `subscriber`'s node is still there, though there may be nothing for it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn touch_outbox_cursor(
+        &self,
+        subscriber: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let subscriber = subscriber.to_owned();
+        self.write::<_, StoreError, _>(move |db| {
+            Box::pin(async move {
+                execute!(
+                    db,
+                    "UPDATE outbox_cursors SET updated_at = $2 WHERE subscriber = $1",
+                    subscriber,
+                    now.millis(),
+                )
+            })
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Forgets the cursors of single nodes that have not been heard of since `before`: they would keep the outbox for
+    /// ever. Gives how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn delete_stale_outbox_cursors(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                execute!(
+                    db,
+                    "DELETE FROM outbox_cursors WHERE subscriber LIKE '%@%' AND updated_at < $1",
+                    before.millis(),
+                )
+            })
+        })
+        .await
     }
 
     /// Deletes events that every subscriber has read and that are older than `before`; at most `limit`.

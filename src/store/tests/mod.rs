@@ -2,6 +2,8 @@
 //!
 //! Invariant: without `MADANG_TEST_POSTGRES_URL` these tests fail; none of them is skipped.
 
+mod leases;
+mod nodes;
 mod relay;
 mod room_log;
 mod rooms;

@@ -68,7 +68,10 @@ async fn drain(store: &Store, subscriber: &'static str, count: usize) -> Vec<Out
             let page = unread(store, subscriber, 7).await;
             assert!(page.len() <= 7);
             if let Some(last) = page.last() {
-                store.update_outbox_cursor(subscriber, last.position, clock::now()).await.unwrap();
+                store
+                    .update_outbox_cursor(subscriber, last.position, None, clock::now())
+                    .await
+                    .unwrap();
             }
             given.extend(page);
         }
@@ -129,7 +132,7 @@ async fn what_was_given_is_given_again_until_the_cursor_moves_past_it() {
 
         assert_eq!(unread(store, "search", 1_000).await, given);
 
-        store.update_outbox_cursor("search", given[1].position, clock::now()).await.unwrap();
+        store.update_outbox_cursor("search", given[1].position, None, clock::now()).await.unwrap();
         assert_eq!(unread(store, "search", 1_000).await, given[2..]);
         assert_eq!(unread(store, "mail", 1_000).await, given);
     }
@@ -145,7 +148,7 @@ async fn the_cursor_never_goes_back() {
         let given = wait_for(store, "search", 3).await;
 
         for position in [given[1].position, given[0].position] {
-            store.update_outbox_cursor("search", position, clock::now()).await.unwrap();
+            store.update_outbox_cursor("search", position, None, clock::now()).await.unwrap();
             assert_eq!(unread(store, "search", 1_000).await, given[2..]);
         }
     }
@@ -225,7 +228,7 @@ async fn what_some_subscriber_has_not_read_is_not_deleted() {
         let given = wait_for(store, "search", 11).await;
         for (subscriber, read) in [("search", 10), ("mail", 4)] {
             let position = given[read].position;
-            store.update_outbox_cursor(subscriber, position, clock::now()).await.unwrap();
+            store.update_outbox_cursor(subscriber, position, None, clock::now()).await.unwrap();
         }
 
         assert_eq!(store.delete_read_outbox(before, 3).await.unwrap(), 3, "at most the limit");
@@ -233,9 +236,28 @@ async fn what_some_subscriber_has_not_read_is_not_deleted() {
         assert_eq!(store.delete_read_outbox(before, 100).await.unwrap(), 0);
         assert_eq!(numbers(&wait_for(store, "mail", 6).await), [5, 6, 7, 8, 9, 10]);
 
-        store.update_outbox_cursor("mail", given[10].position, clock::now()).await.unwrap();
+        store.update_outbox_cursor("mail", given[10].position, None, clock::now()).await.unwrap();
         assert_eq!(store.delete_read_outbox(before, 100).await.unwrap(), 5, "not the young one");
         assert_eq!(plain_reading(store, 0).await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_for_a_subscriber_that_is_no_more() {
+    for fixture in fixtures().await {
+        let store = &fixture.store;
+        for number in 0..3 {
+            publish(store, event("room", number, Timestamp::from_millis(1_000))).await;
+        }
+        let before = Timestamp::from_millis(2_000);
+        let given = wait_for(store, "search", 3).await;
+        store.update_outbox_cursor("search", given[2].position, None, clock::now()).await.unwrap();
+        store.insert_outbox_cursor("bus", clock::now()).await.unwrap();
+        assert_eq!(store.delete_read_outbox(before, 100).await.unwrap(), 0);
+
+        store.delete_outbox_cursor("bus").await.unwrap();
+
+        assert!(store.delete_read_outbox(before, 100).await.unwrap() >= 2);
     }
 }
 
@@ -247,7 +269,7 @@ async fn a_newest_event_that_was_deleted_does_not_give_its_place_to_the_next() {
             publish(store, event("room", number, Timestamp::from_millis(1_000))).await;
         }
         let given = wait_for(store, "search", 3).await;
-        store.update_outbox_cursor("search", given[2].position, clock::now()).await.unwrap();
+        store.update_outbox_cursor("search", given[2].position, None, clock::now()).await.unwrap();
         store.delete_read_outbox(Timestamp::from_millis(2_000), 100).await.unwrap();
 
         publish(store, event("room", 3, clock::now())).await;
@@ -264,7 +286,7 @@ async fn a_database_restored_into_a_younger_server_offers_what_was_not_read() {
         publish(store, event("room", number, clock::now())).await;
     }
     let given = wait_for(store, "search", 4).await;
-    store.update_outbox_cursor("search", given[1].position, clock::now()).await.unwrap();
+    store.update_outbox_cursor("search", given[1].position, None, clock::now()).await.unwrap();
     assert!(!store.rebase_outbox().await.unwrap(), "everything is of this server");
     // As if the server that wrote them had been far older.
     let aged: Result<(), StoreError> = store
