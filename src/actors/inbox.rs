@@ -1,4 +1,4 @@
-//! Inbox: how what was committed to a user's inbox reaches their devices on this node.
+//! Inbox: how what was committed to a user's inbox reaches their devices on every node.
 //!
 //! No actor: the store gives the order, and a hub that is given 6 after 4 reads 5 by itself.
 
@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use super::hub::channel::Channel;
 use super::hub::directory::{Delivery, Directory, HubMessage};
+use super::link::Link;
+use super::link::packet::Packet;
 use crate::domain::ids::UserId;
 use crate::domain::inbox::InboxEvent;
 use crate::store::Store;
@@ -14,14 +16,15 @@ use crate::store::Store;
 #[derive(Clone)]
 pub struct Inboxes {
     directory: Directory,
+    link: Link,
     store: Store,
     epoch: Arc<str>,
 }
 
 impl Inboxes {
     #[must_use]
-    pub const fn new(directory: Directory, store: Store, epoch: Arc<str>) -> Self {
-        Self { directory, store, epoch }
+    pub const fn new(directory: Directory, link: Link, store: Store, epoch: Arc<str>) -> Self {
+        Self { directory, link, store, epoch }
     }
 
     /// Delivers what was committed.
@@ -29,10 +32,11 @@ impl Inboxes {
         for event in events {
             let channel = Channel::Me(event.user);
             let hubs = self.directory.watchers(channel);
-            if hubs.is_empty() {
+            if hubs.is_empty() && self.link.is_alone() {
                 continue;
             }
             let delivery = Delivery::of_inbox(event.user, std::slice::from_ref(event), &self.epoch);
+            self.link.publish(&Packet::of(&delivery));
             for hub in hubs {
                 // A hub that is gone has nobody to deliver to.
                 let _ = hub.send(HubMessage::Deliver(delivery.clone())).await;
@@ -45,11 +49,12 @@ impl Inboxes {
         for user in users {
             let channel = Channel::Me(user);
             let hubs = self.directory.watchers(channel);
-            if hubs.is_empty() {
+            if hubs.is_empty() && self.link.is_alone() {
                 continue;
             }
             // A store that does not answer now is asked by the client's next subscription.
             let Ok(head) = self.store.find_inbox_head(user).await else { continue };
+            self.link.publish(&Packet::Head { channel, head });
             for hub in hubs {
                 let _ = hub.send(HubMessage::Watching { channel, head }).await;
             }

@@ -5,6 +5,9 @@
 pub mod hub;
 pub mod inbox;
 pub mod kit;
+pub mod link;
+pub mod nodes;
 pub mod presence;
 pub mod relay;
 pub mod room;
+pub mod schedule;

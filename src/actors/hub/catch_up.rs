@@ -14,8 +14,8 @@ use tokio::sync::OnceCell;
 use super::Hub;
 use super::channel::Channel;
 use super::directory::Delivery;
-use super::state::{Next, Start};
 use super::subscriber::Subscriber;
+use super::subscription::{Next, Start};
 use crate::domain::ids::ConnectionId;
 use crate::domain::rooms::Seq;
 use crate::store::StoreError;
@@ -87,17 +87,27 @@ impl Hub {
     /// A client may be ahead of this hub, by an acknowledgement or another worker: the hub reads up to where it is, if
     /// there is such a place.
     async fn come_up_to(&self, connection: ConnectionId, channel: Channel, have: Seq) {
-        let Ok(stored) = self.read_head(channel).await else { return };
-        if stored < have {
-            return;
-        }
-        let effect = self.0.state.borrow_mut().watching(channel, stored);
-        self.perform(effect);
-        for _ in 0..LOOKS_MAX {
-            if self.head(connection, channel).is_none_or(|head| head >= have) {
+        // As long as it is not known that there is no such place, and the client waits for it.
+        while self.head(connection, channel).is_some_and(|head| head < have) {
+            let stored = match self.read_head(channel).await {
+                Ok(stored) => stored.unwrap_or(0),
+                Err(error) => {
+                    tracing::debug!(%error, %channel, "a head could not be read yet");
+                    actix_rt::time::sleep(RETRY).await;
+                    continue;
+                }
+            };
+            if stored < have {
                 return;
             }
-            actix_rt::time::sleep(LOOK_INTERVAL).await;
+            let effect = self.0.state.borrow_mut().watching(channel, stored);
+            self.perform(effect);
+            for _ in 0..LOOKS_MAX {
+                if self.head(connection, channel).is_none_or(|head| head >= have) {
+                    return;
+                }
+                actix_rt::time::sleep(LOOK_INTERVAL).await;
+            }
         }
     }
 

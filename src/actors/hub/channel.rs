@@ -34,6 +34,16 @@ impl Channel {
         }
     }
 
+    /// A number by which channels are spread over several turns.
+    #[must_use]
+    pub fn spread(self) -> usize {
+        let id = match self {
+            Self::Room(room) => room.uuid(),
+            Self::Me(user) => user.uuid(),
+        };
+        id.as_bytes().last().copied().map_or(0, usize::from)
+    }
+
     /// The room whose log it is.
     #[must_use]
     pub const fn room(self) -> Option<RoomId> {

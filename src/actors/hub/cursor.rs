@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::channel::Channel;
-use super::state::Start;
+use super::subscription::Start;
 use crate::domain::rooms::Seq;
 
 const VERSION: u8 = 1;

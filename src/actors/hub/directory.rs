@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,12 +35,18 @@ pub enum HubMessage {
     /// The node goes away: every connection is told when to be elsewhere, spread over `window`. Dropping `told` says that
     /// they were.
     Drain { window: Duration, told: mpsc::Sender<()> },
-    /// Somebody is shown differently.
-    Presence(Arc<News>),
+    /// Users are shown differently.
+    Presence(Arc<[News]>),
     /// Report which connections of this user are here.
     ReportPresence(UserId),
+    /// Report which connections of every user are here.
+    ReportAllPresences,
     /// Ends the connections of those whose login is over.
     End { whose: Whose, code: CloseCode },
+    /// The other nodes are heard again, for the `epoch`th time: what they said meanwhile is in the store.
+    LinkUp { epoch: u64 },
+    /// Another node says where the channel's head is.
+    HeadElsewhere { channel: Channel, head: Seq },
     /// The channel's head; sent when a hub begins to watch, and whenever something may not have been delivered.
     Watching { channel: Channel, head: Seq },
 }
@@ -136,6 +142,25 @@ struct Shared {
     entries: Mutex<Entries>,
     /// Another process commits to the same database, and tells nobody here.
     is_shared: AtomicBool,
+    /// The same, of processes elsewhere.
+    is_beside_others: AtomicBool,
+    /// Whether there are other nodes, and whether they are heard: one of [`ALONE`], [`HEARD`], [`UNHEARD`].
+    link: AtomicU8,
+}
+
+const ALONE: u8 = 0;
+const HEARD: u8 = 1;
+const UNHEARD: u8 = 2;
+
+/// How closely the database has to be looked at for what others have committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looks {
+    /// Nobody else commits.
+    Never,
+    /// Others commit and say so; what they say can be lost.
+    Seldom,
+    /// Others commit and nobody hears them.
+    Often,
 }
 
 #[derive(Default)]
@@ -154,6 +179,36 @@ impl Directory {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.0.is_shared.load(Ordering::Relaxed)
+    }
+
+    /// Says whether other nodes work on the same database, linked with this one or not.
+    pub fn set_beside_others(&self, is_beside: bool) {
+        self.0.is_beside_others.store(is_beside, Ordering::Relaxed);
+    }
+
+    /// Says that there are other nodes, and whether they are heard.
+    pub fn set_linked(&self, is_heard: bool) {
+        self.0.link.store(if is_heard { HEARD } else { UNHEARD }, Ordering::Relaxed);
+    }
+
+    /// How closely the database has to be looked at.
+    #[must_use]
+    pub fn looks(&self) -> Looks {
+        let is_shared = self.is_shared() || self.0.is_beside_others.load(Ordering::Relaxed);
+        match self.0.link.load(Ordering::Relaxed) {
+            HEARD => Looks::Seldom,
+            ALONE if !is_shared => Looks::Never,
+            _ => Looks::Often,
+        }
+    }
+
+    /// Tells every hub, and waits for those that are full.
+    pub async fn tell_all_surely(&self, message: &HubMessage) {
+        let hubs = self.entries().hubs.clone();
+        for hub in hubs {
+            // A hub that is gone has nobody it could concern.
+            let _ = hub.send(message.clone()).await;
+        }
     }
 
     /// Takes in a new hub; gives its number and its inbox.
@@ -204,6 +259,15 @@ impl Directory {
             watchers.retain(|watcher| *watcher != hub);
             if watchers.is_empty() {
                 entries.watchers.remove(&channel);
+            }
+        }
+    }
+
+    /// Sends the watchers of a channel something that is found out without it, too: a full hub does without.
+    pub fn hear(&self, channel: Channel, message: &HubMessage) {
+        for hub in self.watchers(channel) {
+            if hub.try_send(message.clone()).is_err() {
+                metrics::counter!("madang_hub_messages_dropped_total").increment(1);
             }
         }
     }

@@ -34,6 +34,18 @@ impl Frame {
         Self { bytes: bytes.freeze(), header }
     }
 
+    /// A frame that another node has made: `bytes` begin with a header of so many bytes.
+    #[must_use]
+    pub const fn from_wire(bytes: Bytes, header: usize) -> Self {
+        Self { bytes, header }
+    }
+
+    /// How many bytes come before the JSON.
+    #[must_use]
+    pub const fn header_bytes(&self) -> usize {
+        self.header
+    }
+
     /// What is written to a socket.
     #[must_use]
     pub const fn wire(&self) -> &Bytes {

@@ -15,10 +15,11 @@ pub mod notices;
 pub mod presence;
 pub mod state;
 pub mod subscriber;
+pub mod subscription;
 pub mod token_end;
 mod wheel;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
@@ -34,12 +35,13 @@ use tokio::sync::{Semaphore, mpsc};
 use self::catch_up::Pages;
 use self::channel::Channel;
 use self::close::CloseCode;
-use self::directory::{Delivery, Directory, HubId, HubMessage, Whose};
+use self::directory::{Delivery, Directory, HubId, HubMessage, Looks, Whose};
 use self::presence::Desk;
 use self::state::{Effect, HubState, Opened};
 use self::subscriber::{SubscribeError, Subscriber};
 use self::wheel::Wheel;
 use crate::actors::kit::permanent::OnEscalate;
+use crate::actors::link::Link;
 use crate::actors::presence::Presences;
 use crate::actors::room::{RoomFailure, Rooms};
 use crate::clock;
@@ -49,14 +51,19 @@ use crate::store::{Store, StoreError};
 
 /// Pages that one hub reads at a time for those who catch up.
 const READS_MAX: usize = 8;
-/// How often the database is looked at, where another process commits to it.
+/// How often the database is looked at, where nobody says what is committed to it.
 const COMPARE_INTERVAL: Duration = Duration::from_millis(250);
+const COMPARE_MAX: Duration = Duration::from_secs(5);
+/// Where the other nodes say it, one channel in so many is looked at each time: all of them within 2 s.
+const SELDOM: usize = 8;
 /// Heads that are read at once.
 const HEADS_MAX: usize = 500;
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_secs(1);
 /// How long a client may take to be elsewhere, once its moment has come.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(3);
+/// How long an event is waited for that another node has on its way, before it is read from the store.
+const HOLE_PATIENCE: Duration = Duration::from_millis(20);
 /// Events read from the store at once to fill a hole.
 const FILL_PAGE: i64 = 500;
 const FILL_RETRY: Duration = Duration::from_millis(250);
@@ -74,10 +81,22 @@ enum Look {
 #[derive(Clone)]
 pub struct Hub(Rc<Inner>);
 
+/// What a hub lives from.
+#[derive(Clone)]
+pub struct HubDeps {
+    pub directory: Directory,
+    pub link: Link,
+    pub rooms: Rooms,
+    pub presences: Presences,
+    pub store: Store,
+    pub epoch: Arc<str>,
+}
+
 struct Inner {
     id: HubId,
     state: RefCell<HubState>,
     directory: Directory,
+    link: Link,
     rooms: Rooms,
     store: Store,
     epoch: Arc<str>,
@@ -88,26 +107,31 @@ struct Inner {
     wheel: RefCell<Wheel<Look>>,
     presences: Presences,
     desk: RefCell<Desk>,
-    is_comparing: Cell<bool>,
+    comparing: RefCell<Comparing>,
+}
+
+/// How the hub compares its heads with those of the store.
+#[derive(Default)]
+struct Comparing {
+    is_running: bool,
+    /// How often it was its turn.
+    turns: usize,
+    /// Nobody knows what was missed: all of them, at once.
+    is_due: bool,
 }
 
 impl Hub {
     /// Starts the hub of the calling worker thread.
     #[must_use]
-    pub fn start(
-        directory: Directory,
-        rooms: Rooms,
-        presences: Presences,
-        store: Store,
-        epoch: Arc<str>,
-        on_escalate: OnEscalate,
-    ) -> Self {
+    pub fn start(deps: HubDeps, on_escalate: OnEscalate) -> Self {
+        let HubDeps { directory, link, rooms, presences, store, epoch } = deps;
         let (id, inbox) = directory.join();
         let state = RefCell::new(HubState::default());
         let hub = Self(Rc::new(Inner {
             id,
             state,
             directory,
+            link,
             rooms,
             store,
             epoch,
@@ -117,7 +141,7 @@ impl Hub {
             wheel: RefCell::default(),
             presences,
             desk: RefCell::default(),
-            is_comparing: Cell::default(),
+            comparing: RefCell::default(),
         }));
         HubActor::create(|ctx| {
             ctx.add_stream(inbox_stream(inbox));
@@ -245,38 +269,51 @@ impl Hub {
     }
 
     async fn find_head(&self, channel: Channel) -> Result<Option<Seq>, SubscribeError> {
-        match channel {
-            Channel::Room(room) => match self.0.rooms.watch(room, self.0.id).await {
+        if let (Channel::Room(room), true) = (channel, self.0.link.is_alone()) {
+            return match self.0.rooms.watch(room, self.0.id).await {
                 Ok(()) => Ok(None),
                 Err(RoomFailure::Rule(RoomError::NotFound)) => Err(SubscribeError::NotFound),
                 Err(_) => Err(SubscribeError::Busy),
-            },
-            Channel::Me(user) => {
-                // First the directory, then the store: what is committed between them is delivered.
-                self.0.directory.watch(channel, self.0.id);
-                let head = self.0.store.find_inbox_head(user).await;
-                head.map(Some).map_err(|_| SubscribeError::Busy)
-            }
+            };
+        }
+        // First whoever could tell, here and elsewhere, then the store: what is committed between them is delivered.
+        self.0.directory.watch(channel, self.0.id);
+        self.0.link.watch(channel).await;
+        match self.read_head(channel).await {
+            Ok(Some(head)) => Ok(Some(head)),
+            Ok(None) => Err(SubscribeError::NotFound),
+            Err(_) => Err(SubscribeError::Busy),
         }
     }
 
-    /// Where another process commits to the same database, looks what it has done.
+    /// Where others commit to the same database, looks what they have done.
     fn compare_heads(&self) {
-        if !self.0.directory.is_shared() || self.0.is_comparing.replace(true) {
+        let looks = self.0.directory.looks();
+        let mut comparing = self.0.comparing.borrow_mut();
+        if looks == Looks::Never || comparing.is_running {
             return;
         }
-        let channels = self.0.state.borrow().channels();
+        comparing.is_running = true;
+        comparing.turns = comparing.turns.wrapping_add(1);
+        let is_all = std::mem::take(&mut comparing.is_due) || looks == Looks::Often;
+        let turn = comparing.turns % SELDOM;
+        drop(comparing);
+        let mut channels = self.0.state.borrow().channels();
+        if !is_all {
+            channels.retain(|channel| channel.spread() % SELDOM == turn);
+        }
         let hub = self.clone();
         actix_rt::spawn(async move {
             for channels in channels.chunks(HEADS_MAX) {
-                // What cannot be read now is read the next time.
-                let Ok(heads) = hub.read_heads(channels).await else { continue };
+                // What cannot be read now, or not in time, is read the next time.
+                let reading = tokio::time::timeout(COMPARE_MAX, hub.read_heads(channels)).await;
+                let Ok(Ok(heads)) = reading else { continue };
                 for (channel, head) in heads {
                     let effect = hub.0.state.borrow_mut().watching(channel, head);
                     hub.perform(effect);
                 }
             }
-            hub.0.is_comparing.set(false);
+            hub.0.comparing.borrow_mut().is_running = false;
         });
     }
 
@@ -288,11 +325,11 @@ impl Hub {
         Ok(rooms.chain(users.into_iter().map(|(user, head)| (Channel::Me(user), head))).collect())
     }
 
-    /// The head of a channel's log in the store.
-    async fn read_head(&self, channel: Channel) -> Result<Seq, StoreError> {
+    /// The head of a channel's log in the store, if there is such a channel.
+    async fn read_head(&self, channel: Channel) -> Result<Option<Seq>, StoreError> {
         match channel {
-            Channel::Room(room) => Ok(self.0.store.find_room_head(room).await?.unwrap_or(0)),
-            Channel::Me(user) => self.0.store.find_inbox_head(user).await,
+            Channel::Room(room) => self.0.store.find_room_head(room).await,
+            Channel::Me(user) => self.0.store.find_inbox_head(user).await.map(Some),
         }
     }
 
@@ -308,16 +345,31 @@ impl Hub {
                 Effect::None
             }
             HubMessage::Presence(news) => {
-                self.receive_news(&news);
+                for news in &*news {
+                    self.receive_news(news);
+                }
                 Effect::None
             }
             HubMessage::ReportPresence(user) => {
                 self.report_again(user);
                 Effect::None
             }
+            HubMessage::ReportAllPresences => {
+                self.report_all_again();
+                Effect::None
+            }
             HubMessage::End { whose, code } => {
                 self.end(&whose, code);
                 Effect::None
+            }
+            HubMessage::LinkUp { epoch } => {
+                tracing::debug!(link.epoch = epoch, "looks for what was missed");
+                self.0.comparing.borrow_mut().is_due = true;
+                self.compare_heads();
+                Effect::None
+            }
+            HubMessage::HeadElsewhere { channel, head } => {
+                self.0.state.borrow_mut().hear_of(channel, head)
             }
             HubMessage::Watching { channel, head } => {
                 self.0.state.borrow_mut().watching(channel, head)
@@ -329,7 +381,12 @@ impl Hub {
     fn perform(&self, effect: Effect) {
         match effect {
             Effect::None => {}
-            Effect::Unwatch(channel) => self.0.directory.unwatch(channel, self.0.id),
+            Effect::Unwatch(channel) => {
+                self.0.directory.unwatch(channel, self.0.id);
+                if !self.0.directory.is_watched(channel) {
+                    self.0.link.unwatch(channel);
+                }
+            }
             Effect::Watch(channel) => {
                 let hub = self.clone();
                 actix_rt::spawn(async move {
@@ -337,6 +394,14 @@ impl Hub {
                     if hub.0.state.borrow().is_watched(channel) {
                         hub.watch(channel);
                     }
+                });
+            }
+            Effect::Hole(channel) => {
+                let hub = self.clone();
+                actix_rt::spawn(async move {
+                    actix_rt::time::sleep(HOLE_PATIENCE).await;
+                    let effect = hub.0.state.borrow_mut().look_for_hole(channel);
+                    hub.perform(effect);
                 });
             }
             Effect::Fill { channel, after } => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::channel::Channel;
 use super::close::CloseCode;
-use super::state::Gap;
+use super::subscription::Gap;
 use crate::domain::rooms::Seq;
 
 /// Everything after it is new.

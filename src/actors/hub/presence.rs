@@ -109,6 +109,14 @@ impl Hub {
         self.report(user);
     }
 
+    /// What was recorded of everybody here is gone.
+    pub(super) fn report_all_again(&self) {
+        let users: Vec<UserId> = self.0.desk.borrow().here.keys().copied().collect();
+        for user in users {
+            self.report_again(user);
+        }
+    }
+
     /// Reports a user until there is nothing new; one report of a user at a time.
     fn report(&self, user: UserId) {
         if !self.0.desk.borrow_mut().reporting.insert(user) {

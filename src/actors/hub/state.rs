@@ -5,7 +5,7 @@
 //! to it when its client reads too slowly. Invariant: what a subscription is given is consecutive, from the position
 //! it began at.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use tokio::sync::oneshot;
@@ -14,14 +14,12 @@ use super::channel::Channel;
 use super::directory::{Delivery, EncodedEvent};
 use super::frame::Frame;
 use super::subscriber::{SubscribeError, Subscriber};
+use super::subscription::{Gap, Next, Start, Subscription, begin_at};
 use crate::domain::ids::{ConnectionId, UserId};
 use crate::domain::rooms::Seq;
 
-/// Events that wait at one gate; with more than that to come, there is another page to read first.
-const GATE_MAX: usize = 256;
-/// A client that missed more is told so: a page of history serves it better than a replay.
-pub const REPLAY_MAX: Seq = 2_000;
-
+/// Events that wait for one before them that is on its way from another node; more are read from the store.
+const EARLY_MAX: usize = 256;
 /// What the shell has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -30,6 +28,8 @@ pub enum Effect {
     Unwatch(Channel),
     /// The channel is followed, but whether it is still watched is not certain.
     Watch(Channel),
+    /// Events are missing that may be on their way: wait a moment, then ask [`HubState::look_for_hole`].
+    Hole(Channel),
     /// Read the log after this number and hand it to [`HubState::filled`].
     Fill {
         channel: Channel,
@@ -50,43 +50,6 @@ pub enum Opened {
     Later(Waiting),
 }
 
-/// Where a subscription begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// With what comes next.
-    Head,
-    /// After the last event that the client has.
-    After(Seq),
-    /// With so many of the newest events.
-    Last(Seq),
-    /// The client has this position of another log: nothing is known of what lies between.
-    Unknown(Seq),
-}
-
-/// Why a subscription cannot go on where the client left off; it goes on from `head`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
-    /// What the client said it has.
-    pub have: Seq,
-    /// The oldest event there is; 0 in an empty log.
-    pub first: Seq,
-    /// Where it goes on.
-    pub head: Seq,
-}
-
-/// What comes next for a subscription that catches up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
-    /// Everything up to here was given, and the subscription is live.
-    Live(Seq),
-    /// Read the log after this number and hand it to [`HubState::page`].
-    Read { after: Seq },
-    /// It has come to where its user was removed: it ends here.
-    Removed,
-    /// Nothing: it is live already, or there is no such subscription.
-    Nothing,
-}
-
 /// The connections of one worker and what they follow.
 #[derive(Default)]
 pub struct HubState {
@@ -104,32 +67,46 @@ struct Watch {
 
 enum Phase {
     /// Nobody has said yet where the channel's head is; `known` is the highest number seen meanwhile.
-    Waiting { waiters: Vec<Waiter>, known: Seq },
-    /// Everything up to `head` was delivered. While a hole behind it is read, `filling` is the last number known.
-    Watched { head: Seq, filling: Option<Seq> },
+    Waiting {
+        waiters: Vec<Waiter>,
+        known: Seq,
+    },
+    Watched(Watched),
 }
 
-struct Subscription {
-    subscriber: Rc<dyn Subscriber>,
-    /// `None` for a live one; boxed because most are.
-    catch_up: Option<Box<CatchUp>>,
+/// Everything up to `head` was delivered.
+struct Watched {
+    head: Seq,
+    /// While a hole behind the head is waited for or read: the last number known.
+    filling: Option<Seq>,
+    /// What lies beyond the hole, as far as it is here.
+    early: BTreeMap<Seq, EncodedEvent>,
 }
 
-/// A subscription on its way to the head.
-#[derive(Default)]
-struct CatchUp {
-    /// The last event that was given; `None` until it is known where to begin.
-    position: Option<Seq>,
-    /// Once the head is near, what comes in meanwhile waits here, so that a busy channel is caught up with.
-    gate: Option<Gate>,
-    /// Where its user was removed: it ends there.
-    ends_at: Option<Seq>,
-}
+impl Watched {
+    const fn new(head: Seq) -> Self {
+        Self { head, filling: None, early: BTreeMap::new() }
+    }
 
-struct Gate {
-    /// What waits follows this number.
-    start: Seq,
-    events: VecDeque<EncodedEvent>,
+    /// Whether anything up to `known` is missing that nobody waits for or reads yet; somebody will from now on.
+    fn misses(&mut self, known: Seq) -> bool {
+        if known <= self.head {
+            return false;
+        }
+        let is_first = self.filling.is_none();
+        self.filling = self.filling.max(Some(known));
+        is_first
+    }
+
+    /// Keeps what cannot be delivered yet.
+    fn keep(&mut self, events: &[EncodedEvent]) {
+        for event in events {
+            if self.early.len() >= EARLY_MAX {
+                return;
+            }
+            self.early.insert(event.seq, event.clone());
+        }
+    }
 }
 
 impl HubState {
@@ -189,7 +166,7 @@ impl HubState {
         }
         watch.subscriptions.push(subscription);
         match &mut watch.phase {
-            Phase::Watched { .. } => Ok(Opened::Now),
+            Phase::Watched(_) => Ok(Opened::Now),
             Phase::Waiting { waiters, .. } => {
                 let (waiter, waiting) = oneshot::channel();
                 waiters.push(waiter);
@@ -205,18 +182,40 @@ impl HubState {
         match &mut watch.phase {
             Phase::Waiting { waiters, known } => {
                 let (waiters, known) = (std::mem::take(waiters), *known);
-                let mut filling = None;
+                let mut watched = Watched::new(head);
                 // What was delivered before the head was known may lie beyond it.
-                let effect = fill_up_to(channel, head, known, &mut filling);
-                watch.phase = Phase::Watched { head, filling };
+                let effect = fill_up_to(channel, known, &mut watched);
+                watch.phase = Phase::Watched(watched);
                 for waiter in waiters {
                     // Whoever stopped waiting has unsubscribed by itself.
                     let _ = waiter.send(Ok(()));
                 }
                 effect
             }
-            Phase::Watched { head: ours, filling } => fill_up_to(channel, *ours, head, filling),
+            // It may be on its way.
+            Phase::Watched(watched) => {
+                if watched.misses(head) {
+                    Effect::Hole(channel)
+                } else {
+                    Effect::None
+                }
+            }
         }
+    }
+
+    /// Another node says where the channel's head is, which proves nothing: what lies before it is looked for.
+    pub fn hear_of(&mut self, channel: Channel, head: Seq) -> Effect {
+        let Some(watch) = self.watches.get_mut(&channel) else { return Effect::None };
+        match &mut watch.phase {
+            Phase::Waiting { known, .. } => *known = head.max(*known),
+            Phase::Watched(watched) if watched.head >= head => {}
+            Phase::Watched(watched) => {
+                if watched.misses(head) {
+                    return Effect::Hole(channel);
+                }
+            }
+        }
+        Effect::None
     }
 
     /// The channel could not be watched: everybody who waited hears why. Where its head became known all the same, by
@@ -227,7 +226,7 @@ impl HubState {
         }
         let waiters = match self.watches.remove(&channel).map(|watch| watch.phase) {
             Some(Phase::Waiting { waiters, .. }) => waiters,
-            Some(Phase::Watched { .. }) | None => Vec::new(),
+            Some(Phase::Watched(_)) | None => Vec::new(),
         };
         for waiter in waiters {
             // Whoever stopped waiting does not need to know.
@@ -236,58 +235,81 @@ impl HubState {
         Effect::Unwatch(channel)
     }
 
-    /// Delivers a committed batch in order; what is known already is dropped, what is missing is asked for.
+    /// Delivers a committed batch in order; what is known already is dropped, what is missing is waited for.
     pub fn deliver(&mut self, delivery: &Delivery) -> Effect {
         let channel = delivery.channel;
         let Some(watch) = self.watches.get_mut(&channel) else { return Effect::Unwatch(channel) };
         let last = delivery.events.last().map_or(0, |event| event.seq);
-        let (head, filling) = match &mut watch.phase {
-            Phase::Watched { head, filling } => (head, filling),
+        let watched = match &mut watch.phase {
+            Phase::Watched(watched) => watched,
             Phase::Waiting { known, .. } => {
                 *known = last.max(*known);
                 return Effect::None;
             }
         };
-        let Some(first) = delivery.events.iter().find(|event| event.seq > *head) else {
+        let Some(first) = delivery.events.iter().find(|event| event.seq > watched.head) else {
             return Effect::None;
         };
-        if first.seq > head.saturating_add(1) {
-            return fill_up_to(channel, *head, last, filling);
+        if first.seq > watched.head.saturating_add(1) {
+            watched.keep(&delivery.events);
+            return if watched.misses(last) { Effect::Hole(channel) } else { Effect::None };
         }
-        let before = std::mem::replace(head, last);
+        let before = std::mem::replace(&mut watched.head, last);
+        let mut early = std::mem::take(&mut watched.early);
         for event in delivery.events.iter().filter(|event| event.seq > before) {
-            for subscription in &mut watch.subscriptions {
-                if !subscription.give(channel, event) {
-                    let subscriber = Rc::clone(&subscription.subscriber);
-                    self.fallen_behind.push((subscriber, channel));
-                }
+            watch.give(channel, event, &mut self.fallen_behind);
+        }
+        while let Some((seq, event)) = early.pop_first() {
+            let head = watch.head().unwrap_or(seq);
+            if seq == head.saturating_add(1) {
+                watch.set_head(seq);
+                watch.give(channel, &event, &mut self.fallen_behind);
+            } else if seq > head {
+                early.insert(seq, event);
+                break;
             }
-            if let Some(user) = event.removed {
-                watch.remove_user(user, channel, event.seq);
-            }
+        }
+        if let Phase::Watched(watched) = &mut watch.phase {
+            watched.early = early;
         }
         self.unwatch_if_empty(channel)
+    }
+
+    /// A moment has passed since a hole was noticed: reads what is still missing.
+    pub fn look_for_hole(&mut self, channel: Channel) -> Effect {
+        let Some(Phase::Watched(watched)) =
+            self.watches.get_mut(&channel).map(|watch| &mut watch.phase)
+        else {
+            return Effect::None;
+        };
+        match watched.filling {
+            Some(known) if known > watched.head => Effect::Fill { channel, after: watched.head },
+            Some(_) | None => {
+                watched.filling = None;
+                Effect::None
+            }
+        }
     }
 
     /// Takes what a hole hid, and goes on reading while more is known to be there.
     pub fn filled(&mut self, delivery: &Delivery) -> Effect {
         let channel = delivery.channel;
         let known = match self.watches.get_mut(&channel).map(|watch| &mut watch.phase) {
-            Some(Phase::Watched { filling, .. }) => filling.take(),
+            Some(Phase::Watched(watched)) => watched.filling.take(),
             _ => None,
         };
         let effect = self.deliver(delivery);
         let watch = self.watches.get_mut(&channel);
         match (effect, known, watch.map(|watch| &mut watch.phase)) {
             // An empty page would be asked for again for ever.
-            (Effect::None, Some(known), Some(Phase::Watched { head, filling }))
+            (Effect::None, Some(known), Some(Phase::Watched(watched)))
                 if !delivery.events.is_empty() =>
             {
-                fill_up_to(channel, *head, known, filling)
+                fill_up_to(channel, known, watched)
             }
             // The page was too old to close the hole: what is known beyond it stays known.
-            (Effect::Fill { .. }, Some(known), Some(Phase::Watched { filling, .. })) => {
-                *filling = (*filling).max(Some(known));
+            (Effect::Hole(_), Some(known), Some(Phase::Watched(watched))) => {
+                watched.filling = watched.filling.max(Some(known));
                 effect
             }
             (effect, ..) => effect,
@@ -392,37 +414,39 @@ impl HubState {
     }
 }
 
-/// Asks for what lies between `head` and the `known` number; once, however often it is noticed.
-fn fill_up_to(channel: Channel, head: Seq, known: Seq, filling: &mut Option<Seq>) -> Effect {
-    if known <= head {
-        return Effect::None;
-    }
-    if let Some(already) = filling {
-        *already = known.max(*already);
-        return Effect::None;
-    }
-    *filling = Some(known);
-    Effect::Fill { channel, after: head }
-}
-
-/// The position a subscription begins at, and the gap behind it if it is not where the client left off.
-fn begin_at(start: Start, head: Seq) -> (Seq, Option<Gap>) {
-    let gap = |have| (head, Some(Gap { have, first: head.min(1), head }));
-    match start {
-        Start::Head => (head, None),
-        Start::Last(count) => (head.saturating_sub(count.clamp(0, REPLAY_MAX)).max(0), None),
-        Start::Unknown(have) => gap(have),
-        Start::After(have) if have < 0 || have > head => gap(have),
-        Start::After(have) if head.saturating_sub(have) > REPLAY_MAX => gap(have),
-        Start::After(have) => (have, None),
-    }
+/// Asks for what lies between the head and the `known` number; once, however often it is noticed.
+fn fill_up_to(channel: Channel, known: Seq, watched: &mut Watched) -> Effect {
+    if watched.misses(known) { Effect::Fill { channel, after: watched.head } } else { Effect::None }
 }
 
 impl Watch {
     const fn head(&self) -> Option<Seq> {
         match self.phase {
-            Phase::Watched { head, .. } => Some(head),
+            Phase::Watched(Watched { head, .. }) => Some(head),
             Phase::Waiting { .. } => None,
+        }
+    }
+
+    const fn set_head(&mut self, seq: Seq) {
+        if let Phase::Watched(watched) = &mut self.phase {
+            watched.head = seq;
+        }
+    }
+
+    /// Gives everybody the next event.
+    fn give(
+        &mut self,
+        channel: Channel,
+        event: &EncodedEvent,
+        fallen_behind: &mut Vec<(Rc<dyn Subscriber>, Channel)>,
+    ) {
+        for subscription in &mut self.subscriptions {
+            if !subscription.give(channel, event) {
+                fallen_behind.push((Rc::clone(&subscription.subscriber), channel));
+            }
+        }
+        if let Some(user) = event.removed {
+            self.remove_user(user, channel, event.seq);
         }
     }
 
@@ -449,103 +473,6 @@ impl Watch {
             catch_up.ends_at.get_or_insert(seq);
             true
         });
-    }
-}
-
-impl Subscription {
-    /// Gives one event as it comes; false when the client takes no more, and the subscription catches up from here.
-    fn give(&mut self, channel: Channel, event: &EncodedEvent) -> bool {
-        let Some(catch_up) = &mut self.catch_up else {
-            if self.subscriber.push(channel, event) {
-                return true;
-            }
-            let position = Some(event.seq.saturating_sub(1));
-            self.catch_up = Some(Box::new(CatchUp { position, ..CatchUp::default() }));
-            return false;
-        };
-        catch_up.keep(event);
-        true
-    }
-
-    fn next(&mut self, channel: Channel, head: Seq) -> Next {
-        let Some(catch_up) = &mut self.catch_up else { return Next::Nothing };
-        let Some(position) = catch_up.position else { return Next::Nothing };
-        if catch_up.has_ended() {
-            return Next::Removed;
-        }
-        match &catch_up.gate {
-            Some(gate) if position >= gate.start => {
-                if !catch_up.open_gate(channel, &*self.subscriber) {
-                    return Next::Read { after: catch_up.position.unwrap_or(position) };
-                }
-            }
-            Some(_) => return Next::Read { after: position },
-            None if position >= head => {}
-            None => {
-                let is_near = head.saturating_sub(position) <= Seq::try_from(GATE_MAX).unwrap_or(0);
-                catch_up.gate = is_near.then(|| Gate { start: head, events: VecDeque::new() });
-                return Next::Read { after: position };
-            }
-        }
-        if catch_up.has_ended() {
-            return Next::Removed;
-        }
-        self.catch_up = None;
-        Next::Live(head)
-    }
-
-    /// Gives what was read, up to the head: what lies beyond it is on its way here.
-    fn read(&mut self, channel: Channel, delivery: &Delivery, head: Seq) {
-        let Some(catch_up) = &mut self.catch_up else { return };
-        for event in &*delivery.events {
-            if event.seq > head || catch_up.has_ended() {
-                return;
-            }
-            if !catch_up.advance(channel, event, &*self.subscriber) {
-                // The store is read again once the client has taken what it has.
-                catch_up.gate = None;
-                return;
-            }
-        }
-    }
-}
-
-impl CatchUp {
-    /// An event came in: it waits if there is a gate for it, and is read later if not.
-    fn keep(&mut self, event: &EncodedEvent) {
-        let Some(gate) = &mut self.gate else { return };
-        if gate.events.len() >= GATE_MAX {
-            self.gate = None;
-        } else {
-            gate.events.push_back(event.clone());
-        }
-    }
-
-    /// Gives an event if it is the next one; false when the client takes no more.
-    fn advance(
-        &mut self,
-        channel: Channel,
-        event: &EncodedEvent,
-        subscriber: &dyn Subscriber,
-    ) -> bool {
-        if self.position.is_none_or(|position| event.seq != position.saturating_add(1)) {
-            return true;
-        }
-        let taken = subscriber.queue(channel, event);
-        if taken {
-            self.position = Some(event.seq);
-        }
-        taken
-    }
-
-    /// Gives what waits at the gate; false when the client takes no more, and the gate is gone.
-    fn open_gate(&mut self, channel: Channel, subscriber: &dyn Subscriber) -> bool {
-        let events = self.gate.take().map(|gate| gate.events).unwrap_or_default();
-        events.iter().all(|event| self.has_ended() || self.advance(channel, event, subscriber))
-    }
-
-    fn has_ended(&self) -> bool {
-        self.ends_at.is_some_and(|end| self.position.is_some_and(|position| position >= end))
     }
 }
 

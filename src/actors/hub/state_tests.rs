@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::actors::hub::close::CloseCode;
+use crate::actors::hub::subscription::{GATE_MAX, REPLAY_MAX};
 use crate::domain::ids::{RoomId, SessionId};
 use crate::domain::time::Timestamp;
 
@@ -125,8 +126,9 @@ fn a_batch_is_delivered_once_and_in_order() {
 #[test]
 fn a_hole_is_read_from_the_store_before_anything_after_it() {
     let (mut hub, listener) = live();
-    assert_eq!(hub.deliver(&batch([12])), Effect::Fill { channel: channel(), after: 10 });
+    assert_eq!(hub.deliver(&batch([12])), Effect::Hole(channel()));
     assert_eq!(hub.deliver(&batch([13])), Effect::None, "asked for once");
+    assert_eq!(hub.look_for_hole(channel()), Effect::Fill { channel: channel(), after: 10 });
     assert_eq!(listener.heard(), "");
     assert_eq!(hub.filled(&batch(11..=13)), Effect::None);
     assert_eq!(listener.heard(), "11 12 13");
@@ -135,17 +137,44 @@ fn a_hole_is_read_from_the_store_before_anything_after_it() {
 #[test]
 fn what_was_committed_while_a_hole_was_read_is_read_too() {
     let (mut hub, listener) = live();
-    assert_eq!(hub.deliver(&batch([12])), Effect::Fill { channel: channel(), after: 10 });
+    assert_eq!(hub.deliver(&batch([12])), Effect::Hole(channel()));
     assert_eq!(hub.deliver(&batch([14])), Effect::None);
+    assert_eq!(hub.look_for_hole(channel()), Effect::Fill { channel: channel(), after: 10 });
     assert_eq!(hub.filled(&batch(11..=12)), Effect::Fill { channel: channel(), after: 12 });
     assert_eq!(hub.filled(&batch(13..=14)), Effect::None);
     assert_eq!(listener.heard(), "11 12 13 14");
 }
 
 #[test]
+fn what_comes_early_waits_for_what_is_late_and_nothing_is_read() {
+    let (mut hub, listener) = live();
+    assert_eq!(hub.deliver(&batch([13])), Effect::Hole(channel()));
+    assert_eq!(hub.deliver(&batch([12])), Effect::None);
+    assert_eq!(listener.heard(), "");
+    assert_eq!(hub.deliver(&batch([11])), Effect::None);
+    assert_eq!(listener.heard(), "11 12 13");
+    assert_eq!(hub.look_for_hole(channel()), Effect::None, "it has closed by itself");
+    assert_eq!(hub.deliver(&batch([15])), Effect::Hole(channel()), "another one is noticed again");
+}
+
+#[test]
+fn more_than_may_wait_is_read_from_the_store() {
+    let (mut hub, listener) = live();
+    let last = 12 + Seq::try_from(2 * EARLY_MAX).unwrap();
+    assert_eq!(hub.deliver(&batch(12..=last)), Effect::Hole(channel()));
+    assert_eq!(hub.deliver(&batch([11])), Effect::None);
+    let kept = 11 + Seq::try_from(EARLY_MAX).unwrap();
+    assert_eq!(hub.look_for_hole(channel()), Effect::Fill { channel: channel(), after: kept });
+    assert_eq!(hub.filled(&batch(kept + 1..=last)), Effect::None);
+    let heard: Vec<String> = (11..=last).map(|seq| seq.to_string()).collect();
+    assert_eq!(listener.heard(), heard.join(" "));
+}
+
+#[test]
 fn a_new_incarnation_with_a_higher_head_shows_what_its_predecessor_kept() {
     let (mut hub, listener) = live();
-    assert_eq!(hub.watching(channel(), 11), Effect::Fill { channel: channel(), after: 10 });
+    assert_eq!(hub.watching(channel(), 11), Effect::Hole(channel()));
+    assert_eq!(hub.look_for_hole(channel()), Effect::Fill { channel: channel(), after: 10 });
     assert_eq!(hub.filled(&batch([11])), Effect::None);
     assert_eq!(listener.heard(), "11");
 }

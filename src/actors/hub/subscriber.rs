@@ -7,7 +7,7 @@ use super::channel::Channel;
 use super::close::CloseCode;
 use super::directory::EncodedEvent;
 use super::frame::Frame;
-use super::state::Gap;
+use super::subscription::Gap;
 use crate::domain::ids::{ConnectionId, SessionId, UserId};
 use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;

@@ -23,3 +23,4 @@ pub mod slots;
 mod stress;
 pub mod supervise;
 pub mod virtual_actor;
+pub mod vital;

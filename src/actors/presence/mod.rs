@@ -1,7 +1,9 @@
 //! Presence: one actor a user who is here, fed by the hubs that hold the user's connections.
 //!
-//! It writes when what others see changes, and never to keep it up. Who comes back within the grace was never away.
+//! It records what they come to when that changes, and never to keep it up; the store merges what all nodes record.
+//! Who comes back within the grace was never away, on whichever node.
 
+mod news;
 pub mod state;
 
 use std::sync::Arc;
@@ -13,36 +15,32 @@ use actix::{
     WrapFuture,
 };
 
+use rand::Rng;
+use tokio::sync::Semaphore;
+
+pub use self::news::{Herald, News};
 use self::state::{Next, PresenceState, Report};
-use super::hub::channel::Channel;
 use super::hub::directory::{Directory, HubId, HubMessage};
 use super::kit::handle::Call;
 use super::kit::registry::{LoadError, Loader, Registry, ResolveError, Settings};
 use super::kit::virtual_actor::{Life, VirtualActor};
+use super::nodes::Nodes;
 use crate::clock;
-use crate::config::PresenceConfig;
-use crate::domain::ids::{RoomId, UserId};
-use crate::domain::presence::{Presence, Status};
-use crate::store::Store;
+use crate::domain::ids::{NodeId, UserId};
+use crate::domain::presence::Choice;
+use crate::store::{Store, StoreError};
 
 /// How long a hub waits for its report to be taken in.
 const CALL_MAX: Duration = Duration::from_secs(10);
 const IDLE_CHECK: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What hubs are told of a user.
-#[derive(Debug)]
-pub struct News {
-    pub presence: Presence,
-    /// The rooms with watchers on this node in which the user is seen, and whether each is large.
-    pub rooms: Vec<(RoomId, bool)>,
-}
+/// Presences that are recorded at once.
+const TURNS_MAX: usize = 4;
 
 /// The front to the presence of every user. Cheap to clone.
 #[derive(Clone)]
 pub struct Presences {
     registry: Registry<UserPresence>,
-    store: Store,
     deps: Arc<Deps>,
 }
 
@@ -50,34 +48,41 @@ pub struct Presences {
 struct Deps {
     store: Store,
     directory: Directory,
-    settings: PresenceConfig,
+    nodes: Nodes,
+    herald: Herald,
+    grace: Duration,
+    /// Whoever has to record something takes turns: a crowd must not keep everything else from the database.
+    turns: Semaphore,
     /// The node goes away: whoever leaves it goes to another, and nobody is shown differently from here.
     is_frozen: AtomicBool,
 }
 
 impl Presences {
-    /// Starts presences that live on `arbiters`.
+    /// Starts presences that live on `arbiters`; whoever has gone is waited for so long (`grace`).
     #[must_use]
     pub fn start(
         arbiters: &[ArbiterHandle],
         store: Store,
-        directory: Directory,
-        settings: PresenceConfig,
+        nodes: Nodes,
+        herald: Herald,
+        grace: Duration,
         supervision: Settings,
     ) -> Self {
-        let is_frozen = AtomicBool::new(false);
-        let deps = Arc::new(Deps { store: store.clone(), directory, settings, is_frozen });
+        let directory = herald.directory().clone();
+        let (turns, is_frozen) = (Semaphore::new(TURNS_MAX), AtomicBool::new(false));
+        let deps = Arc::new(Deps { store, directory, nodes, herald, grace, turns, is_frozen });
         let shared = Arc::clone(&deps);
         let loader: Loader<UserPresence> = Arc::new(move |user| {
             let deps = Arc::clone(&deps);
             Box::pin(async move {
-                match deps.store.find_presence(user).await {
-                    Ok(presence) => Ok(Seed { presence, deps }),
+                let node = deps.nodes.me();
+                match deps.store.find_node_presence(node, user).await {
+                    Ok(recorded) => Ok(Seed { node, recorded, deps }),
                     Err(error) => Err(LoadError::Failed(Box::new(error))),
                 }
             })
         });
-        Self { registry: Registry::start(arbiters, loader, supervision), store, deps: shared }
+        Self { registry: Registry::start(arbiters, loader, supervision), deps: shared }
     }
 
     /// Takes in which devices of a user a hub holds; told again, it changes nothing.
@@ -86,19 +91,6 @@ impl Presences {
     /// [`ResolveError`]: tell it again.
     pub async fn report(&self, user: UserId, report: Report<HubId>) -> Result<(), ResolveError> {
         self.registry.call(user, || Take(report.clone()), CALL_MAX).await
-    }
-
-    /// Looks at everybody who was shown when the node last went: who does not come back in time has gone.
-    pub async fn look_after_start(&self) {
-        let shown = match self.store.list_shown().await {
-            Ok(shown) => shown,
-            Err(error) => return tracing::error!(%error, "nobody knows who was here"),
-        };
-        for user in shown {
-            if let Err(error) = self.registry.resolve(user).await {
-                tracing::warn!(%error, user.id = %user, "a presence could not be looked at");
-            }
-        }
     }
 
     /// From now on nobody is shown differently by this node, which sends its clients elsewhere.
@@ -112,9 +104,10 @@ impl Presences {
     }
 }
 
-/// What a presence is loaded with.
+/// What a presence is loaded with: what `node` has recorded.
 pub struct Seed {
-    presence: Presence,
+    node: NodeId,
+    recorded: Option<Choice>,
     deps: Arc<Deps>,
 }
 
@@ -124,7 +117,9 @@ pub struct UserPresence {
     life: Life<Self>,
     deps: Arc<Deps>,
     state: PresenceState<HubId>,
-    is_showing: bool,
+    /// Under which name the state is recorded.
+    node: NodeId,
+    is_recording: bool,
     waiting: Option<SpawnHandle>,
 }
 
@@ -139,10 +134,9 @@ impl VirtualActor for UserPresence {
     const MAILBOX_MAX: u32 = 256;
 
     fn create(user: UserId, seed: Seed, life: Life<Self>) -> Self {
-        let Seed { presence, deps } = seed;
-        let Presence { status, last_seen_at, .. } = presence;
-        let state = PresenceState::new(status, last_seen_at, deps.settings.grace(), clock::now());
-        Self { user, life, deps, state, is_showing: false, waiting: None }
+        let Seed { node, recorded, deps } = seed;
+        let state = PresenceState::new(recorded, deps.grace, clock::now());
+        Self { user, life, deps, state, node, is_recording: false, waiting: None }
     }
 }
 
@@ -153,12 +147,12 @@ impl Actor for UserPresence {
         // What a predecessor knew is gone: the hubs tell it again.
         self.deps.directory.tell_all(&HubMessage::ReportPresence(self.user));
         // A hub may have been too busy to hear that.
-        ctx.run_later(self.deps.settings.grace() / 2, |presence, _| {
+        ctx.run_later(self.deps.grace / 2, |presence, _| {
             presence.deps.directory.tell_all(&HubMessage::ReportPresence(presence.user));
         });
         self.go_on(ctx);
         ctx.run_interval(IDLE_CHECK, |presence, _| {
-            if presence.state.is_idle() && !presence.is_showing {
+            if presence.state.is_idle() && !presence.is_recording {
                 presence.life.passivate();
             }
         });
@@ -176,24 +170,23 @@ impl Handler<Call<Take>> for UserPresence {
 }
 
 impl UserPresence {
-    /// Shows what is due, one change at a time, and waits for what is not yet.
+    /// Records what is due, one change at a time, and waits for what is not yet.
     fn go_on(&mut self, ctx: &mut Context<Self>) {
-        if self.is_showing || self.deps.is_frozen.load(Ordering::Relaxed) {
+        if self.is_recording || self.deps.is_frozen.load(Ordering::Relaxed) {
             return;
         }
         if let Some(waiting) = self.waiting.take() {
             ctx.cancel_future(waiting);
         }
+        let node = self.deps.nodes.me();
+        if node != self.node {
+            self.node = node;
+            self.state.forget();
+        }
         match self.state.next(clock::now()) {
             Next::Nothing => {}
             Next::Wait(wait) => self.wait(wait, ctx),
-            // Whoever is not here may still be with the process before, which has not gone yet.
-            Next::Show(Status::Offline)
-                if self.state.status() == Status::Offline && self.deps.directory.is_shared() =>
-            {
-                self.wait(RETRY, ctx);
-            }
-            Next::Show(status) => self.show(status, ctx),
+            Next::Record(choice) => self.record(choice, ctx),
         }
     }
 
@@ -205,41 +198,31 @@ impl UserPresence {
         self.waiting = Some(waiting);
     }
 
-    fn show(&mut self, status: Status, ctx: &mut Context<Self>) {
-        self.is_showing = true;
-        let now = clock::now();
-        let last_seen_at = Some(self.state.seen_at().unwrap_or(now));
-        let presence = Presence { user_id: self.user, status, last_seen_at };
-        let (deps, before) = (Arc::clone(&self.deps), self.state.is_shown_as());
-        let showing = async move {
-            let event = clock::new_uuid().into();
-            deps.store.update_presence(event, presence, before, now).await?;
-            deps.tell(presence).await
+    fn record(&mut self, choice: Option<Choice>, ctx: &mut Context<Self>) {
+        self.is_recording = true;
+        let (node, user, now) = (self.node, self.user, clock::now());
+        let seen_at = self.state.seen_at().unwrap_or(now);
+        let deps = Arc::clone(&self.deps);
+        let recording = async move {
+            let turn = deps.turns.acquire().await;
+            let changed = deps.store.update_presence(node, user, choice, seen_at, now).await?;
+            drop(turn);
+            // What is not told to hubs now is told with the next change; it is stored already.
+            deps.herald.tell(changed.as_slice()).await;
+            Ok::<_, StoreError>(())
         };
-        ctx.spawn(showing.into_actor(self).map(move |shown, this: &mut Self, ctx| {
-            this.is_showing = false;
-            match shown {
+        ctx.spawn(recording.into_actor(self).map(move |recorded, this: &mut Self, ctx| {
+            this.is_recording = false;
+            match recorded {
                 Ok(()) => {
-                    this.state.shown(status, clock::now());
+                    this.state.recorded(choice, clock::now());
                     this.go_on(ctx);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, user.id = %this.user, "a presence is not shown yet");
-                    this.wait(RETRY, ctx);
+                    tracing::warn!(%error, user.id = %this.user, "a presence is not recorded yet");
+                    this.wait(RETRY.mul_f64(rand::rng().random_range(0.5..1.5)), ctx);
                 }
             }
         }));
-    }
-}
-
-impl Deps {
-    /// Tells the hubs where somebody may see it.
-    async fn tell(&self, presence: Presence) -> Result<(), crate::store::StoreError> {
-        let mut rooms = self.store.list_room_sizes(presence.user_id).await?;
-        rooms.retain(|(room, _)| self.directory.is_watched(Channel::Room(*room)));
-        let large = self.settings.large_room_members;
-        let rooms = rooms.into_iter().map(|(room, members)| (room, members > large)).collect();
-        self.directory.tell_all(&HubMessage::Presence(Arc::new(News { presence, rooms })));
-        Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! One user's presence, pure: the devices that hubs report, what others are shown, and when that changes.
+//! One user's presence on one node, pure: the devices that hubs report, what of them the store knows, and when that
+//! changes.
 //!
 //! Invariant: a report says all there is to say of one hub, and a newer one replaces it, so that reports may be lost,
 //! doubled or overtaken.
@@ -6,10 +7,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::domain::presence::{Choice, Status, merge};
+use crate::domain::presence::{Choice, merge};
 use crate::domain::time::Timestamp;
 
-/// Changes that are shown at once, within the grace; after that the last one waits.
+/// Changes that are recorded at once, within the grace; after that the last one waits.
 const CHANGES_MAX: usize = 4;
 
 /// The devices of one user on one hub.
@@ -28,30 +29,36 @@ pub struct Report<H> {
 pub enum Next {
     Nothing,
     Wait(Duration),
-    /// Show this status; tell how that went with [`PresenceState::shown`].
-    Show(Status),
+    /// Record what the devices come to; tell that it is done with [`PresenceState::recorded`].
+    Record(Option<Choice>),
 }
 
 /// What is known of one user.
 #[derive(Debug)]
 pub struct PresenceState<H> {
     hubs: HashMap<H, (u64, Vec<Choice>)>,
-    shown: Status,
+    recorded: Option<Choice>,
     /// When the user came or went.
     seen_at: Option<Timestamp>,
     /// From when on nobody has to be waited for.
     gone_at: Timestamp,
     changes: VecDeque<Timestamp>,
-    /// How long after the last device went the user is still shown: networks flap.
+    /// How long after the last device went that is not recorded: networks flap.
     grace: Duration,
 }
 
 impl<H: Copy + Eq + std::hash::Hash> PresenceState<H> {
-    /// A user who is `shown` so, and of whom no device has been reported yet.
+    /// A user of whom that is `recorded`, and no device has been reported yet.
     #[must_use]
-    pub fn new(shown: Status, seen_at: Option<Timestamp>, grace: Duration, now: Timestamp) -> Self {
-        let gone_at = now.plus(grace);
-        Self { hubs: HashMap::new(), shown, seen_at, gone_at, changes: VecDeque::new(), grace }
+    pub fn new(recorded: Option<Choice>, grace: Duration, now: Timestamp) -> Self {
+        Self {
+            hubs: HashMap::new(),
+            recorded,
+            seen_at: None,
+            gone_at: now.plus(grace),
+            changes: VecDeque::new(),
+            grace,
+        }
     }
 
     /// Takes in what a hub reports, unless something newer came from it.
@@ -72,9 +79,9 @@ impl<H: Copy + Eq + std::hash::Hash> PresenceState<H> {
         }
     }
 
-    /// What the user would be shown as.
+    /// What the devices come to; `None` without one.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn choice(&self) -> Option<Choice> {
         merge(self.hubs.values().flat_map(|(_, devices)| devices.iter().copied()))
     }
 
@@ -84,20 +91,20 @@ impl<H: Copy + Eq + std::hash::Hash> PresenceState<H> {
         self.seen_at
     }
 
-    /// What others are shown.
+    /// What is recorded.
     #[must_use]
-    pub const fn is_shown_as(&self) -> Status {
-        self.shown
+    pub const fn is_recorded_as(&self) -> Option<Choice> {
+        self.recorded
     }
 
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Next {
-        let status = self.status();
-        if status == self.shown {
+        let choice = self.choice();
+        if choice == self.recorded {
             return Next::Nothing;
         }
         let mut at = now;
-        if !self.is_here() {
+        if choice.is_none() {
             at = at.max(self.gone_at);
         }
         if self.changes.len() >= CHANGES_MAX
@@ -105,12 +112,18 @@ impl<H: Copy + Eq + std::hash::Hash> PresenceState<H> {
         {
             at = at.max(oldest.plus(self.grace));
         }
-        if at > now { Next::Wait(at.since(now)) } else { Next::Show(status) }
+        if at > now { Next::Wait(at.since(now)) } else { Next::Record(choice) }
     }
 
-    /// Others are shown this from now on.
-    pub fn shown(&mut self, status: Status, now: Timestamp) {
-        self.shown = status;
+    /// What was recorded is gone: the node counts as another.
+    pub fn forget(&mut self) {
+        self.recorded = None;
+        self.changes.clear();
+    }
+
+    /// That is recorded from now on.
+    pub fn recorded(&mut self, choice: Option<Choice>, now: Timestamp) {
+        self.recorded = choice;
         self.changes.push_back(now);
         if self.changes.len() > CHANGES_MAX {
             self.changes.pop_front();
@@ -120,7 +133,7 @@ impl<H: Copy + Eq + std::hash::Hash> PresenceState<H> {
     /// Whether nothing is lost by forgetting it.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !self.is_here() && self.shown == Status::Offline
+        !self.is_here() && self.recorded.is_none()
     }
 
     fn is_here(&self) -> bool {
@@ -146,16 +159,16 @@ mod tests {
     /// Shows whatever is due; gives it.
     fn settle(state: &mut PresenceState<u8>, now: Timestamp) -> Next {
         let next = state.next(now);
-        if let Next::Show(status) = next {
-            state.shown(status, now);
+        if let Next::Record(choice) = next {
+            state.recorded(choice, now);
         }
         next
     }
 
     fn online() -> PresenceState<u8> {
-        let mut state = PresenceState::new(Status::Offline, None, GRACE, NOW);
+        let mut state = PresenceState::new(None, GRACE, NOW);
         state.report(report(1, 1, &[Choice::Online]), NOW);
-        assert_eq!(settle(&mut state, NOW), Next::Show(Status::Online));
+        assert_eq!(settle(&mut state, NOW), Next::Record(Some(Choice::Online)));
         state
     }
 
@@ -164,7 +177,7 @@ mod tests {
         let mut state = online();
         state.report(report(1, 2, &[]), after(5));
         assert_eq!(settle(&mut state, after(5)), Next::Wait(GRACE));
-        assert_eq!(settle(&mut state, after(15)), Next::Show(Status::Offline));
+        assert_eq!(settle(&mut state, after(15)), Next::Record(None));
         assert_eq!(state.seen_at(), Some(after(5)));
         assert!(state.is_idle());
     }
@@ -181,7 +194,7 @@ mod tests {
     fn a_goodbye_is_shown_at_once() {
         let mut state = online();
         state.report(Report { said_bye: true, ..report(1, 2, &[]) }, after(5));
-        assert_eq!(settle(&mut state, after(5)), Next::Show(Status::Offline));
+        assert_eq!(settle(&mut state, after(5)), Next::Record(None));
     }
 
     #[test]
@@ -189,7 +202,7 @@ mod tests {
         let mut state = online();
         state.report(report(1, 3, &[Choice::Away]), after(1));
         state.report(report(1, 2, &[]), after(1));
-        assert_eq!(state.status(), Status::Away);
+        assert_eq!(state.choice(), Some(Choice::Away));
     }
 
     #[test]
@@ -198,7 +211,7 @@ mod tests {
         state.report(report(2, 1, &[Choice::Away]), after(1));
         assert_eq!(settle(&mut state, after(1)), Next::Nothing);
         state.report(report(1, 2, &[]), after(2));
-        assert_eq!(settle(&mut state, after(2)), Next::Show(Status::Away));
+        assert_eq!(settle(&mut state, after(2)), Next::Record(Some(Choice::Away)));
     }
 
     #[test]
@@ -207,17 +220,24 @@ mod tests {
         for version in 2..=u64::try_from(CHANGES_MAX).unwrap() {
             let devices = if version % 2 == 0 { vec![Choice::Busy] } else { vec![Choice::Online] };
             state.report(report(1, version, &devices), after(1));
-            assert!(matches!(settle(&mut state, after(1)), Next::Show(_)));
+            assert!(matches!(settle(&mut state, after(1)), Next::Record(_)));
         }
         state.report(report(1, 99, &[Choice::Away]), after(2));
         assert_eq!(settle(&mut state, after(2)), Next::Wait(Duration::from_secs(8)));
-        assert_eq!(settle(&mut state, after(10)), Next::Show(Status::Away));
+        assert_eq!(settle(&mut state, after(10)), Next::Record(Some(Choice::Away)));
     }
 
     #[test]
-    fn after_a_restart_whoever_does_not_come_back_has_gone() {
-        let mut state: PresenceState<u8> = PresenceState::new(Status::Busy, Some(NOW), GRACE, NOW);
+    fn whoever_is_here_is_recorded_again_by_a_node_that_counts_as_another() {
+        let mut state = online();
+        state.forget();
+        assert_eq!(settle(&mut state, after(1)), Next::Record(Some(Choice::Online)));
+    }
+
+    #[test]
+    fn after_a_crash_whoever_does_not_come_back_has_gone() {
+        let mut state: PresenceState<u8> = PresenceState::new(Some(Choice::Busy), GRACE, NOW);
         assert_eq!(settle(&mut state, NOW), Next::Wait(GRACE));
-        assert_eq!(settle(&mut state, after(10)), Next::Show(Status::Offline));
+        assert_eq!(settle(&mut state, after(10)), Next::Record(None));
     }
 }

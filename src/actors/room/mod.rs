@@ -24,6 +24,8 @@ use super::kit::gate::Permit;
 use super::kit::handle::{Call, CallError};
 use super::kit::registry::{LoadError, Loader, Registry, ResolveError, Settings};
 use super::kit::virtual_actor::{Life, VirtualActor};
+use super::link::Link;
+use super::link::packet::Packet;
 use crate::clock;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::rooms::{Appended, Command, LogEvent, RoomError, Seq};
@@ -38,6 +40,9 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 const IDLE_CHECK: Duration = Duration::from_secs(30);
 /// How long a typing indicator lasts unless it is renewed.
 pub const TYPING_LASTS: Duration = Duration::from_secs(6);
+
+/// The event that shows that somebody is typing.
+pub const TYPING: &str = "typing_indicator";
 
 /// Why a room did not do what was wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +73,8 @@ pub struct RoomDeps {
     pub store: Store,
     pub directory: Directory,
     pub inboxes: Inboxes,
+    /// The other nodes.
+    pub link: Link,
     pub epoch: Arc<str>,
     /// Members a group may have.
     pub member_count_max: i64,
@@ -255,19 +262,18 @@ impl Handler<Call<Typing>> for Room {
         if !self.state.may_show_typing(user, clock::now()) {
             return;
         }
-        let name = "typing_indicator";
         let payload = json!({
-            "event": name,
+            "event": TYPING,
             "channel": Channel::Room(self.id).to_string(),
             "from": user,
             "data": { "user_id": user, "expires_in_ms": TYPING_LASTS.as_millis() },
         });
         let frame = Frame::text(&payload.to_string());
-        for hub in self.deps.directory.watchers(Channel::Room(self.id)) {
-            let channel = Channel::Room(self.id);
-            // A full hub does without: the latest indicator wins, and none is promised.
-            let _ = hub.try_send(HubMessage::Ephemeral { channel, name, frame: frame.clone() });
-        }
+        let channel = Channel::Room(self.id);
+        let packet = Packet::Ephemeral { channel, name: TYPING, frame: frame.clone() };
+        self.deps.link.publish(&packet);
+        // A full hub does without: the latest indicator wins, and none is promised.
+        self.deps.directory.hear(channel, &HubMessage::Ephemeral { channel, name: TYPING, frame });
     }
 }
 
@@ -374,8 +380,10 @@ async fn answer_and_deliver(
     let delivered = events.last().map_or(known, |event| event.seq);
     let hubs =
         if events.is_empty() { Vec::new() } else { deps.directory.watchers(Channel::Room(room)) };
-    if !hubs.is_empty() {
+    if !events.is_empty() && (!hubs.is_empty() || !deps.link.is_alone()) {
         let delivery = Delivery::of_room(room, &events, &deps.epoch);
+        // It only queues: the nodes that are further away hear of it no later than those that are full.
+        deps.link.publish(&Packet::of(&delivery));
         for hub in hubs {
             // Waits for a hub that is full, and with it the room's next batch: bounded all the way back.
             let _ = hub.send(HubMessage::Deliver(delivery.clone())).await;
@@ -392,6 +400,7 @@ async fn tell_of_hole(room: RoomId, delivered: Seq, head: Seq, deps: &RoomDeps) 
     if head <= delivered {
         return;
     }
+    deps.link.publish(&Packet::Head { channel: Channel::Room(room), head });
     for hub in deps.directory.watchers(Channel::Room(room)) {
         // A hub that is gone has nobody to deliver to.
         let _ = hub.send(HubMessage::Watching { channel: Channel::Room(room), head }).await;

@@ -1,0 +1,61 @@
+//! Schedule: tasks that are due every so often, each time on one node.
+//!
+//! A lease that lasts nearly until the next time is the mark that it was done: whoever gets it runs the task. Invariant:
+//! a task runs on one node at a time, about once an interval, and may be left out when the node that has begun it dies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use rand::Rng;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::nodes::Nodes;
+use crate::store::Store;
+
+/// Something to be done every so often.
+#[derive(Clone)]
+pub struct Task {
+    /// The name of its lease; never changes.
+    pub name: &'static str,
+    pub every: Duration,
+    /// A sentence for the log when it failed; the next time will do.
+    pub run: Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
+}
+
+/// The running schedule.
+pub struct Schedule(Vec<JoinHandle<()>>);
+
+impl Schedule {
+    /// Starts one timer a task on the shared I/O runtime; the first time is after about an interval.
+    #[must_use]
+    pub fn start(io: &Handle, store: &Store, nodes: &Nodes, tasks: Vec<Task>) -> Self {
+        let start = |task| io.spawn(keep(task, store.clone(), nodes.clone()));
+        Self(tasks.into_iter().map(start).collect())
+    }
+
+    /// Begins nothing any more.
+    pub fn stop(&self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+async fn keep(task: Task, store: Store, nodes: Nodes) {
+    let lease = format!("task:{}", task.name);
+    loop {
+        // Outside the statement, a generator would be held over the wait.
+        let wait = task.every.mul_f64(rand::rng().random_range(0.9..1.1));
+        tokio::time::sleep(wait).await;
+        match store.claim_lease(&lease, nodes.me(), task.every.mul_f64(0.9)).await {
+            Ok(None) => {}
+            Ok(Some(_)) => match (task.run)().await {
+                Ok(()) => tracing::debug!(task = task.name, "a task was run"),
+                Err(cause) => tracing::warn!(task = task.name, cause, "a task has failed"),
+            },
+            Err(error) => tracing::warn!(task = task.name, %error, "a task could not be begun"),
+        }
+    }
+}
