@@ -7,6 +7,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::future::{Either, LocalBoxFuture};
 
 pub use crate::accounts::Caller;
 use crate::accounts::revocations::Revocations;
@@ -19,13 +20,20 @@ use crate::providers::tokens::AccessTokens;
 
 impl FromRequest for Caller {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future =
+        Either<Ready<Result<Self, ApiError>>, LocalBoxFuture<'static, Result<Self, ApiError>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(authenticate(request).map_err(ApiError::Account).and_then(|caller| {
-            check_user(request, caller.user_id)?;
-            Ok(caller)
-        }))
+        let caller = match authenticate(request) {
+            Ok(caller) => caller,
+            Err(error) => return Either::Left(ready(Err(ApiError::Account(error)))),
+        };
+        match check_user(request, caller.user_id) {
+            Either::Left(checked) => Either::Left(ready(checked.into_inner().map(|()| caller))),
+            Either::Right(checking) => {
+                Either::Right(Box::pin(async move { checking.await.map(|()| caller) }))
+            }
+        }
     }
 }
 

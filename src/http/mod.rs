@@ -3,6 +3,7 @@
 //! Everything clients use is below `/v1`; what operators use is at the root.
 
 pub mod aliases;
+mod alone;
 pub mod auth;
 pub mod caller;
 pub mod client_ip;
@@ -37,6 +38,7 @@ use self::sse::StreamDeps;
 use crate::accounts::Accounts;
 use crate::accounts::revocations::Revocations;
 use crate::actors::inbox::Inboxes;
+use crate::actors::link::Link;
 use crate::actors::room::Rooms;
 use crate::config::Config;
 use crate::providers::tokens::AccessTokens;
@@ -52,6 +54,7 @@ pub struct AppDeps {
     pub revocations: Revocations,
     pub rooms: Rooms,
     pub inboxes: Inboxes,
+    pub link: Link,
     pub readiness: Readiness,
     pub limiters: Limiters,
     pub metrics: PrometheusHandle,
@@ -90,6 +93,7 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
         .app_data(web::Data::new(deps.revocations))
         .app_data(web::Data::new(deps.rooms))
         .app_data(web::Data::new(deps.inboxes))
+        .app_data(web::Data::new(deps.link))
         .app_data(web::Data::new(deps.readiness))
         .app_data(web::Data::new(deps.limiters))
         .app_data(web::Data::new(deps.metrics))

@@ -14,6 +14,7 @@ use utoipa::{OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config as DocsConfig, SwaggerUi};
 
 use super::openapi;
+use crate::actors::link::{Link, LinkStatus};
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult, Problem};
 use crate::store::Store;
@@ -75,6 +76,14 @@ struct ChecksView {
     /// Whether new requests are welcome.
     ready: bool,
     store: StoreView,
+    link: LinkView,
+}
+
+#[derive(Serialize, ToSchema)]
+struct LinkView {
+    /// `ok`, `alone` (there are no other nodes) or `degraded` (they are not heard for now).
+    #[schema(example = "alone")]
+    status: &'static str,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -93,7 +102,8 @@ async fn livez() -> web::Json<StatusView> {
     web::Json(StatusView { status: "ok" })
 }
 
-/// Says whether requests should be sent here: the store takes a write, and the process is not stopping.
+/// Says whether requests should be sent here: the store takes a write, and the process is not stopping. `degraded` is
+/// ready, too: other nodes are not heard for now, and the database is looked at instead.
 #[utoipa::path(
     tag = "ops",
     responses(
@@ -105,12 +115,14 @@ async fn livez() -> web::Json<StatusView> {
 async fn readyz(
     readiness: web::Data<Readiness>,
     store: web::Data<Store>,
+    link: web::Data<Link>,
 ) -> ApiResult<web::Json<StatusView>> {
     if !readiness.is_ready() || !probe(&store).await {
         return Err(ApiError::NotReady);
     }
 
-    Ok(web::Json(StatusView { status: "ok" }))
+    let status = if link.status() == LinkStatus::Down { "degraded" } else { "ok" };
+    Ok(web::Json(StatusView { status }))
 }
 
 /// Says how the node is, part by part.
@@ -125,6 +137,7 @@ async fn readyz(
 async fn health(
     readiness: web::Data<Readiness>,
     store: web::Data<Store>,
+    link: web::Data<Link>,
     config: web::Data<Config>,
 ) -> HttpResponse {
     let started = Instant::now();
@@ -139,7 +152,17 @@ async fn health(
         status: word(is_well),
         version: env!("CARGO_PKG_VERSION"),
         node: config.node.name.clone(),
-        checks: ChecksView { ready, store: StoreView { status: word(has_store), latency_ms } },
+        checks: ChecksView {
+            ready,
+            store: StoreView { status: word(has_store), latency_ms },
+            link: LinkView {
+                status: match link.status() {
+                    LinkStatus::Alone => "alone",
+                    LinkStatus::Up => "ok",
+                    LinkStatus::Down => "degraded",
+                },
+            },
+        },
     })
 }
 

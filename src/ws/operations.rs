@@ -244,9 +244,12 @@ async fn greet(connection: &Rc<Connection>, id: Option<RequestId>, hello: Hello)
         }
     };
     let deps = &connection.deps;
-    let Some(counted) = deps.seats.take_for(caller.user_id) else {
+    let Some(counted) = deps.seats.take_for(caller.user_id).await else {
         return connection.close(CloseCode::TooManyConnections);
     };
+    if !connection.is_open() {
+        return;
+    }
     connection.count_in(counted);
     connection.set_caller(caller.clone());
     // What was revoked before the hub could know whose connection this is.

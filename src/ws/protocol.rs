@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::actors::hub::channel::Channel;
 use crate::actors::hub::cursor::Given;
-use crate::actors::hub::state::Start;
+use crate::actors::hub::subscription::Start;
 use crate::domain::ids::UserId;
 use crate::domain::messages::MessageDraft;
 use crate::domain::presence::Choice;

@@ -62,7 +62,7 @@ pub async fn upgrade(
 ) -> Result<(), actix_web::Error> {
     let token = header_token(&request);
     let origin = gateway::origin_of(request.headers());
-    let accepted = seat(&deps, &request).and_then(|seat| {
+    let accepted = seat(&deps, &request).await.and_then(|seat| {
         let response = ws::handshake(request.head()).map_err(|_| BAD_HANDSHAKE)?;
         Ok((seat, response))
     });
@@ -129,10 +129,10 @@ const BAD_HANDSHAKE: Refusal = Refusal {
 };
 
 /// Takes a seat for the client, unless there is a reason to send it away; nothing was done then.
-fn seat(deps: &SocketDeps, request: &Request) -> Result<Seat, Refusal> {
+async fn seat(deps: &SocketDeps, request: &Request) -> Result<Seat, Refusal> {
     let trusted = &deps.config.http.trusted_proxies;
     let ClientIp(ip) = client_ip::resolve(request.peer_addr(), request.headers(), trusted);
-    if let Some(refusal) = refusal(deps, request, ip) {
+    if let Some(refusal) = refusal(deps, request, ip).await {
         return Err(refusal);
     }
     let wait = Duration::from_secs(rand::rng().random_range(1..=RETRY_AFTER_S_MAX));
@@ -152,9 +152,9 @@ fn seat(deps: &SocketDeps, request: &Request) -> Result<Seat, Refusal> {
     })
 }
 
-fn refusal(deps: &SocketDeps, request: &Request, ip: IpAddr) -> Option<Refusal> {
+async fn refusal(deps: &SocketDeps, request: &Request, ip: IpAddr) -> Option<Refusal> {
     let refuse = |status, code, detail| Some(Refusal { status, code, detail, retry_after: None });
-    if let Err(ApiError::RateLimited { retry_after }) = deps.limiters.check_handshake(ip) {
+    if let Err(ApiError::RateLimited { retry_after }) = deps.limiters.check_handshake(ip).await {
         let detail = "too many requests; nothing was done";
         let status = StatusCode::TOO_MANY_REQUESTS;
         let retry_after = Some(retry_after);

@@ -1,4 +1,4 @@
-//! One limit: so many calls a second for each key, with a burst; and how it is told to the client.
+//! One limit of this node: so many calls a second for each key, with a burst; and how it is told to the client.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -9,6 +9,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
+use crate::domain::gcra::Rate;
 use crate::error::ApiError;
 
 type Buckets<K> =
@@ -17,8 +18,7 @@ type Buckets<K> =
 /// A leaky bucket (GCRA) for each key.
 pub(super) struct Limiter<K: Hash + Eq + Clone> {
     name: &'static str,
-    per_second: NonZeroU32,
-    burst: NonZeroU32,
+    rate: Rate,
     clock: DefaultClock,
     buckets: Buckets<K>,
 }
@@ -27,26 +27,22 @@ pub(super) struct Limiter<K: Hash + Eq + Clone> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowance {
     pub(super) name: &'static str,
-    pub(super) quota: u32,
-    /// Seconds in which an empty bucket fills up.
-    pub(super) window_s: u32,
+    pub(super) rate: Rate,
     pub(super) remaining: u32,
-    /// Seconds until it is full again.
-    pub(super) reset_s: u32,
 }
 
 /// No more for now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refused {
     pub(super) allowance: Allowance,
-    retry_after: Duration,
+    pub(super) retry_after: Duration,
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
     pub(super) fn new(name: &'static str, per_second: NonZeroU32, burst: NonZeroU32) -> Self {
         let quota = Quota::per_second(per_second).allow_burst(burst);
         let buckets = RateLimiter::keyed(quota).with_middleware::<StateInformationMiddleware>();
-        Self { name, per_second, burst, clock: DefaultClock::default(), buckets }
+        Self { name, rate: Rate::new(per_second, burst), clock: DefaultClock::default(), buckets }
     }
 
     /// Takes one call from the bucket of `key`.
@@ -66,15 +62,24 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         self.buckets.shrink_to_fit();
     }
 
-    fn allowance(&self, remaining: u32) -> Allowance {
-        let (quota, per_second) = (self.burst.get(), self.per_second.get());
-        Allowance {
-            name: self.name,
-            quota,
-            window_s: quota.div_ceil(per_second),
-            remaining,
-            reset_s: quota.saturating_sub(remaining).div_ceil(per_second),
-        }
+    const fn allowance(&self, remaining: u32) -> Allowance {
+        Allowance { name: self.name, rate: self.rate, remaining }
+    }
+}
+
+impl Allowance {
+    pub(super) const fn quota(&self) -> u32 {
+        self.rate.burst()
+    }
+
+    /// Seconds in which an empty bucket fills up.
+    pub(super) fn window_s(&self) -> u32 {
+        self.rate.refill_s(self.quota())
+    }
+
+    /// Seconds until it is full again.
+    pub(super) fn reset_s(&self) -> u32 {
+        self.rate.refill_s(self.quota().saturating_sub(self.remaining))
     }
 }
 
@@ -101,7 +106,7 @@ mod tests {
         assert_eq!(left, [2, 1, 0]);
         let refused = limiter.check(&1).unwrap_err();
         assert!(refused.retry_after <= Duration::from_secs(1));
-        assert_eq!((refused.allowance.window_s, refused.allowance.reset_s), (3, 3));
+        assert_eq!((refused.allowance.window_s(), refused.allowance.reset_s()), (3, 3));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod rate_limit;
 mod request_id;
 mod routing;
 mod security_headers;
+mod shared_limiter;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -103,7 +104,7 @@ impl Gateway {
                 request.error_response(ApiError::OriginNotAllowed)
             });
         }
-        let allowance = match self.limiters.check_request(&request) {
+        let allowance = match self.limiters.check_request(&request).await {
             Ok(allowance) => allowance,
             Err(refused) => {
                 let mut response = request.error_response(refused.error());

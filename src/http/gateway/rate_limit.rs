@@ -1,9 +1,11 @@
 //! How often one address and one user may ask.
 //!
 //! Answers carry `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10: `q` calls in `w`
-//! seconds; `r` are left, and in `t` seconds all are. Invariant: what nobody uses is forgotten, so that keys cannot
-//! fill the memory.
+//! seconds; `r` are left, and in `t` seconds all are. A node asks itself first, so that a storm that reaches one node
+//! costs nobody else anything; with Redis, it then asks for all nodes. Invariant: what nobody uses is forgotten, so
+//! that keys cannot fill the memory.
 
+use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
@@ -13,13 +15,16 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpMessage as _, HttpRequest, web};
+use futures_util::future::{Either, LocalBoxFuture};
 use tokio::runtime::Handle;
 
 use super::limiter::{Allowance, Limiter, Refused};
+use super::shared_limiter::SharedLimiter;
 use crate::config::LimitsConfig;
 use crate::domain::ids::UserId;
 use crate::error::ApiResult;
 use crate::http::client_ip::ClientIp;
+use crate::providers::redis::Redis;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
@@ -27,8 +32,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Logins are worth less to clients and more to guessers: a fifth of what an address may do otherwise.
 const AUTH_SHARE: u32 = 5;
 const AUTH_PREFIX: &str = "/v1/auth/";
+/// What clients use. Anything else is counted on its node alone: a probe does not wait for Redis.
+const SHARED_PREFIX: &str = "/v1/";
 
-/// All limits of this node. Cheap to clone.
+/// All limits of this node, and its share in those of all nodes. Cheap to clone.
 #[derive(Clone)]
 pub struct Limiters(Option<Arc<Inner>>);
 
@@ -36,15 +43,20 @@ struct Inner {
     by_ip: Limiter<IpAddr>,
     by_ip_auth: Limiter<IpAddr>,
     by_user: Limiter<UserId>,
+    shared: Option<SharedLimiter>,
 }
+
+/// A check of a user that is made already, or that waits for Redis.
+pub type Checked = Either<Ready<ApiResult<()>>, LocalBoxFuture<'static, ApiResult<()>>>;
 
 /// What a user has left, kept with the request until its answer leaves.
 struct UserAllowance(Allowance);
 
 impl Limiters {
-    /// Makes the limits, and sweeps them on `io` as long as they are in use. Nothing is limited if `config` says so.
+    /// Makes the limits, and sweeps them on `io` as long as they are in use. With `redis`, they are those of all nodes
+    /// together. Nothing is limited if `config` says so.
     #[must_use]
-    pub fn new(config: &LimitsConfig, io: &Handle) -> Self {
+    pub fn new(config: &LimitsConfig, io: &Handle, redis: Option<Redis>) -> Self {
         if !config.enabled {
             return Self(None);
         }
@@ -56,6 +68,7 @@ impl Limiters {
                 share(config.burst_ip),
             ),
             by_user: Limiter::new("user", config.requests_per_second_user, config.burst_user),
+            shared: redis.map(SharedLimiter::new),
         });
         io.spawn(sweep(Arc::downgrade(&inner)));
 
@@ -63,7 +76,7 @@ impl Limiters {
     }
 
     /// Counts a request against its address. `None` when nothing is limited.
-    pub(super) fn check_request(
+    pub(super) async fn check_request(
         &self,
         request: &ServiceRequest,
     ) -> Result<Option<Allowance>, Refused> {
@@ -71,32 +84,61 @@ impl Limiters {
         let ip = request.extensions().get::<ClientIp>().map(|ClientIp(ip)| network(*ip));
         let Some(ip) = ip else { return Ok(None) };
 
-        let allowance = limits.by_ip.check(&ip)?;
-        if request.path().starts_with(AUTH_PREFIX) {
-            return limits.by_ip_auth.check(&ip).map(Some);
-        }
-        Ok(Some(allowance))
+        let of_ip = limits.by_ip.check(&ip)?;
+        let is_auth = request.path().starts_with(AUTH_PREFIX);
+        let of_auth = is_auth.then(|| limits.by_ip_auth.check(&ip)).transpose()?;
+        let is_shared = request.path().starts_with(SHARED_PREFIX);
+        let Some(shared) = limits.shared.as_ref().filter(|_| is_shared) else {
+            return Ok(Some(of_auth.unwrap_or(of_ip)));
+        };
+        let told = if let Some(of_auth) = of_auth {
+            let [_, of_auth] = shared.check(ip.to_string(), [of_ip, of_auth]).await?;
+            of_auth
+        } else {
+            let [of_ip] = shared.check(ip.to_string(), [of_ip]).await?;
+            of_ip
+        };
+        Ok(Some(told))
     }
 
     /// Counts a handshake of a socket against its address.
     ///
     /// # Errors
     /// [`crate::error::ApiError::RateLimited`].
-    pub fn check_handshake(&self, ip: IpAddr) -> ApiResult<()> {
+    pub async fn check_handshake(&self, ip: IpAddr) -> ApiResult<()> {
         let Some(limits) = &self.0 else { return Ok(()) };
-        limits.by_ip.check(&network(ip)).map(|_| ()).map_err(|refused| refused.error())
+        let ip = network(ip);
+        let of_ip = limits.by_ip.check(&ip).map_err(|refused| refused.error())?;
+        if let Some(shared) = &limits.shared {
+            shared.check(ip.to_string(), [of_ip]).await.map_err(|refused| refused.error())?;
+        }
+        Ok(())
     }
 }
 
-/// Counts a request against its user; to be called once it is known who asks.
-///
-/// # Errors
+/// Counts a request against its user; to be called once it is known who asks. Refuses with
 /// [`crate::error::ApiError::RateLimited`].
-pub fn check_user(request: &HttpRequest, user: UserId) -> ApiResult<()> {
+pub fn check_user(request: &HttpRequest, user: UserId) -> Checked {
     let limiters = request.app_data::<web::Data<Limiters>>();
-    let Some(limits) = limiters.and_then(|limiters| limiters.0.as_ref()) else { return Ok(()) };
+    let Some(limits) = limiters.and_then(|limiters| limiters.0.as_ref()) else {
+        return Either::Left(ready(Ok(())));
+    };
 
-    let outcome = limits.by_user.check(&user);
+    match limits.by_user.check(&user) {
+        Ok(here) if limits.shared.is_some() => {
+            let (request, limits) = (request.clone(), Arc::clone(limits));
+            Either::Right(Box::pin(async move {
+                let Some(shared) = &limits.shared else { return Ok(()) };
+                let outcome = shared.check(user.to_string(), [here]).await;
+                note_user(&request, outcome.map(|[allowance]| allowance))
+            }))
+        }
+        outcome => Either::Left(ready(note_user(request, outcome))),
+    }
+}
+
+/// Keeps what the user has left for the answer's headers.
+fn note_user(request: &HttpRequest, outcome: Result<Allowance, Refused>) -> ApiResult<()> {
     let allowance =
         outcome.as_ref().map_or_else(|refused| refused.allowance, |allowance| *allowance);
     request.extensions_mut().insert(UserAllowance(allowance));
@@ -121,8 +163,8 @@ pub(super) fn write(allowances: &[Allowance], headers: &mut HeaderMap) {
             headers.insert(header, value);
         }
     };
-    set(POLICY, |a| format!("\"{}\";q={};w={}", a.name, a.quota, a.window_s));
-    set(LEFT, |a| format!("\"{}\";r={};t={}", a.name, a.remaining, a.reset_s));
+    set(POLICY, |a| format!("\"{}\";q={};w={}", a.name, a.quota(), a.window_s()));
+    set(LEFT, |a| format!("\"{}\";r={};t={}", a.name, a.remaining, a.reset_s()));
 }
 
 /// A household has a whole /64: whoever owns one address of it owns them all.
@@ -150,11 +192,15 @@ async fn sweep(limits: Weak<Inner>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::gcra::Rate;
 
     #[test]
     fn the_headers_are_lists_of_named_limits() {
-        let ip = Allowance { name: "ip", quota: 200, window_s: 4, remaining: 199, reset_s: 1 };
-        let user = Allowance { name: "user", quota: 100, window_s: 5, remaining: 0, reset_s: 5 };
+        let rate = |per_second, burst| {
+            Rate::new(NonZeroU32::new(per_second).unwrap(), NonZeroU32::new(burst).unwrap())
+        };
+        let ip = Allowance { name: "ip", rate: rate(50, 200), remaining: 199 };
+        let user = Allowance { name: "user", rate: rate(20, 100), remaining: 0 };
         let mut headers = HeaderMap::new();
 
         write(&[ip, user], &mut headers);

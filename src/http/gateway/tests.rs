@@ -49,7 +49,7 @@ fn config(variables: &[(&'static str, &'static str)]) -> Config {
 
 /// Sends requests, one after the other, to one application with the given settings.
 async fn ask(config: &Config, requests: Vec<TestRequest>) -> Vec<Answer> {
-    let limiters = Limiters::new(&config.limits, &Handle::current());
+    let limiters = Limiters::new(&config.limits, &Handle::current(), None);
     let gateway = Arc::new(Gateway::new(config, limiters));
     let bytes_max = config.http.body_bytes_max;
     let app = App::new()

@@ -5,9 +5,11 @@
 
 pub mod load;
 mod refusal;
+mod seat_counts;
 pub mod seats;
 #[cfg(test)]
 mod tests;
+mod user_seats;
 pub mod workers;
 
 use std::fmt::Debug;

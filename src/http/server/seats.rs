@@ -1,4 +1,6 @@
 //! Seats: how many live connections this node, one address and one user may hold.
+//!
+//! Those of the node and of an address are counted here; those of a user, on all nodes, in `user_seats`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,8 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
+pub use super::user_seats::UserSeat;
+use super::user_seats::UserSeats;
+use crate::actors::nodes::living::LivingNodes;
 use crate::config::limits::LimitsConfig;
 use crate::domain::ids::UserId;
+use crate::providers::redis::Redis;
 
 const EMPTY_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -20,9 +28,8 @@ struct Hall {
     taken: AtomicUsize,
     node_max: usize,
     address_max: usize,
-    user_max: usize,
     addresses: Mutex<HashMap<IpAddr, usize>>,
-    users: Mutex<HashMap<UserId, usize>>,
+    users: UserSeats,
 }
 
 /// Whose seats are all taken.
@@ -33,16 +40,32 @@ pub enum Full {
 }
 
 impl Seats {
+    /// The seats of a node that is alone.
     #[must_use]
     pub fn new(limits: &LimitsConfig) -> Self {
+        Self::with(limits, UserSeats::of_one_node(limits.connections_per_user))
+    }
+
+    /// The seats of a node among others: what a user holds is counted on all of them.
+    #[must_use]
+    pub fn of_cluster(
+        limits: &LimitsConfig,
+        redis: Redis,
+        nodes: LivingNodes,
+        io: &Handle,
+    ) -> Self {
+        let max = limits.connections_per_user;
+        Self::with(limits, UserSeats::of_all_nodes(max, redis, nodes, io))
+    }
+
+    fn with(limits: &LimitsConfig, users: UserSeats) -> Self {
         let address_max = if limits.enabled { limits.connections_per_ip } else { usize::MAX };
         Self(Arc::new(Hall {
             taken: AtomicUsize::new(0),
             node_max: limits.connections_max,
             address_max,
-            user_max: limits.connections_per_user,
             addresses: Mutex::default(),
-            users: Mutex::default(),
+            users,
         }))
     }
 
@@ -64,10 +87,13 @@ impl Seats {
     }
 
     /// Counts a connection as the user's; `None` when the user holds as many as it may.
-    #[must_use]
-    pub fn take_for(&self, user: UserId) -> Option<UserSeat> {
-        enter(&mut lock(&self.0.users), user, self.0.user_max)
-            .then(|| UserSeat { seats: self.clone(), user })
+    pub async fn take_for(&self, user: UserId) -> Option<UserSeat> {
+        self.0.users.take(user).await
+    }
+
+    /// Tells the other nodes again what every user holds here; for when Redis is back, and may have lost it.
+    pub fn report_again(&self) {
+        self.0.users.report_again();
     }
 
     /// How many are taken.
@@ -94,18 +120,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         leave(&mut lock(&self.seats.0.addresses), self.ip);
         self.seats.0.taken.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// One of the connections a user may hold; dropping it gives it back.
-pub struct UserSeat {
-    seats: Seats,
-    user: UserId,
-}
-
-impl Drop for UserSeat {
-    fn drop(&mut self) {
-        leave(&mut lock(&self.seats.0.users), self.user);
     }
 }
 
@@ -169,14 +183,14 @@ mod tests {
         assert!(seats.take(HERE).is_ok());
     }
 
-    #[test]
-    fn a_user_may_hold_so_many_connections_and_another_when_one_has_gone() {
+    #[tokio::test]
+    async fn a_user_may_hold_so_many_connections_and_another_when_one_has_gone() {
         let seats = seats(&[("MADANG__LIMITS__CONNECTIONS_PER_USER", "1")]);
         let user = UserId::from(Uuid::from_u128(1));
-        let first = seats.take_for(user);
+        let first = seats.take_for(user).await;
         assert!(first.is_some());
-        assert!(seats.take_for(user).is_none());
+        assert!(seats.take_for(user).await.is_none());
         drop(first);
-        assert!(seats.take_for(user).is_some());
+        assert!(seats.take_for(user).await.is_some());
     }
 }
