@@ -3,6 +3,8 @@
 //! An access token lives at most minutes, so only what ended within that time needs to be known: a small set in
 //! memory, filled from the store at start-up. Sockets subscribe, to be cut at once. Invariant: an entry outlives every
 //! access token it refuses.
+//!
+//! On several nodes, what ends on one is learned by the others: at once from what it says, and soon from the store.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -27,13 +29,21 @@ pub enum Revoked {
     User(UserId),
 }
 
+/// What listeners hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcement {
+    pub revoked: Revoked,
+    /// Whether it ended on this node; the others know it already if not.
+    pub is_news: bool,
+}
+
 /// The set and its announcements. Cheap to clone; clones are the same set.
 #[derive(Clone)]
 pub struct Revocations(Arc<Inner>);
 
 struct Inner {
     ended: RwLock<Ended>,
-    announcements: broadcast::Sender<Revoked>,
+    announcements: broadcast::Sender<Announcement>,
     kept_for: Duration,
 }
 
@@ -74,35 +84,47 @@ impl Revocations {
 
     /// Refuses the tokens of one session from now on, and says so.
     pub fn revoke_session(&self, session: SessionId, now: Timestamp) {
-        self.insert(now, |ended, until| ended.sessions.insert(session, until));
-        self.announce(Revoked::Session(session));
+        self.insert(Revoked::Session(session), now);
+        self.announce(Revoked::Session(session), true);
     }
 
     /// Refuses every token of a user who may not come back (deleted, disabled) from now on, and says so.
     pub fn revoke_user(&self, user: UserId, now: Timestamp) {
-        self.insert(now, |ended, until| ended.users.insert(user, until));
-        self.announce(Revoked::User(user));
+        self.insert(Revoked::User(user), now);
+        self.announce(Revoked::User(user), true);
+    }
+
+    /// Refuses from now on what has ended elsewhere; told again, it changes nothing.
+    pub fn learn(&self, revoked: Revoked, now: Timestamp) {
+        if self.insert(revoked, now) {
+            self.announce(revoked, false);
+        }
     }
 
     /// Hears of everything that ends from here on.
     #[must_use]
-    pub fn subscribe(&self) -> broadcast::Receiver<Revoked> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Announcement> {
         self.0.announcements.subscribe()
     }
 
-    fn insert(&self, now: Timestamp, add: impl FnOnce(&mut Ended, Timestamp) -> Option<Timestamp>) {
+    /// Whether it was new.
+    fn insert(&self, revoked: Revoked, now: Timestamp) -> bool {
         let mut ended = self.0.ended.write().unwrap_or_else(PoisonError::into_inner);
         if now >= ended.prune_at {
             prune(&mut ended.sessions, now);
             prune(&mut ended.users, now);
             ended.prune_at = now.plus(PRUNE_INTERVAL);
         }
-        add(&mut ended, now.plus(self.0.kept_for));
+        let until = now.plus(self.0.kept_for);
+        match revoked {
+            Revoked::Session(session) => ended.sessions.insert(session, until).is_none(),
+            Revoked::User(user) => ended.users.insert(user, until).is_none(),
+        }
     }
 
-    fn announce(&self, revoked: Revoked) {
+    fn announce(&self, revoked: Revoked, is_news: bool) {
         // Nobody listening is fine.
-        let _ = self.0.announcements.send(revoked);
+        let _ = self.0.announcements.send(Announcement { revoked, is_news });
     }
 }
 
@@ -165,7 +187,24 @@ mod tests {
         revocations.revoke_session(session, NOW);
         revocations.revoke_user(user, NOW);
 
-        assert_eq!(listener.recv().await.unwrap(), Revoked::Session(session));
-        assert_eq!(listener.recv().await.unwrap(), Revoked::User(user));
+        let news = |revoked| Announcement { revoked, is_news: true };
+        assert_eq!(listener.recv().await.unwrap(), news(Revoked::Session(session)));
+        assert_eq!(listener.recv().await.unwrap(), news(Revoked::User(user)));
+    }
+
+    #[tokio::test]
+    async fn what_was_learned_is_refused_and_told_once() {
+        let revocations = Revocations::new(Duration::from_mins(15));
+        let mut listener = revocations.subscribe();
+        let (session, user) = ids();
+
+        revocations.learn(Revoked::Session(session), NOW);
+        revocations.learn(Revoked::Session(session), NOW);
+        revocations.learn(Revoked::User(user), NOW);
+
+        assert!(revocations.is_revoked(session, user));
+        let learned = |revoked| Announcement { revoked, is_news: false };
+        assert_eq!(listener.recv().await.unwrap(), learned(Revoked::Session(session)));
+        assert_eq!(listener.recv().await.unwrap(), learned(Revoked::User(user)));
     }
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::revocations::Revoked;
 use super::{Accounts, AccountsError, Caller, Client, Grant};
 use crate::clock;
 use crate::domain::accounts::AccountError;
 use crate::domain::ids::{SessionId, UserId};
+use crate::domain::time::Timestamp;
 use crate::providers::opaque::{OpaqueToken, TokenHash};
 use crate::store::accounts::find_user;
 use crate::store::sessions::{
@@ -178,23 +180,30 @@ impl Accounts {
         Ok(Caller { user_id: user.id, session_id, roles: user.roles, expires_at })
     }
 
-    /// Learns which sessions ended recently, before this node takes its first request.
+    /// Learns which sessions have ended since then, on whichever node.
     ///
     /// # Errors
     /// Only what the store fails with.
-    pub async fn load_revocations(&self) -> Result<(), AccountsError> {
-        let now = clock::now();
-        let since = now.minus(self.revocations.kept_for());
+    pub async fn learn_revocations(&self, since: Timestamp) -> Result<(), AccountsError> {
         let ended = self
             .store
             .read::<_, AccountsError, _>(move |db| {
                 Box::pin(async move { Ok(sessions::list_revoked_since(db, since).await?) })
             })
             .await?;
+        let now = clock::now();
         for (session, _) in ended {
-            self.revocations.revoke_session(session, now);
+            self.revocations.learn(Revoked::Session(session), now);
         }
         Ok(())
+    }
+
+    /// Learns every session that has ended and whose access tokens might still be shown.
+    ///
+    /// # Errors
+    /// Only what the store fails with.
+    pub async fn load_revocations(&self) -> Result<(), AccountsError> {
+        self.learn_revocations(clock::now().minus(self.revocations.kept_for())).await
     }
 
     /// Forgets expired tokens, sessions and failures; for a scheduled run. Gives how many rows went.

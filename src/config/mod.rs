@@ -6,7 +6,9 @@
 //! Invariant: a [`Config`] that exists is valid; nothing that follows checks a setting again.
 
 mod auth;
+mod bus;
 mod chat;
+mod cluster;
 mod data;
 mod database;
 mod http;
@@ -20,11 +22,12 @@ mod sources;
 
 use std::path::Path;
 
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 pub use auth::AuthConfig;
+pub use bus::{BusConfig, BusKind};
 pub use chat::ChatConfig;
+pub use cluster::{ClusterConfig, RedisMode};
 pub use data::DataConfig;
 pub use database::{Backend, DatabaseConfig};
 pub use http::HttpConfig;
@@ -46,6 +49,7 @@ pub struct Config {
     pub data: DataConfig,
     pub database: DatabaseConfig,
     pub cluster: ClusterConfig,
+    pub bus: BusConfig,
     pub log: LogConfig,
     pub auth: AuthConfig,
     pub chat: ChatConfig,
@@ -69,14 +73,6 @@ pub enum Mode {
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
     pub name: String,
-}
-
-/// The link between nodes.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterConfig {
-    /// May hold a password, so it is never printed.
-    pub redis_url: SecretString,
 }
 
 impl Config {
@@ -128,7 +124,8 @@ impl Config {
         self.validate_node(&mut problems);
         self.http.validate(&mut problems);
         self.database.validate(&mut problems);
-        self.validate_cluster(&mut problems);
+        self.cluster.validate(&self.backend(), &mut problems);
+        self.bus.validate(&mut problems);
         self.log.validate(&mut problems);
         self.auth.validate(self.mode, &mut problems);
         self.chat.validate(&mut problems);
@@ -150,18 +147,6 @@ impl Config {
         if self.data.dir.as_os_str().is_empty() {
             problems.add("`data.dir` is empty, but must name a folder");
         }
-    }
-
-    fn validate_cluster(&self, problems: &mut Problems) {
-        if self.cluster.redis_url.expose_secret().is_empty() {
-            return;
-        }
-        problems.add(match self.backend() {
-            Backend::Sqlite(_) => {
-                "`cluster.redis_url` is set, but SQLite serves one process only: use postgres:// to run several nodes"
-            }
-            Backend::Postgres(_) => "`cluster.redis_url` is set, but linking nodes over Redis is not built yet: leave it empty",
-        });
     }
 }
 
@@ -279,17 +264,6 @@ mod tests {
         for key in ["auth.access_token_ttl_s", "node.name", "http.cors_origins", "database.url"] {
             assert!(refusal.contains(&format!("`{key}`")), "{refusal}");
         }
-    }
-
-    #[test]
-    fn redis_is_refused_until_it_links_nodes() {
-        let redis = ("MADANG__CLUSTER__REDIS_URL", "redis://:hunter2@cache");
-        let embedded = refusal([redis]);
-        let server = refusal([redis, ("MADANG__DATABASE__URL", "postgres://db/madang")]);
-
-        assert!(embedded.contains("SQLite serves one process only"), "{embedded}");
-        assert!(server.contains("linking nodes over Redis is not built yet"), "{server}");
-        assert!(!embedded.contains("hunter2") && !server.contains("hunter2"));
     }
 
     #[test]

@@ -128,6 +128,18 @@ impl AccessTokens {
         Ok(Self { settings, signing, retired, validation })
     }
 
+    /// The name of the key that signs.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.signing.id
+    }
+
+    /// Whether tokens that were signed with that key are believed.
+    #[must_use]
+    pub fn knows(&self, key_id: &str) -> bool {
+        self.keys().any(|key| key.id == key_id)
+    }
+
     /// How long a token is good for.
     #[must_use]
     pub fn ttl(&self) -> Duration {

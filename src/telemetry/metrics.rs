@@ -67,9 +67,22 @@ fn describe() {
         "madang_connections_closed_total",
         "sockets that the server ended, by reason"
     );
+    describe_counter!(
+        "madang_limits_local_total",
+        "times that a node limited for itself because Redis did not answer, by limit"
+    );
     describe_counter!("madang_room_events_total", "events appended to room logs");
+    describe_cluster();
     describe_counter!("madang_hub_holes_total", "holes that a hub had to read from the store");
+    describe_counter!(
+        "madang_hub_fallen_behind_total",
+        "live subscriptions that fell behind and are read to from the store"
+    );
+    describe_counter!("madang_tcp_accepted_total", "connections that were accepted");
+    describe_counter!("madang_tcp_refused_total", "connections that were refused");
     describe_counter!("madang_domain_events_total", "domain events, by topic and name");
+    describe_counter!("madang_bus_published_total", "events that the external bus has taken");
+    describe_counter!("madang_bus_failures_total", "pages that the external bus did not take");
     describe_gauge!("madang_build_info", "1; the label `version` says which build runs");
     describe_counter!(
         "madang_actor_calls_total",
@@ -85,6 +98,26 @@ fn describe() {
     );
     describe_gauge!("madang_actor_live", "actors that are running, by kind");
     describe_histogram!("madang_store_group_size", "SQLite writes that shared one commit");
+}
+
+fn describe_cluster() {
+    describe_gauge!("madang_link_up", "1 while the other nodes are heard, 0 while they are not");
+    describe_counter!("madang_link_published_total", "packets that were published to other nodes");
+    describe_counter!("madang_link_heard_total", "packets of other nodes that were heard");
+    describe_counter!(
+        "madang_link_dropped_total",
+        "packets that were not published: the link was down, or too much waited"
+    );
+    describe_counter!("madang_link_not_understood_total", "packets in no format of this release");
+    describe_counter!(
+        "madang_hub_messages_dropped_total",
+        "messages that a full hub did without, and finds out later"
+    );
+    describe_gauge!("madang_nodes_living", "nodes that live, as this one knows it");
+    describe_counter!(
+        "madang_node_lease_failures_total",
+        "times that this node could not renew its lease"
+    );
 }
 
 #[cfg(test)]

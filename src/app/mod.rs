@@ -1,4 +1,7 @@
-//! Wiring: what a node is made of, in the order in which it starts and, reversed, stops.
+//! Wiring: the order in which a node starts and, reversed, stops.
+
+mod cluster;
+mod parts;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -10,24 +13,26 @@ use actix_http::HttpService;
 use actix_service::{fn_service, map_config};
 use actix_web::dev::AppConfig;
 use anyhow::Context;
-use rand::Rng;
 use secrecy::SecretString;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::broadcast::error::RecvError;
+use socket2::Socket;
+use tokio::runtime::Runtime;
 
-use crate::accounts::revocations::{Revocations, Revoked};
+use self::cluster::{check_others, cut_revoked, learn_revocations, open_link, report_seats};
+use self::parts::{bind, io_runtime, open_accounts, open_bus, open_store, tasks};
+use crate::accounts::revocations::Revocations;
 use crate::accounts::{Accounts, NewAccount, Registration};
-use crate::actors::hub::Hub;
-use crate::actors::hub::close::CloseCode;
-use crate::actors::hub::directory::{Directory, Whose};
+use crate::actors::hub::directory::Directory;
+use crate::actors::hub::{Hub, HubDeps};
 use crate::actors::inbox::Inboxes;
 use crate::actors::kit::registry::Settings;
-use crate::actors::presence::Presences;
-use crate::actors::relay::Relay;
+use crate::actors::kit::vital::spawn_vital;
+use crate::actors::link::Link;
+use crate::actors::nodes::Nodes;
+use crate::actors::presence::{Herald, Presences};
 use crate::actors::relay::figures::Figures;
+use crate::actors::relay::{Relay, Subscriber};
 use crate::actors::room::{RoomDeps, Rooms};
-use crate::clock;
+use crate::actors::schedule::Schedule;
 use crate::config::Config;
 use crate::domain::accounts::{Role, Roles};
 use crate::handover::{self, Place};
@@ -39,10 +44,8 @@ use crate::http::server::workers::Workers;
 use crate::http::server::{Server, WorkerSeat};
 use crate::http::sse::StreamDeps;
 use crate::http::{self, AppDeps};
-use crate::providers::hasher::Hasher;
-use crate::providers::mail::FileMailer;
+use crate::providers::redis::Redis;
 use crate::providers::tokens::AccessTokens;
-use crate::secrets;
 use crate::signals::{ShutdownRequest, ShutdownRequests};
 use crate::store::Store;
 use crate::telemetry;
@@ -55,8 +58,6 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 /// Several times as long as a hub needs to compare its heads.
 const LAST_LOOKS: Duration = Duration::from_secs(2);
 const PLACE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
-const EPOCH_CHARS: usize = 8;
-const EXPIRED_SWEEP: Duration = Duration::from_secs(600);
 
 /// Runs a node in the foreground until it is told to stop.
 ///
@@ -98,6 +99,10 @@ struct Node {
     address: std::net::SocketAddr,
     store: Store,
     relay: Relay,
+    schedule: Schedule,
+    nodes: Nodes,
+    link: Link,
+    herald: Herald,
     rooms: Rooms,
     presences: Presences,
     directory: Directory,
@@ -107,7 +112,6 @@ struct Node {
     accepting: Arc<AtomicBool>,
     server: Server,
     workers: Workers,
-    sweep: tokio::task::JoinHandle<()>,
 }
 
 impl Node {
@@ -120,9 +124,16 @@ impl Node {
         let (accounts, tokens, revocations) = open_accounts(&config, &store, io)?;
         accounts.load_revocations().await.map_err(anyhow::Error::msg)?;
 
+        if store.is_networked() {
+            check_others(&store.list_living_nodes().await?, &config, &tokens)?;
+        }
+        let nodes = Nodes::join(&store, &config.node.name, tokens.key_id()).await?;
+
         let epoch: Arc<str> = store.epoch().await?.into();
-        let directory = Directory::default();
-        let inboxes = Inboxes::new(directory.clone(), store.clone(), Arc::clone(&epoch));
+        let (directory, redis) = (Directory::default(), Redis::default());
+        let link = open_link(&config, io, &directory, &revocations, &redis, &epoch)?;
+        let inboxes =
+            Inboxes::new(directory.clone(), link.clone(), store.clone(), Arc::clone(&epoch));
         let workers = Workers::start(config.http.worker_count())?;
         let rooms = Rooms::start(
             &workers.handles(),
@@ -130,39 +141,77 @@ impl Node {
                 store: store.clone(),
                 directory: directory.clone(),
                 inboxes: inboxes.clone(),
+                link: link.clone(),
                 epoch: Arc::clone(&epoch),
                 member_count_max: i64::try_from(config.chat.group_members_max)?,
             },
             Settings::new(Arc::new(escalate)),
         );
+        let large = config.presence.large_room_members;
+        let herald = Herald::new(store.clone(), directory.clone(), link.clone(), large);
         let presences = Presences::start(
             &workers.handles(),
             store.clone(),
-            directory.clone(),
-            config.presence.clone(),
+            nodes.clone(),
+            herald.clone(),
+            config.presence.grace(),
             Settings::new(Arc::new(escalate)),
         );
-        let relay = Relay::start(io.handle(), &store, vec![Arc::new(Figures)]).await?;
-        let sweep = io.spawn(sweep_expired(accounts.clone()));
-        io.spawn(cut_revoked(revocations.clone(), directory.clone()));
+        nodes.keep(io.handle(), herald.clone(), Arc::new(escalate));
+        let mut subscribers: Vec<Arc<dyn Subscriber>> = vec![Arc::new(Figures)];
+        subscribers.extend(open_bus(&config, &store).await?);
+        let relay = Relay::start(
+            io.handle(),
+            &store,
+            &nodes,
+            &config.node.name,
+            subscribers,
+            Arc::new(escalate),
+        )
+        .await?;
+        let schedule =
+            Schedule::start(io.handle(), &store, &nodes, tasks(&accounts, &store, &nodes, &herald));
+        spawn_vital(
+            io.handle(),
+            "ended logins",
+            Arc::new(escalate),
+            cut_revoked(revocations.clone(), directory.clone(), link.clone()),
+        );
+        if store.is_networked() {
+            spawn_vital(
+                io.handle(),
+                "logins ended elsewhere",
+                Arc::new(escalate),
+                learn_revocations(accounts.clone()),
+            );
+        }
 
         let readiness = Readiness::default();
         let accepting = Arc::new(AtomicBool::new(true));
-        let limiters = Limiters::new(&config.limits, io.handle());
-        let seats = Seats::new(&config.limits);
+        let shared = (!link.is_alone()).then_some(redis);
+        let limiters = Limiters::new(&config.limits, io.handle(), shared.clone());
+        let seats = match shared {
+            Some(redis) => Seats::of_cluster(&config.limits, redis, nodes.all(), io.handle()),
+            None => Seats::new(&config.limits),
+        };
+        let reporting = report_seats(link.clone(), nodes.all(), seats.clone());
+        spawn_vital(io.handle(), "seats", Arc::new(escalate), reporting);
         let sockets = SocketSettings {
             config: Arc::clone(&config),
             accounts: Arc::new(accounts.clone()),
             tokens: Arc::clone(&tokens),
             revocations: revocations.clone(),
-            rooms: rooms.clone(),
-            presences: presences.clone(),
-            store: store.clone(),
+            hub: HubDeps {
+                directory: directory.clone(),
+                link: link.clone(),
+                rooms: rooms.clone(),
+                presences: presences.clone(),
+                store: store.clone(),
+                epoch,
+            },
             accepting: Arc::clone(&accepting),
             seats: seats.clone(),
             limiters: limiters.clone(),
-            directory: directory.clone(),
-            epoch,
         };
         let deps = AppDeps {
             config: Arc::clone(&config),
@@ -172,6 +221,7 @@ impl Node {
             revocations,
             rooms: rooms.clone(),
             inboxes,
+            link: link.clone(),
             readiness: readiness.clone(),
             limiters,
             metrics,
@@ -186,6 +236,10 @@ impl Node {
             address,
             store,
             relay,
+            schedule,
+            nodes,
+            link,
+            herald,
             rooms,
             presences,
             directory,
@@ -195,15 +249,15 @@ impl Node {
             accepting,
             server,
             workers,
-            sweep,
         })
     }
 
     /// Knows whether another process works on the same database, which then has to be looked at. Once alone, takes over
     /// what that one knew.
     fn watch_place(&self, mut place: Place) -> impl Future<Output = ()> + use<> {
-        let (directory, presences) = (self.directory.clone(), self.presences.clone());
-        let accounts = self.accounts.clone();
+        let (directory, accounts) = (self.directory.clone(), self.accounts.clone());
+        let (nodes, herald) = (self.nodes.clone(), self.herald.clone());
+        let grace = self.config.presence.grace();
         async move {
             if let Err(error) = place.inherit().await {
                 tracing::error!(%error, "the place of the process before cannot be taken");
@@ -217,7 +271,7 @@ impl Node {
             if let Err(error) = accounts.load_revocations().await {
                 tracing::error!(%error, "logins that ended may still be believed");
             }
-            presences.look_after_start().await;
+            actix_rt::spawn(async move { nodes.outlive_others(&herald, grace).await });
             loop {
                 directory.set_shared(place.is_shared());
                 tokio::time::sleep(PLACE_LOOK_INTERVAL).await;
@@ -230,7 +284,7 @@ impl Node {
         let deadline = tokio::time::Instant::now() + self.config.http.shutdown_timeout();
         self.readiness.set(false);
         self.accepting.store(false, Ordering::Relaxed);
-        self.sweep.abort();
+        self.schedule.stop();
         self.presences.freeze();
         if handover::is_awaited(&self.config.data.dir) {
             self.directory.set_shared(true);
@@ -246,8 +300,10 @@ impl Node {
         step("http", deadline, self.server.stop()).await;
         step("rooms", deadline, self.rooms.stop()).await;
         step("presences", deadline, self.presences.stop()).await;
+        step("node", deadline, self.nodes.leave(self.config.presence.grace())).await;
         self.workers.stop();
         step("relay", deadline, self.relay.stop()).await;
+        self.link.stop();
         step("store", deadline, self.store.close()).await;
     }
 }
@@ -273,29 +329,24 @@ struct SocketSettings {
     accounts: Arc<Accounts>,
     tokens: Arc<AccessTokens>,
     revocations: Revocations,
-    rooms: Rooms,
-    presences: Presences,
-    store: Store,
+    hub: HubDeps,
     accepting: Arc<AtomicBool>,
     seats: Seats,
     limiters: Limiters,
-    directory: Directory,
-    epoch: Arc<str>,
 }
 
 impl SocketSettings {
     /// Called on the worker's own thread: its hub lives there.
     fn start(self, load: Load) -> (Hub, Rc<SocketDeps>) {
-        let (rooms, store) = (self.rooms.clone(), self.store.clone());
-        let (directory, presences) = (self.directory, self.presences);
-        let hub = Hub::start(directory, rooms, presences, store, self.epoch, Arc::new(escalate));
+        let (rooms, store) = (self.hub.rooms.clone(), self.hub.store.clone());
+        let hub = Hub::start(self.hub, Arc::new(escalate));
         let deps = SocketDeps {
             config: self.config,
             accounts: self.accounts,
             tokens: self.tokens,
             revocations: self.revocations,
-            rooms: self.rooms,
-            store: self.store,
+            rooms,
+            store,
             accepting: self.accepting,
             seats: self.seats,
             limiters: self.limiters,
@@ -336,97 +387,6 @@ fn start_server(
             .tcp()
     };
     Server::start(listener, &workers.handles(), &config.limits, stall_timeout, make)
-}
-
-/// Takes the port. Whoever takes over may share it with its predecessor; anybody else finds it in use.
-fn bind(config: &Config, take_over: bool) -> anyhow::Result<Socket> {
-    let address = config.http.listen;
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_port(take_over)?;
-    socket.bind(&address.into()).with_context(|| format!("{address} cannot be bound"))?;
-    socket.set_reuse_port(true)?;
-    Ok(socket)
-}
-
-fn io_runtime() -> anyhow::Result<Runtime> {
-    Builder::new_multi_thread()
-        .thread_name("madang-io")
-        .enable_all()
-        .build()
-        .context("the I/O runtime cannot be started")
-}
-
-async fn open_store(config: &Config, io: &Runtime) -> anyhow::Result<Store> {
-    let store = Store::connect(config, io.handle().clone()).await?;
-    store.migrate(new_epoch()).await?;
-    Ok(store)
-}
-
-/// A mark for a database that has none yet.
-fn new_epoch() -> String {
-    // The random half of a UUIDv7 is its end.
-    let id = clock::new_uuid().simple().to_string();
-    id.chars().rev().take(EPOCH_CHARS).collect()
-}
-
-fn open_accounts(
-    config: &Config,
-    store: &Store,
-    io: &Runtime,
-) -> anyhow::Result<(Accounts, Arc<AccessTokens>, Revocations)> {
-    let keys = secrets::load_or_generate_signing_keys(config)?;
-    let tokens = Arc::new(AccessTokens::from_pems(keys, (&config.auth).into())?);
-    let hasher = Hasher::new((&config.auth).into(), io.handle().clone())
-        .map_err(|error| anyhow::anyhow!("the password hasher cannot be set up: {error}"))?;
-    let revocations = Revocations::new(config.auth.access_token_ttl());
-    let mailer = Arc::new(FileMailer::new(&config.data.dir, io.handle().clone()));
-    let accounts = Accounts::new(
-        store.clone(),
-        hasher,
-        Arc::clone(&tokens),
-        mailer,
-        revocations.clone(),
-        (&config.auth).into(),
-        io.handle().clone(),
-    );
-    Ok((accounts, tokens, revocations))
-}
-
-async fn sweep_expired(accounts: Accounts) {
-    loop {
-        let wait = EXPIRED_SWEEP.mul_f64(rand::rng().random_range(0.8..1.2));
-        tokio::time::sleep(wait).await;
-        match accounts.delete_expired().await {
-            Ok(rows) => tracing::debug!(rows, "expired tokens were deleted"),
-            Err(error) => tracing::warn!(%error, "expired tokens could not be deleted"),
-        }
-    }
-}
-
-/// Ends the connections of whoever may no longer be here, as soon as that is known.
-async fn cut_revoked(revocations: Revocations, directory: Directory) {
-    let mut announced = revocations.subscribe();
-    loop {
-        let (whose, code) = match announced.recv().await {
-            Ok(Revoked::Session(ended)) => {
-                (Whose::new(move |session, _| session == ended), CloseCode::Revoked)
-            }
-            Ok(Revoked::User(ended)) => {
-                (Whose::new(move |_, user| user == ended), CloseCode::AccountDisabled)
-            }
-            Err(RecvError::Lagged(_)) => {
-                let known = revocations.clone();
-                (
-                    Whose::new(move |session, user| known.is_revoked(session, user)),
-                    CloseCode::Revoked,
-                )
-            }
-            Err(RecvError::Closed) => return,
-        };
-        directory.end(whose, code).await;
-    }
 }
 
 fn escalate(cause: &str) {
