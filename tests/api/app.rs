@@ -49,17 +49,26 @@ pub(crate) struct TestApp {
 impl TestApp {
     /// Starts a server on a new database and waits until it is ready.
     pub(crate) async fn start(kind: Kind, settings: Settings) -> Self {
-        let database = Database::create(kind).await;
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Self::start_with(kind, settings.collect()).await
+    }
+
+    /// As [`Self::start`], with settings that are known only now.
+    pub(crate) async fn start_with(kind: Kind, settings: Vec<(String, String)>) -> Self {
+        Self::start_on(Database::create(kind).await, settings).await
+    }
+
+    /// Starts a server on a database that others may use as well.
+    pub(crate) async fn start_on(database: Database, settings: Vec<(String, String)>) -> Self {
         let folder = std::env::temp_dir().join(format!("madang-test-{}", Uuid::now_v7()));
         fs::create_dir(&folder).unwrap();
-        let settings = DEFAULTS.iter().chain(settings);
-        let settings = settings.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let defaults = DEFAULTS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let mut app = Self {
             http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
             port: 0,
             takeovers: 0,
             child: None,
-            settings: settings.collect(),
+            settings: defaults.chain(settings).collect(),
             folder,
             database,
         };
@@ -77,8 +86,13 @@ impl TestApp {
 
     /// Asks the server to stop, as an orchestrator does.
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Sends the process a signal, such as `-STOP`.
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().expect("the server was started").id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status();
+        let told = Command::new("kill").args([signal, &pid]).status();
         assert!(told.expect("there is a kill").success());
     }
 
@@ -122,6 +136,25 @@ impl TestApp {
             eventually("the other server ends", async || another.try_wait().unwrap()).await;
         assert!(!status.success());
         self.log()
+    }
+
+    /// Starts a server that has ended.
+    pub(crate) async fn start_again(&mut self) {
+        self.launch().await;
+    }
+
+    /// Starts another server in a folder of its own, with one setting changed, which must not come up; gives what it said.
+    pub(crate) async fn start_another_with(&self, key: &str, value: &str) -> String {
+        let folder = self.folder.join("another");
+        let mut command = self.command(&["serve"], 0);
+        let output = command
+            .env("MADANG__DATA__DIR", folder)
+            .env(key, value)
+            .output()
+            .expect("the binary can be run");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+            + &String::from_utf8_lossy(&output.stdout)
     }
 
     /// Starts the server again on what it left.
@@ -206,6 +239,14 @@ impl TestApp {
 
     fn spawn(&self, arguments: &[&str]) -> Child {
         let log = File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        self.command(arguments, self.port)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("the binary can be run")
+    }
+
+    fn command(&self, arguments: &[&str], port: u16) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_madang"));
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("MADANG")) {
             command.env_remove(key);
@@ -214,16 +255,13 @@ impl TestApp {
             .args(arguments)
             // Not where the repository's config.toml lies.
             .current_dir(&self.folder)
-            .env("MADANG__HTTP__LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("MADANG__HTTP__LISTEN", format!("127.0.0.1:{port}"))
             .env("MADANG__DATA__DIR", self.data())
             .env("MADANG__DATABASE__URL", self.database.url())
             .env_remove("RUST_LOG")
             .envs(self.settings.iter().map(|(key, value)| (key, value)))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("the binary can be run")
+            .stdin(Stdio::null());
+        command
     }
 
     /// False when the server has ended instead.
@@ -247,7 +285,7 @@ impl TestApp {
         self.folder.join("data")
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 }

@@ -13,7 +13,7 @@ pub(crate) enum Kind {
 }
 
 /// Where a server keeps its facts. The PostgreSQL one stays behind when a test fails, to be looked at.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Database {
     /// The file in the data folder.
     Sqlite,
@@ -21,7 +21,7 @@ pub(crate) enum Database {
 }
 
 /// One database on the server that the tests were given.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Postgres {
     server: String,
     name: String,

@@ -17,6 +17,7 @@ mod user;
 mod accounts;
 mod accounts_mail;
 mod browser;
+mod cluster;
 mod crash;
 mod errors;
 mod hostile;

@@ -149,12 +149,17 @@ impl Socket {
 
     /// Waits for the reply to one request; `None` when the connection ends instead.
     pub(crate) async fn try_reply(&mut self, id: u64) -> Option<Value> {
+        self.reply_or_close(id).await.ok()
+    }
+
+    /// As [`Self::try_reply`], with the code by which the connection ends.
+    pub(crate) async fn reply_or_close(&mut self, id: u64) -> Result<Value, Option<u16>> {
         loop {
             match self.read().await {
-                Incoming::Said(said) if said["id"] == id => return Some(said),
+                Incoming::Said(said) if said["id"] == id => return Ok(said),
                 Incoming::Said(said) if said["event"].is_string() => self.events.push_back(said),
                 Incoming::Said(said) => panic!("a reply to something else: {said}"),
-                Incoming::Closed(_) => return None,
+                Incoming::Closed(code) => return Err(code),
             }
         }
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use madang::actors::hub::channel::Channel;
 use madang::actors::hub::cursor::{Cursor, Given};
-use madang::actors::hub::state::Start;
+use madang::actors::hub::subscription::Start;
 use madang::domain::ids::{ConnectionId, RoomId, UserId};
 use uuid::Uuid;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use madang::actors::presence::state::{Next, PresenceState, Report};
-use madang::domain::presence::{Choice, Status, merge};
+use madang::domain::presence::{Choice, merge};
 use madang::domain::time::Timestamp;
 
 use crate::sabotage::Sabotage;
@@ -17,8 +17,8 @@ const CHANGES_MAX: usize = 4;
 const CHOICES: [Choice; 4] = [Choice::Online, Choice::Away, Choice::Busy, Choice::Invisible];
 
 #[test]
-fn what_is_shown_is_what_the_devices_come_to_however_they_are_reported() {
-    let test = "what_is_shown_is_what_the_devices_come_to_however_they_are_reported";
+fn what_is_recorded_is_what_the_devices_come_to_however_they_are_reported() {
+    let test = "what_is_recorded_is_what_the_devices_come_to_however_they_are_reported";
     sweep(test, SEEDS, |seed| play(seed, Sabotage::Nothing));
 }
 
@@ -37,7 +37,7 @@ struct Hub {
 fn play(seed: u64, sabotage: Sabotage) -> Result<(), String> {
     let mut rng = Rng::new(seed);
     let mut now = Timestamp::from_millis(1_000_000);
-    let mut state = PresenceState::new(Status::Offline, None, GRACE, now);
+    let mut state = PresenceState::new(None, GRACE, now);
     let mut hubs: [Hub; HUBS] = Default::default();
     let mut bag: Vec<Report<usize>> = Vec::new();
     let mut shown: Vec<Timestamp> = Vec::new();
@@ -75,15 +75,15 @@ fn play(seed: u64, sabotage: Sabotage) -> Result<(), String> {
     }
     show(&mut state, &mut shown, now.plus(GRACE));
     let expected = merge(hubs.iter().flat_map(|hub| hub.devices.iter().copied()));
-    if state.is_shown_as() != expected {
-        return Err(format!("shown as {:?}, is {expected:?}", state.is_shown_as()));
+    if state.is_recorded_as() != expected {
+        return Err(format!("recorded as {:?}, is {expected:?}", state.is_recorded_as()));
     }
     Ok(())
 }
 
 fn show(state: &mut PresenceState<usize>, shown: &mut Vec<Timestamp>, now: Timestamp) {
-    if let Next::Show(status) = state.next(now) {
-        state.shown(status, now);
+    if let Next::Record(choice) = state.next(now) {
+        state.recorded(choice, now);
         shown.push(now);
     }
 }

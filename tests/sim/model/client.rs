@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use madang::actors::hub::channel::Channel;
-use madang::actors::hub::state::Start;
+use madang::actors::hub::subscription::Start;
 use madang::domain::ids::UserId;
 use madang::domain::rooms::Seq;
 

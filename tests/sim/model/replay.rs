@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use madang::actors::hub::channel::Channel;
 use madang::actors::hub::directory::Delivery;
-use madang::actors::hub::state::{Next, Start};
 use madang::actors::hub::subscriber::Subscriber;
+use madang::actors::hub::subscription::{Next, Start};
 use madang::domain::rooms::Seq;
 
 use super::Violation;

@@ -7,8 +7,9 @@ use std::rc::Rc;
 
 use madang::actors::hub::channel::Channel;
 use madang::actors::hub::directory::Delivery;
-use madang::actors::hub::state::{Effect, HubState, Opened, Start, Waiting};
+use madang::actors::hub::state::{Effect, HubState, Opened, Waiting};
 use madang::actors::hub::subscriber::{SubscribeError, Subscriber};
+use madang::actors::hub::subscription::Start;
 use madang::domain::ids::UserId;
 use madang::domain::rooms::Seq;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -43,6 +44,8 @@ pub(crate) struct Server {
     watches: Vec<Channel>,
     openings: Vec<Opening>,
     fills: Vec<Question>,
+    /// Holes that are given a moment to close by themselves.
+    holes: Vec<Channel>,
 }
 
 /// The store was asked for what follows `after` when the log's head was `head`.
@@ -90,6 +93,7 @@ impl Server {
             watches: Vec::new(),
             openings: Vec::new(),
             fills: Vec::new(),
+            holes: Vec::new(),
         }
     }
 
@@ -164,6 +168,7 @@ impl Server {
                 }
                 self.watches.push(channel);
             }
+            Effect::Hole(channel) => self.holes.push(channel),
             Effect::Fill { channel, after } => {
                 self.witness.see(Corner::Hole);
                 let question = self.ask(channel, after);
@@ -260,7 +265,7 @@ impl Server {
     }
 
     pub(crate) const fn has_fills(&self) -> bool {
-        !self.fills.is_empty()
+        !self.fills.is_empty() || !self.holes.is_empty()
     }
 
     pub(crate) const fn has_replays(&self) -> bool {
@@ -268,7 +273,7 @@ impl Server {
     }
 
     pub(crate) const fn is_at_rest(&self) -> bool {
-        let answers_nothing = self.watches.is_empty() && self.fills.is_empty();
+        let answers_nothing = self.watches.is_empty() && !self.has_fills();
         answers_nothing && self.openings.is_empty() && self.replays.is_empty()
     }
 
@@ -306,8 +311,13 @@ impl Server {
         self.openings.push(Opening { connection, channel, start, stage });
     }
 
-    /// The store answers what a hole hides, or asks for patience.
+    /// The moment has passed that a hole was given, or the store answers what it hides, or asks for patience.
     pub(crate) fn answer_fill(&mut self, rng: &mut Rng) {
+        if !self.holes.is_empty() && (self.fills.is_empty() || rng.chance(50)) {
+            let channel = self.holes.swap_remove(rng.below(self.holes.len()));
+            let effect = self.hub.look_for_hole(channel);
+            return self.perform(effect);
+        }
         let at = rng.below(self.fills.len());
         if rng.chance(10) {
             if !self.hub.is_watched(self.fills[at].channel) {
