@@ -66,6 +66,21 @@ impl Api {
         text(&created(request).await.context("create a room")?, "/id")
     }
 
+    /// Creates so many rooms of all `people`; gives their channels.
+    pub async fn create_rooms(
+        &self,
+        people: &[Person],
+        count: usize,
+    ) -> anyhow::Result<Vec<String>> {
+        let everybody: Vec<_> = people.iter().collect();
+        let mut channels = Vec::with_capacity(count);
+        for (number, owner) in (0..count).zip(people.iter().cycle()) {
+            let id = self.create_room(&format!("bench {number}"), owner, &everybody).await?;
+            channels.push(format!("room:{id}"));
+        }
+        Ok(channels)
+    }
+
     /// The request for the 50 messages before `seq`.
     pub fn history_before(&self, person: &Person, room: &str, seq: i64) -> RequestBuilder {
         let address = self.address;

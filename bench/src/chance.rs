@@ -42,6 +42,11 @@ impl Chance {
         items.get(self.below(items.len()))
     }
 
+    /// A number below `count` that is not `place`, if there is one.
+    pub fn other_than(&mut self, place: usize, count: usize) -> usize {
+        (place + 1 + self.below(count.saturating_sub(1))) % count.max(1)
+    }
+
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -68,6 +73,17 @@ mod tests {
 
         assert!(drawn.iter().all(|number| (5..=9).contains(number)));
         assert!(drawn.contains(&5) && drawn.contains(&9));
+    }
+
+    #[test]
+    fn another_place_is_any_but_the_same_unless_there_is_only_one() {
+        let mut chance = Chance::new(1, 1);
+
+        let others: Vec<_> = (0..100).map(|_| chance.other_than(1, 3)).collect();
+
+        assert!(others.iter().all(|place| [0, 2].contains(place)));
+        assert!(others.contains(&0) && others.contains(&2));
+        assert_eq!((chance.other_than(0, 1), chance.other_than(0, 0)), (0, 0));
     }
 
     #[test]

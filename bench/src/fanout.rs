@@ -144,7 +144,7 @@ async fn on_madang(plan: &Plan, load: Load) -> anyhow::Result<Outcome> {
         rooms.push(Room { channel, seats });
     }
 
-    let outcome = load.drive(&server, &rooms, plan.duration()).await?;
+    let outcome = load.drive(&[&server], &rooms, plan.duration()).await?;
     server.stop().await?;
     Ok(outcome)
 }
@@ -154,7 +154,7 @@ async fn on_reference(plan: &Plan, load: Load) -> anyhow::Result<Outcome> {
     let server = Server::reference(folder.path()).await?;
     let rooms: Vec<_> = (0..load.rooms).map(|_| reference_room(&server, load.members)).collect();
 
-    let outcome = load.drive(&server, &rooms, plan.duration()).await?;
+    let outcome = load.drive(&[&server], &rooms, plan.duration()).await?;
     server.stop().await?;
     Ok(outcome)
 }

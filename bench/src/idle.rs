@@ -13,7 +13,7 @@ use clap::Args;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::api::{Api, PEOPLE};
+use crate::api::{Api, PEOPLE, Person};
 use crate::commits::Commits;
 use crate::folder::Folder;
 use crate::plan::Plan;
@@ -26,7 +26,7 @@ const ROOMS_EACH: usize = 3;
 /// Connections opened before they start to answer heartbeats.
 const BATCH: usize = 500;
 /// Files that are not connections of the load.
-const FILES_SPARE: u64 = 200;
+pub const FILES_SPARE: u64 = 200;
 const KIB_MAX: f64 = 6.0;
 /// How often the database is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -52,6 +52,12 @@ struct Outcome {
     kib_each: f64,
     quiet: Option<Quiet>,
     ended: Vec<String>,
+}
+
+/// Connections that say nothing but answer heartbeats, until this is dropped.
+pub struct Listeners {
+    _receivers: JoinSet<()>,
+    ended: Rc<RefCell<Vec<String>>>,
 }
 
 /// What the server does while nobody says anything.
@@ -122,28 +128,24 @@ async fn on_madang(
     let server = Server::madang(&plan.madang, folder.path(), &[]).await?;
     let api = Api::new(server.address())?;
     let people = api.register(PEOPLE).await?;
-    let mut channels = Vec::with_capacity(rooms);
-    for (number, owner) in (0..rooms).zip(people.iter().cycle()) {
-        let everybody: Vec<_> = people.iter().collect();
-        let id = api.create_room(&format!("bench {number}"), owner, &everybody).await?;
-        channels.push(format!("room:{id}"));
-    }
+    let channels = api.create_rooms(&people, rooms).await?;
     server.stop().await?;
 
     let server = Server::madang(&plan.madang, folder.path(), &[]).await?;
     let api = Api::new(server.address())?;
-    let mut channels = channels.iter().cycle();
-    let seats: Vec<_> = people
-        .iter()
-        .cycle()
-        .take(connections)
-        .map(|person| {
-            let rooms = channels.by_ref().take(ROOMS_EACH).cloned();
-            api.seat(person, std::iter::once("me".to_owned()).chain(rooms).collect())
-        })
-        .collect();
+    let seats = seats(&api, &people, &channels, connections);
     let data = folder.path().join("data");
     measure(server, &seats, settle, Some((data.as_path(), quiet))).await
+}
+
+/// Seats for so many connections of `people`, each in `me` and three of the rooms.
+pub fn seats(api: &Api, people: &[Person], channels: &[String], connections: usize) -> Vec<Seat> {
+    let mut channels = channels.iter().cycle();
+    let seats = people.iter().cycle().take(connections).map(|person| {
+        let rooms = channels.by_ref().take(ROOMS_EACH).cloned();
+        api.seat(person, std::iter::once("me".to_owned()).chain(rooms).collect())
+    });
+    seats.collect()
 }
 
 async fn on_reference(
@@ -173,18 +175,7 @@ async fn measure(
     quiet: Option<(&Path, Duration)>,
 ) -> anyhow::Result<Outcome> {
     let before = server.usage()?;
-    let ended = Rc::new(RefCell::new(Vec::new()));
-    let mut receivers = JoinSet::new();
-    for batch in seats.chunks(BATCH) {
-        for socket in socket::connect_all(batch, receivers.len()).await? {
-            let ended = ended.clone();
-            receivers.spawn_local(async move {
-                if let Err(reason) = socket.listen(|_| {}).await {
-                    ended.borrow_mut().push(format!("{reason:#}"));
-                }
-            });
-        }
-    }
+    let listeners = Listeners::seat(seats).await?;
     sleep(settle).await;
     let after = server.usage()?;
     let kib_each = (after.resident_kib - before.resident_kib) / figure(seats.len());
@@ -192,11 +183,34 @@ async fn measure(
         Some((data, lasts)) => Some(Quiet::watch(&server, seats.len(), data, lasts).await?),
         None => None,
     };
-    let ended = ended.take();
-    drop(receivers);
+    let ended = listeners.leave();
     server.stop().await?;
 
     Ok(Outcome { kib_each, quiet, ended })
+}
+
+impl Listeners {
+    /// Opens a connection for each seat, many at a time.
+    pub async fn seat(seats: &[Seat]) -> anyhow::Result<Self> {
+        let ended = Rc::new(RefCell::new(Vec::new()));
+        let mut receivers = JoinSet::new();
+        for batch in seats.chunks(BATCH) {
+            for socket in socket::connect_all(batch, receivers.len()).await? {
+                let ended = ended.clone();
+                receivers.spawn_local(async move {
+                    if let Err(reason) = socket.listen(|_| {}).await {
+                        ended.borrow_mut().push(format!("{reason:#}"));
+                    }
+                });
+            }
+        }
+        Ok(Self { _receivers: receivers, ended })
+    }
+
+    /// Drops every connection; gives why the server had ended some before, if it had.
+    pub fn leave(self) -> Vec<String> {
+        self.ended.take()
+    }
 }
 
 impl Quiet {

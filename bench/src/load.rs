@@ -10,6 +10,7 @@ use anyhow::ensure;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::hops::Hops;
 use crate::server::Server;
 use crate::socket::{self, Line, Seat};
 use crate::stamp::{self, Stamp};
@@ -93,29 +94,36 @@ impl Load {
     /// Fills the rooms, publishes for `duration` after a warm-up, and waits until all is delivered.
     pub async fn drive(
         &self,
-        server: &Server,
+        servers: &[&Server],
         rooms: &[Room],
         duration: Duration,
     ) -> anyhow::Result<Outcome> {
-        let audience = self.seat(rooms).await?;
-        self.publish(server, &audience, duration).await
+        let audience = self.seat(rooms, None).await?;
+        self.publish(servers, &audience, duration).await
     }
 
-    /// Fills the rooms.
-    pub async fn seat(&self, rooms: &[Room]) -> anyhow::Result<Audience> {
+    /// Fills the rooms. `hops`, if there are any, are told of every delivery.
+    pub async fn seat(&self, rooms: &[Room], hops: Option<&Rc<Hops>>) -> anyhow::Result<Audience> {
         let tally = Rc::new(Tally::new()?);
         let mut receivers = JoinSet::new();
         let mut publishers = Vec::new();
         let mut open = 0;
-        for room in rooms {
+        for (number, room) in rooms.iter().enumerate() {
             let sockets = socket::connect_all(&room.seats, open).await?;
             open += sockets.len();
             let lines = sockets.iter().take(self.publishers()).map(|socket| socket.line().clone());
             publishers.push((room.channel.clone(), lines.collect()));
-            for socket in sockets {
+            for (seat, socket) in sockets.into_iter().enumerate() {
                 let (tally, mut next) = (tally.clone(), vec![0; self.publishers()]);
+                let hops = hops.cloned();
                 receivers.spawn_local(async move {
-                    if let Err(reason) = socket.listen(|frame| tally.hear(frame, &mut next)).await {
+                    let on_text = |frame: &[u8]| {
+                        let heard = tally.hear(frame, &mut next);
+                        if let (Some(hops), Some(stamp)) = (&hops, heard) {
+                            hops.hear(number, seat, stamp);
+                        }
+                    };
+                    if let Err(reason) = socket.listen(on_text).await {
                         tally.end(&reason);
                     }
                 });
@@ -128,7 +136,7 @@ impl Load {
     /// Publishes for `duration` after a warm-up, and waits until all is delivered.
     pub async fn publish(
         &self,
-        server: &Server,
+        servers: &[&Server],
         audience: &Audience,
         duration: Duration,
     ) -> anyhow::Result<Outcome> {
@@ -137,7 +145,7 @@ impl Load {
         let total = warm_up + self.rate * duration.as_secs();
         let start = Instant::now();
         let mut late = Duration::ZERO;
-        let mut before = (start, server.usage()?, 0);
+        let mut before = (start, cpu_seconds(servers)?, 0);
 
         let turns = (0..self.publishers()).flat_map(|publisher| {
             rooms.iter().filter_map(move |(channel, lines)| {
@@ -153,7 +161,7 @@ impl Load {
             }
             sleep_until(due).await;
             if index == warm_up {
-                before = (Instant::now(), server.usage()?, tally.delivered.get());
+                before = (Instant::now(), cpu_seconds(servers)?, tally.delivered.get());
                 tally.latency_us.borrow_mut().reset();
                 late = Duration::ZERO;
             }
@@ -169,10 +177,10 @@ impl Load {
         while tally.delivered.get() < expected && last.elapsed() < DRAIN_LIMIT {
             sleep(POLL).await;
         }
-        let after = server.usage()?;
+        let after = cpu_seconds(servers)?;
         let (since, before, delivered_before) = before;
         let seconds = since.elapsed().as_secs_f64();
-        let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
+        let cpu_seconds = after - before;
         let delivered = tally.delivered.get() - delivered_before;
         sleep(ECHO).await;
 
@@ -195,6 +203,11 @@ impl Load {
             late_ms: late.as_secs_f64() * 1_000.0,
         })
     }
+}
+
+/// What the servers have used together.
+fn cpu_seconds(servers: &[&Server]) -> anyhow::Result<f64> {
+    servers.iter().map(|server| Ok(server.usage()?.cpu_seconds)).sum()
 }
 
 /// The frame that sends one message.

@@ -5,14 +5,18 @@
 //! JSON line per figure. The exit code tells loss and failure, never speed.
 
 mod api;
+mod arrivals;
 mod chance;
 mod chaos;
+mod cluster;
+mod cluster_chaos;
 mod commits;
 mod fanout;
 mod folder;
 mod follower;
 mod frame;
 mod history;
+mod hops;
 mod idle;
 mod load;
 mod narrow;
@@ -24,6 +28,7 @@ mod resume;
 mod seed;
 mod sends;
 mod server;
+mod servers;
 mod socket;
 mod stalled;
 mod stamp;
@@ -74,8 +79,12 @@ enum Scenario {
     Reconnect(reconnect::Options),
     /// One crowded room with and without members that have stopped reading.
     Stalled(stalled::Options),
+    /// What several nodes cost and are good for, with PostgreSQL and Redis.
+    Cluster(cluster::Options),
     /// Clients that come and go while the server is killed and its store is slow: nothing may be lost.
     Chaos(chaos::Options),
+    /// The same on several nodes, while these, Redis, PostgreSQL and the wires between them fail.
+    ChaosCluster(cluster_chaos::Options),
     Reference(reference::Options),
 }
 
@@ -135,7 +144,9 @@ async fn run(plan: &Plan, scenario: &Scenario) -> anyhow::Result<Report> {
         Scenario::Resume(options) => resume::run(plan, options, &mut report).await?,
         Scenario::Reconnect(options) => reconnect::run(plan, options, &mut report).await?,
         Scenario::Stalled(options) => stalled::run(plan, options, &mut report).await?,
+        Scenario::Cluster(options) => cluster::run(plan, options, &mut report).await?,
         Scenario::Chaos(options) => chaos::run(plan, options, &mut report).await?,
+        Scenario::ChaosCluster(options) => cluster_chaos::run(plan, options, &mut report).await?,
         Scenario::Reference(_) => {}
     }
     Ok(report)

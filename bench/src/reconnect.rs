@@ -4,7 +4,6 @@
 //! Memory is compared with that of another fresh server, to which the same clients come back for the same events, but
 //! a few at a time.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,13 +11,13 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::Args;
-use hdrhistogram::Histogram;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::api::{Api, PEOPLE, Person};
+use crate::arrivals::Arrivals;
 use crate::chance::Chance;
 use crate::folder::Folder;
 use crate::follower::Follower;
@@ -26,9 +25,9 @@ use crate::load::message;
 use crate::plan::Plan;
 use crate::report::{Bound, Report, figure};
 use crate::sends;
-use crate::server::{Server, lasting_address};
+use crate::server::Server;
+use crate::servers::ports::lasting_address;
 use crate::socket::{self, Seat, Socket};
-use crate::tally::histogram;
 use crate::usage;
 
 const ROOMS_EACH: usize = 3;
@@ -74,12 +73,6 @@ struct Crowd {
     clients: JoinSet<Client>,
     cut: watch::Sender<bool>,
     arrivals: Rc<Arrivals>,
-}
-
-/// How long it took each client to be live, from when all were sent on their way.
-struct Arrivals {
-    since: Instant,
-    took_us: RefCell<Histogram<u64>>,
 }
 
 /// What came of it.
@@ -128,7 +121,7 @@ async fn measure(plan: &Plan, clients: usize, rooms: usize) -> anyhow::Result<Ou
     let server = start(plan, &folder, address).await?;
     let api = Api::new(address)?;
     let people = api.register(PEOPLE).await?;
-    let channels = make_rooms(&api, &people, rooms).await?;
+    let channels = api.create_rooms(&people, rooms).await?;
     server.stop().await?;
 
     eprintln!("reconnect: {clients} clients connect");
@@ -173,17 +166,6 @@ async fn measure(plan: &Plan, clients: usize, rooms: usize) -> anyhow::Result<Ou
 
 async fn start(plan: &Plan, folder: &Folder, address: SocketAddr) -> anyhow::Result<Server> {
     Server::madang_at(address, &plan.madang, folder.path(), &[]).await
-}
-
-/// Makes rooms of all people; gives their channels.
-async fn make_rooms(api: &Api, people: &[Person], count: usize) -> anyhow::Result<Vec<String>> {
-    let everybody: Vec<_> = people.iter().collect();
-    let mut channels = Vec::with_capacity(count);
-    for (number, owner) in (0..count).zip(people.iter().cycle()) {
-        let id = api.create_room(&format!("bench {number}"), owner, &everybody).await?;
-        channels.push(format!("room:{id}"));
-    }
-    Ok(channels)
 }
 
 /// Makes the clients: who each of them is, and which rooms they follow.
@@ -273,8 +255,7 @@ impl Crowd {
     /// Sends all clients on their way, so many at the same time.
     fn gather(clients: Vec<Client>, at_once: usize) -> anyhow::Result<Self> {
         let (cut, is_cut) = watch::channel(false);
-        let arrivals = Arrivals { since: Instant::now(), took_us: RefCell::new(histogram()?) };
-        let (arrivals, turns) = (Rc::new(arrivals), Rc::new(Semaphore::new(at_once)));
+        let (arrivals, turns) = (Rc::new(Arrivals::new()?), Rc::new(Semaphore::new(at_once)));
         let mut gathered = JoinSet::new();
         for client in clients {
             gathered.spawn_local(client.stay(turns.clone(), arrivals.clone(), is_cut.clone()));
@@ -285,9 +266,8 @@ impl Crowd {
     /// Waits until every client is live; gives how many are not in time.
     async fn wait_until_live(&self) -> usize {
         loop {
-            let live = usize::try_from(self.arrivals.took_us.borrow().len()).unwrap_or(usize::MAX);
-            let late = self.clients.len().saturating_sub(live);
-            if late == 0 || self.arrivals.since.elapsed() > LIMIT {
+            let late = self.clients.len().saturating_sub(self.arrivals.count());
+            if late == 0 || self.arrivals.since().elapsed() > LIMIT {
                 return late;
             }
             sleep(POLL).await;
@@ -302,17 +282,6 @@ impl Crowd {
             clients.push(client?);
         }
         Ok(clients)
-    }
-}
-
-impl Arrivals {
-    fn add(&self) {
-        let took_us = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.took_us.borrow_mut().saturating_record(took_us);
-    }
-
-    fn seconds(&self, quantile: f64) -> f64 {
-        figure(self.took_us.borrow().value_at_quantile(quantile)) / 1_000_000.0
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::{Api, PEOPLE};
+use crate::api::{Api, PEOPLE, Person};
 use crate::folder::Folder;
 use crate::load::message;
 use crate::plan::Plan;
@@ -38,19 +38,22 @@ pub struct Options {
     senders: Option<usize>,
 }
 
-struct Outcome {
-    per_second: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    refused: u64,
-    /// Acknowledgements whose `seq` did not follow the one before in that room.
-    holes: u64,
+#[derive(Debug)]
+pub struct Outcome {
+    pub per_second: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub refused: u64,
+    /// Acknowledgements whose `seq` did not follow the sender's one before in that room.
+    pub holes: u64,
 }
 
 /// What the senders of one run share.
 struct Counts {
     from: Instant,
     until: Instant,
+    /// Whether several senders send to one room.
+    is_shared: bool,
     acknowledged: Cell<u64>,
     refused: Cell<u64>,
     holes: Cell<u64>,
@@ -104,37 +107,56 @@ async fn measure(
     let server = Server::madang(&plan.madang, folder.path(), settings).await?;
     let api = Api::new(server.address())?;
     let people = api.register(PEOPLE).await?;
-    let (mut seats, mut channels) = (Vec::new(), Vec::new());
-    for number in 0..senders {
-        let (owner, other) = (&people[number % PEOPLE], &people[(number + 1) % PEOPLE]);
-        let id = api.create_room(&format!("bench {number}"), owner, &[other]).await?;
-        seats.push(api.seat(owner, Vec::new()));
+    let outcome = drive(&api, &people, senders, senders, plan.duration());
+    let outcome = outcome.await.with_context(|| server.log_end())?;
+    server.stop().await?;
+    Ok(outcome)
+}
+
+/// Has so many senders send to so many rooms of their own, or to ones that they share, for `duration` after a warm-up.
+pub async fn drive(
+    api: &Api,
+    people: &[Person],
+    senders: usize,
+    rooms: usize,
+    duration: Duration,
+) -> anyhow::Result<Outcome> {
+    let mut channels = Vec::with_capacity(rooms);
+    let is_shared = rooms < senders;
+    for (number, owner) in (0..rooms).zip(people.iter().cycle()) {
+        let others: Vec<_> = if is_shared {
+            people.iter().collect()
+        } else {
+            people.iter().cycle().skip(1 + number % people.len()).take(1).collect()
+        };
+        let id = api.create_room(&format!("bench {number}"), owner, &others).await?;
         channels.push(format!("room:{id}"));
     }
-    let sockets = socket::connect_all(&seats, 0).await?;
+    let seats = people.iter().cycle().take(senders).map(|person| api.seat(person, Vec::new()));
+    let sockets = socket::connect_all(&seats.collect::<Vec<_>>(), 0).await?;
 
     let from = Instant::now() + WARM_UP;
     let counts = Rc::new(Counts {
         from,
-        until: from + plan.duration(),
+        until: from + duration,
+        is_shared,
         acknowledged: Cell::default(),
         refused: Cell::default(),
         holes: Cell::default(),
         latency_us: RefCell::new(histogram()?),
     });
     let mut running = JoinSet::new();
-    for (socket, channel) in sockets.into_iter().zip(channels) {
-        running.spawn_local(send(socket, channel, counts.clone()));
+    for (socket, channel) in sockets.into_iter().zip(channels.iter().cycle()) {
+        running.spawn_local(send(socket, channel.clone(), counts.clone()));
     }
     while let Some(sender) = running.join_next().await {
-        sender?.with_context(|| server.log_end())?;
+        sender??;
     }
-    server.stop().await?;
 
     let latency = counts.latency_us.borrow();
     let quantile = |quantile| latency.value_at_quantile(quantile) as f64 / 1_000.0;
     Ok(Outcome {
-        per_second: counts.acknowledged.get() as f64 / plan.duration().as_secs_f64(),
+        per_second: counts.acknowledged.get() as f64 / duration.as_secs_f64(),
         p50_ms: quantile(0.5),
         p99_ms: quantile(0.99),
         refused: counts.refused.get(),
@@ -148,8 +170,9 @@ async fn send(mut socket: Socket, channel: String, counts: Rc<Counts>) -> anyhow
     let mut id = 0;
     while Instant::now() < counts.until {
         let sent = Instant::now();
-        let seq = send_one(&mut socket, id, &channel, &counts).await?;
-        if last_seq.is_some_and(|last| seq != last + 1) {
+        let seq = send_one(&mut socket, id, &channel, &counts.refused).await?;
+        let is_next = |last| if counts.is_shared { seq > last } else { seq == last + 1 };
+        if last_seq.is_some_and(|last| !is_next(last)) {
             count(&counts.holes);
         }
         last_seq = Some(seq);
@@ -165,11 +188,11 @@ async fn send(mut socket: Socket, channel: String, counts: Rc<Counts>) -> anyhow
 }
 
 /// Sends one message until it is acknowledged, with the same key each time; gives its `seq`.
-async fn send_one(
+pub async fn send_one(
     socket: &mut Socket,
     id: u64,
     channel: &str,
-    counts: &Counts,
+    refused: &Cell<u64>,
 ) -> anyhow::Result<i64> {
     let frame = message(id, channel, BODY);
     for _ in 0..TRIES_MAX {
@@ -177,7 +200,7 @@ async fn send_one(
         if let Some(seq) = reply.pointer("/ok/seq").and_then(Value::as_i64) {
             return Ok(seq);
         }
-        count(&counts.refused);
+        count(refused);
         let Some(wait_ms) = reply.pointer("/error/retry_after_ms").and_then(Value::as_u64) else {
             bail!("a send was refused for good: {reply}");
         };

@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use crate::frame;
 
@@ -129,6 +130,8 @@ impl Line {
 pub struct Socket {
     line: Rc<Line>,
     unread: Vec<u8>,
+    /// When [`Self::text`] was given something by the server last, be it a heartbeat.
+    pub heard_at: Instant,
 }
 
 impl Socket {
@@ -141,7 +144,7 @@ impl Socket {
         stream.set_nodelay(true)?;
         let unread = upgrade(&mut stream, seat).await?;
         let line = Rc::new(Line { stream, backlog: RefCell::default() });
-        let mut socket = Self { line, unread };
+        let mut socket = Self { line, unread, heard_at: Instant::now() };
         if let Some(channels) = &seat.hello {
             socket.hello(channels).await?;
         }
@@ -184,7 +187,7 @@ impl Socket {
             self.line.stream.readable().await?;
             match self.line.stream.try_read_buf(&mut self.unread) {
                 Ok(0) => bail!("the server ended the connection"),
-                Ok(_) => {}
+                Ok(_) => self.heard_at = Instant::now(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
             }
@@ -201,7 +204,7 @@ impl Socket {
     /// Hands each text frame that has arrived to `on_text`; waits if there is none yet. Errors when the connection ends;
     /// may be dropped and called again.
     pub async fn hear(&mut self, on_text: &mut impl FnMut(&[u8])) -> anyhow::Result<()> {
-        let Self { line, unread } = self;
+        let Self { line, unread, .. } = self;
         if !unread.is_empty() && drain(line, unread, on_text)? > 0 {
             return Ok(());
         }

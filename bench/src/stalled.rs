@@ -117,14 +117,14 @@ async fn measure(
     let channel = format!("room:{}", api.create_room("bench stalled", owner, &everybody).await?);
     let seats = people.iter().cycle().take(load.members);
     let seats = seats.map(|person| api.seat(person, vec![channel.clone()])).collect();
-    let audience = load.seat(&[Room { channel: channel.clone(), seats }]).await?;
+    let audience = load.seat(&[Room { channel: channel.clone(), seats }], None).await?;
     sleep(SETTLE).await;
 
     let mut sleepers = Vec::with_capacity(stalled);
     for person in people.iter().cycle().take(stalled) {
         sleepers.push(Sleeper::fall_asleep(&api, person, &channel).await?);
     }
-    let outcome = load.publish(&server, &audience, duration).await?;
+    let outcome = load.publish(&[&server], &audience, duration).await?;
     let resident_kib = server.usage()?.resident_kib;
 
     sleepers.truncate(DRAINED);

@@ -43,10 +43,12 @@ impl Tally {
         })
     }
 
-    /// Takes one frame of one receiver; `next` is the number that it expects of each publisher.
-    pub fn hear(&self, frame: &[u8], next: &mut [u32]) {
+    /// Takes one frame of one receiver; `next` is the number that it expects of each publisher. Gives the stamp of a
+    /// message.
+    pub fn hear(&self, frame: &[u8], next: &mut [u32]) -> Option<Stamp> {
         let Some(stamp) = Stamp::find(frame) else {
-            return self.hear_reply(frame);
+            self.hear_reply(frame);
+            return None;
         };
         match next.get_mut(usize::from(stamp.publisher)) {
             Some(expected) if stamp.number >= *expected => {
@@ -57,6 +59,7 @@ impl Tally {
         }
         let latency_ns = stamp::nanos(Instant::now()).saturating_sub(stamp.sent_ns);
         self.latency_us.borrow_mut().saturating_record(latency_ns / 1_000);
+        Some(stamp)
     }
 
     fn hear_reply(&self, frame: &[u8]) {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -66,7 +66,12 @@ enum Deed {
 pub struct Client {
     pub record: Rc<RefCell<Record>>,
     pub transport: Transport,
-    pub address: SocketAddr,
+    /// Where it may go.
+    pub nodes: Rc<[SocketAddr]>,
+    /// The place among them of the one it goes to.
+    pub node: usize,
+    /// A server that says nothing for longer is given up.
+    pub silence_max: Duration,
     pub person: Person,
     pub chance: Chance,
     pub stage: watch::Receiver<Stage>,
@@ -79,8 +84,11 @@ impl Client {
     /// Never ends by itself.
     pub async fn live(mut self) {
         loop {
-            if let Err(trouble) = self.visit().await {
+            let visited = self.visit().await;
+            self.record.borrow_mut().is_here = false;
+            if let Err(trouble) = visited {
                 self.record.borrow_mut().trouble = format!("{trouble:#}");
+                self.move_on();
                 sleep(self.draw_wait(BACK_OFF_MS)).await;
                 continue;
             }
@@ -88,7 +96,17 @@ impl Client {
             let absence = if is_short { SHORT_ABSENCE_MS } else { LONG_ABSENCE_MS };
             let absence = self.draw_wait(absence);
             self.pause(absence).await;
+            self.node = self.chance.below(self.nodes.len());
         }
+    }
+
+    /// The next try goes to another node, if there is one.
+    fn move_on(&mut self) {
+        self.node = self.chance.other_than(self.node, self.nodes.len());
+    }
+
+    fn address(&self) -> anyhow::Result<SocketAddr> {
+        self.nodes.get(self.node).copied().context("nowhere to go")
     }
 
     /// One connection. Ends when the client wants to leave; errors when the connection is lost.
@@ -100,11 +118,13 @@ impl Client {
         loop {
             self.say_due(&link, &mut last_request)?;
             let due = self.record.borrow().next_due();
-            let wake_at = due.map_or(act_at, |due| due.min(act_at));
+            let give_up_at = link.heard_at() + self.silence_max;
+            let wake_at = due.map_or(act_at, |due| due.min(act_at)).min(give_up_at);
             tokio::select! {
                 word = link.next() => self.hear(word?)?,
                 () = sleep_until(wake_at) => {}
             }
+            ensure!(link.heard_at().elapsed() < self.silence_max, "the server has fallen silent");
             if Instant::now() < act_at {
                 continue;
             }
@@ -117,6 +137,7 @@ impl Client {
                 Deed::Stall => {
                     let stall = self.draw_wait(STALL_MS);
                     self.pause(stall).await;
+                    link.listen_anew();
                 }
                 Deed::Leave => return Ok(()),
             }
@@ -135,13 +156,14 @@ impl Client {
     }
 
     async fn open_socket(&self) -> anyhow::Result<Link> {
+        let address = self.address()?;
         let seat = Seat {
-            address: self.address,
+            address,
             path: "/v1/chat/socket".to_owned(),
             token: Some(self.person.token.clone()),
             hello: None,
         };
-        let tcp = narrow::connect(self.address).await?;
+        let tcp = narrow::connect(address).await?;
         let mut link = Link::Socket(Socket::over(tcp, &seat).await?);
         let hello = self.record.borrow().hello();
         link.send(&hello)?;
@@ -161,14 +183,15 @@ impl Client {
             let record = self.record.borrow();
             record.journals.iter().map(|journal| journal.channel.clone()).collect()
         };
+        let address = self.address()?;
         let opening = Opening {
-            address: self.address,
+            address,
             token: &self.person.token,
             channels: channels.iter().map(String::as_str).collect(),
             cursor: self.cursor.as_deref(),
             is_in_query: self.chance.is_one_in(2),
         };
-        let tcp = narrow::connect(self.address).await?;
+        let tcp = narrow::connect(address).await?;
         let opened = Stream::open(tcp, &opening).await;
         if let Err(error) = &opened
             && let Some(refused) = error.downcast_ref::<Refused>()

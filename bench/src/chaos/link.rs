@@ -2,6 +2,7 @@
 
 use anyhow::{bail, ensure};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::journal::text;
 use super::stream::Stream;
@@ -36,6 +37,22 @@ impl Link {
                 ensure!(named == event.name, "an event with two names: {event:?}");
                 Ok(Word { frame, cursor: event.id })
             }
+        }
+    }
+
+    /// When the server said something last, be it a heartbeat.
+    pub fn heard_at(&self) -> Instant {
+        match self {
+            Self::Socket(socket) => socket.heard_at,
+            Self::Stream(stream) => stream.heard_at,
+        }
+    }
+
+    /// Whoever has not listened for a while cannot know whether the server was silent.
+    pub fn listen_anew(&mut self) {
+        match self {
+            Self::Socket(socket) => socket.heard_at = Instant::now(),
+            Self::Stream(stream) => stream.heard_at = Instant::now(),
         }
     }
 

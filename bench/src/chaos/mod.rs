@@ -2,59 +2,49 @@
 //! what was lost.
 //!
 //! Everything that is drawn comes from one seed, and the run can be played again with it; what the machine makes of it
-//! differs a little each time. Read `schedule` and `scene` (what is set up), `client`, `link` and `stream` (who does
-//! what), `record` and `journal` (what clients know), `database` and `oracle` (what is true).
+//! differs a little each time. Read `schedule` and `scene` (what is set up), `crowd`, `client`, `link` and `stream` (who
+//! does what), `record` and `journal` (what clients know), `database`, `oracle` and `verdict` (what is true). The clients
+//! and the oracle know nothing of what is done to the servers: `cluster_chaos` plays with them too.
 
 mod client;
-mod database;
+pub mod crowd;
+pub mod database;
 mod journal;
 mod link;
-mod oracle;
+pub mod oracle;
 mod record;
-mod scene;
+pub mod scene;
 mod schedule;
 mod stream;
+pub mod verdict;
 
-use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use self::client::{Client, Stage, Transport};
-use self::journal::{Gap, Journal};
-use self::oracle::{Kind, Oracle};
-use self::record::Record;
+use self::crowd::{Cast, Crowd, SCENE_STREAM};
+use self::database::Database;
+use self::oracle::Oracle;
 use self::scene::Scene;
 use self::schedule::{Schedule, Stroke};
 use crate::api::Api;
 use crate::chance::Chance;
 use crate::folder::Folder;
 use crate::plan::Plan;
-use crate::report::{Bound, Report, figure};
-use crate::server::{Server, lasting_address};
+use crate::report::Report;
+use crate::server::Server;
+use crate::servers::ports::lasting_address;
 
 /// Small queues and short patience, so that slow readers are met often.
 const SETTINGS: [(&str, &str); 2] =
     [("MADANG__SOCKET__OUTBOX_BYTES_MAX", "32768"), ("MADANG__SOCKET__STALL_TIMEOUT_MS", "5000")];
-/// Time for all to be acknowledged, and for all to have read everything.
-const SETTLE_LIMIT: Duration = Duration::from_secs(60);
-/// Time in which an event that is delivered twice would show.
-const ECHO: Duration = Duration::from_millis(500);
-const POLL: Duration = Duration::from_millis(50);
-/// The stream of the seed that the scene is drawn from; each client has one after it.
-const SCENE_STREAM: u64 = 0;
-/// One client of so many has an event stream; the others have sockets.
-const STREAM_EVERY: usize = 4;
-const SHOWN_MAX: usize = 10;
-
-type Records = [Rc<RefCell<Record>>];
+/// Longer than the server's pings are apart.
+const SILENCE_MAX: Duration = Duration::from_secs(40);
 
 #[derive(Debug, Default, Args)]
 pub struct Options {
@@ -72,12 +62,6 @@ pub struct Options {
     people: Option<usize>,
     #[arg(long)]
     rooms: Option<usize>,
-}
-
-/// What was done to the server.
-struct Harm {
-    kills: usize,
-    locks: usize,
 }
 
 pub async fn run(plan: &Plan, options: &Options, report: &mut Report) -> anyhow::Result<()> {
@@ -98,14 +82,14 @@ pub async fn run(plan: &Plan, options: &Options, report: &mut Report) -> anyhow:
     ensure!(people > 1 && rooms > 0, "at least two people and one room");
     let scene = Scene::set(&Api::new(address)?, people, rooms, &mut chance).await?;
 
-    let (stage, watching) = watch::channel(Stage::Chaos);
-    let mut clients = JoinSet::new();
-    let mut records = Vec::new();
-    for number in 0..options.clients.unwrap_or(plan.pick(200, 40)) {
-        let client = cast(number, seed, &scene, &server, &watching)?;
-        records.push(client.record.clone());
-        clients.spawn_local(client.live());
-    }
+    let mut crowd = Crowd::gather(&Cast {
+        name: "chaos",
+        clients: options.clients.unwrap_or(plan.pick(200, 40)),
+        seed,
+        scene: &scene,
+        nodes: Rc::new([address]),
+        silence_max: SILENCE_MAX,
+    })?;
     let started = Instant::now();
     let (server, locks, ()) = tokio::try_join!(
         kill_and_restart(server, &schedule.kills, started, plan, folder.path()),
@@ -115,26 +99,23 @@ pub async fn run(plan: &Plan, options: &Options, report: &mut Report) -> anyhow:
             anyhow::Ok(())
         },
     )?;
-    stage.send_replace(Stage::Settle);
-    settle(&records, &data, &scene, report).await?;
-    // They never end by themselves.
-    if let Some(ended) = clients.try_join_next() {
-        ended.context("a client ended")?;
-    }
-    clients.shutdown().await;
+    let database = Database::Sqlite(data);
+    crowd.settle(&database, &scene, report).await?;
+    crowd.go_home().await?;
     if let Err(error) = server.stop().await {
         report.fault(format!("chaos: {error:#}"));
     }
 
-    let logs = database::logs(&data, &scene.rooms).await?;
+    let logs = database.logs(&scene.rooms).await?;
     let mut oracle = Oracle::new(&logs);
-    for record in &records {
+    for record in &crowd.records {
         oracle.judge(&record.borrow());
     }
-    tell(seed, &Harm { kills: schedule.kills.len(), locks }, &records, &oracle, report);
+    let harm = [("kills", schedule.kills.len(), "kills"), ("slow_store", locks, "times")];
+    verdict::tell("chaos", seed, &harm, &crowd.records, &oracle, report);
     report.note(format!(
         "chaos: {} clients of {people} people in {rooms} rooms, {seconds} s, seed {seed}; to play it again: {again}",
-        records.len(),
+        crowd.records.len(),
     ));
     if !report.faults().is_empty() {
         report
@@ -143,37 +124,9 @@ pub async fn run(plan: &Plan, options: &Options, report: &mut Report) -> anyhow:
     Ok(())
 }
 
-fn random_seed() -> u32 {
+pub fn random_seed() -> u32 {
     // The first 32 of its random bits.
     u32::try_from(Uuid::new_v4().as_u128() >> 96).unwrap_or_default()
-}
-
-/// Makes one client: who it is, what it follows, and over what.
-fn cast(
-    number: usize,
-    seed: u32,
-    scene: &Scene,
-    server: &Server,
-    stage: &watch::Receiver<Stage>,
-) -> anyhow::Result<Client> {
-    let mut chance = Chance::new(seed.into(), SCENE_STREAM + 1 + u64::try_from(number)?);
-    let place = number % scene.people.len();
-    let person = scene.people.get(place).context("a client needs a person")?;
-    let followed = scene.followed(place, &mut chance).into_iter();
-    let journals =
-        followed.filter_map(|room| Some(Journal::new(room, &scene.rooms.get(room)?.channel)));
-    let record = Rc::new(RefCell::new(Record::new(number, journals.collect())));
-    let is_stream = number % STREAM_EVERY == STREAM_EVERY - 1;
-    Ok(Client {
-        record,
-        transport: if is_stream { Transport::Stream } else { Transport::Socket },
-        address: server.address(),
-        person: person.clone(),
-        chance,
-        stage: stage.clone(),
-        cursor: None,
-        written: 0,
-    })
 }
 
 /// Kills the server at each stroke and starts it again on the same data and port; gives the one that runs at last.
@@ -205,95 +158,4 @@ async fn slow_down(data: &Path, strokes: &[Stroke], started: Instant) -> anyhow:
         held += usize::from(database::hold(data, stroke.lasts).await.is_ok());
     }
     Ok(held)
-}
-
-/// Waits until every send is acknowledged and every client has read everything; whoever has not is a fault.
-async fn settle(
-    records: &Records,
-    data: &Path,
-    scene: &Scene,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let late = wait_for(records, |record| record.waiting.is_empty()).await;
-    complain_of(&late, "not every send was acknowledged", report);
-    let heads = database::heads(data, &scene.rooms).await?;
-    let late = wait_for(records, |record| record.has_reached(&heads)).await;
-    complain_of(&late, &format!("not everything was read; the heads are {heads:?}"), report);
-    sleep(ECHO).await;
-    Ok(())
-}
-
-/// Waits until `is_done` holds for all; tells how those stand for whom it does not in time.
-async fn wait_for(records: &Records, is_done: impl Fn(&Record) -> bool) -> Vec<String> {
-    let started = Instant::now();
-    loop {
-        let late = records.iter().filter(|record| !is_done(&record.borrow()));
-        let late: Vec<_> = late.map(|record| record.borrow().standing()).collect();
-        if late.is_empty() || started.elapsed() > SETTLE_LIMIT {
-            return late;
-        }
-        sleep(POLL).await;
-    }
-}
-
-fn complain_of(late: &[String], what: &str, report: &mut Report) {
-    if late.is_empty() {
-        return;
-    }
-    report.fault(format!("chaos: after {SETTLE_LIMIT:?}, {what}: {} clients", late.len()));
-    for standing in late.iter().take(SHOWN_MAX) {
-        report.fault(standing);
-    }
-}
-
-fn tell(seed: u32, harm: &Harm, records: &Records, oracle: &Oracle<'_>, report: &mut Report) {
-    let sum =
-        |of: fn(&Record) -> usize| records.iter().map(|record| of(&record.borrow())).sum::<usize>();
-    report.measure("chaos.seed", f64::from(seed), None, "", Bound::None);
-    for (name, count, unit) in [
-        ("kills", harm.kills, "kills"),
-        ("slow_store", harm.locks, "times"),
-        ("clients", records.len(), "clients"),
-        ("connections", sum(|record| record.visits), "connections"),
-        ("acknowledged", oracle.acknowledged(), "messages"),
-        ("delivered", oracle.delivered, "events"),
-        ("lags", sum(|record| record.lags), "times"),
-        ("gaps", oracle.gaps.len(), "gaps"),
-    ] {
-        report.measure(&format!("chaos.{name}"), figure(count), None, unit, Bound::None);
-    }
-    for (name, kind) in [
-        ("lost", Kind::Lost),
-        ("doubled", Kind::Doubled),
-        ("out_of_order", Kind::OutOfOrder),
-        ("altered", Kind::Altered),
-        ("unkept", Kind::Unkept),
-        ("holes", Kind::Hole),
-    ] {
-        let count = figure(oracle.count(kind));
-        report.measure(&format!("chaos.{name}"), count, None, "events", Bound::AtMost(0.0));
-    }
-
-    for (client, room, gap) in oracle.gaps.iter().take(SHOWN_MAX) {
-        let Gap { have, first, head } = gap;
-        report.note(format!(
-            "chaos: a gap was announced to client {client} in room {room}: have {have}, first {first}, head {head}"
-        ));
-    }
-    for violation in oracle.violations.iter().take(SHOWN_MAX) {
-        report.fault(format!("chaos: {violation}"));
-    }
-    if oracle.violations.len() > SHOWN_MAX {
-        report.fault(format!("chaos: {} violations in all", oracle.violations.len()));
-    }
-    for record in records {
-        let record = record.borrow();
-        for complaint in &record.complaints {
-            report.fault(format!("chaos: client {} was told: {complaint}", record.client));
-        }
-    }
-    // What nobody sent or heard proves nothing.
-    if oracle.acknowledged() == 0 || oracle.delivered == 0 {
-        report.fault("chaos: nothing was acknowledged or delivered");
-    }
 }

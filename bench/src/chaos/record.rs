@@ -43,6 +43,8 @@ pub struct Record {
     pub done: Vec<Draft>,
     /// How often it came in.
     pub visits: usize,
+    /// Whether it is connected.
+    pub is_here: bool,
     pub lags: usize,
     /// What no server in order says; the first few.
     pub complaints: Vec<String>,
@@ -108,6 +110,7 @@ impl Record {
             waiting: Vec::new(),
             done: Vec::new(),
             visits: 0,
+            is_here: false,
             lags: 0,
             complaints: Vec::new(),
             trouble: String::new(),
@@ -123,6 +126,7 @@ impl Record {
     /// A new connection: no request of the old ones is answered any more.
     pub fn come_in(&mut self) {
         self.visits += 1;
+        self.is_here = true;
         for waiting in &mut self.waiting {
             waiting.request = None;
             waiting.due = Instant::now();
@@ -149,8 +153,9 @@ impl Record {
             .map(|journal| format!("room {} at {:?}", journal.room, journal.position()))
             .collect();
         format!(
-            "client {}: {} sends without an answer; {}; last trouble: {}",
+            "client {} ({}): {} sends without an answer; {}; last trouble: {}",
             self.client,
+            if self.is_here { "connected" } else { "away" },
             self.waiting.len(),
             positions.join(", "),
             self.trouble,

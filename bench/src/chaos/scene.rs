@@ -55,6 +55,12 @@ impl Scene {
         theirs.truncate(1 + chance.below(FOLLOWED_MAX));
         theirs
     }
+
+    /// The channel of a room, and one of its members.
+    pub fn member_of(&self, room: usize) -> Option<(&str, &Person)> {
+        let room = self.rooms.get(room)?;
+        Some((&room.channel, self.people.get(*room.members.first()?)?))
+    }
 }
 
 /// Everybody, or half of them. The first room has everybody: nobody is without a room.

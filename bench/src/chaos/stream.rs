@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, bail, ensure};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::socket::read_head;
 
@@ -40,6 +41,8 @@ pub struct Stream {
     body: Vec<u8>,
     /// The event whose end has not come yet.
     unfinished: Event,
+    /// When the server said something last, be it a comment.
+    pub heard_at: Instant,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -76,7 +79,14 @@ impl Stream {
         let is_chunked = head.contains("transfer-encoding: chunked");
         let framing = if is_chunked { Framing::Size } else { Framing::Plain };
 
-        Ok(Self { tcp, wire, framing, body: Vec::new(), unfinished: Event::default() })
+        Ok(Self {
+            tcp,
+            wire,
+            framing,
+            body: Vec::new(),
+            unfinished: Event::default(),
+            heard_at: Instant::now(),
+        })
     }
 
     /// The next event that has data. Errors when the stream ends.
@@ -93,7 +103,7 @@ impl Stream {
             self.tcp.readable().await?;
             match self.tcp.try_read_buf(&mut self.wire) {
                 Ok(0) => bail!("the server ended the connection"),
-                Ok(_) => {}
+                Ok(_) => self.heard_at = Instant::now(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
             }
