@@ -1,28 +1,40 @@
 # The one way in: `make run` and `make test` are all that a newcomer, a developer and CI need.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench chaos
+.PHONY: help run cluster test check fmt bench chaos chaos-cluster bench-cluster
+
+# Where Debian puts servers, and looks for them only as root.
+export PATH := $(PATH):/usr/sbin
 
 CARGO := cargo
 DENY := $(CURDIR)/target/tools/bin/cargo-deny
 TYPOS := $(CURDIR)/target/venv/bin/typos
 
 help:
-	@echo 'make run     build everything and serve on http://127.0.0.1:8080 (the embedded default)'
-	@echo 'make test    everything that CI runs; installs or starts what it needs'
-	@echo 'make check   formatting, lints, rustdoc, licences, spelling'
-	@echo 'make fmt     format the code'
-	@echo 'make bench   measure against the reference limit; prints ratios'
-	@echo 'make chaos   kill the server under load and prove that nothing is lost (SEED=n KILLS=n plays one again)'
+	@echo 'make run            build everything and serve on http://127.0.0.1:8080 (the embedded default)'
+	@echo 'make cluster        three nodes with PostgreSQL and Redis behind HAProxy on http://127.0.0.1:8080 (NODES=n PORT=n)'
+	@echo 'make test           everything that CI runs; installs or starts what it needs'
+	@echo 'make check          formatting, lints, rustdoc, licences, spelling'
+	@echo 'make fmt            format the code'
+	@echo 'make bench          measure against the reference limit; prints ratios'
+	@echo 'make bench-cluster  measure what several nodes cost and give; prints ratios'
+	@echo 'make chaos          kill the server under load and prove that nothing is lost (SEED=n KILLS=n plays one again)'
+	@echo 'make chaos-cluster  the same with several nodes, Redis and the network (SEED=n FAULTS=n plays one again)'
 
 run:
 	@scripts/require rust
 	$(CARGO) build --locked --release --workspace
 	exec target/release/madang serve
 
+cluster:
+	@scripts/require rust
+	$(CARGO) build --locked --release --workspace
+	exec scripts/cluster
+
 test: check
-	@scripts/require curl python chromium
+	@scripts/require curl python chromium redis nats haproxy
 	scripts/with-postgres $(CARGO) test --locked --workspace
 	scripts/schemathesis
+	PORT=0 MADANG_BINARY=target/debug/madang scripts/cluster scripts/cluster-smoke
 
 check:
 	@scripts/require rust cargo-deny typos
@@ -46,3 +58,13 @@ chaos:
 	@scripts/require rust
 	$(CARGO) build --locked --release --workspace
 	target/release/bench chaos --madang target/release/madang $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
+
+chaos-cluster:
+	@scripts/require rust postgresql redis
+	$(CARGO) build --locked --release --workspace
+	target/release/bench chaos-cluster --madang target/release/madang $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+bench-cluster:
+	@scripts/require rust postgresql redis
+	$(CARGO) build --locked --release --workspace
+	target/release/bench cluster --madang target/release/madang
