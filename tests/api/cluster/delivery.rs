@@ -1,5 +1,7 @@
 //! Delivery across nodes: what is said on one is heard on the others, in order and once.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -8,9 +10,13 @@ use super::redis::RedisServer;
 use super::redis_cluster::RedisCluster;
 use super::redis_sentinel::RedisSentinel;
 use crate::app::TestApp;
+use crate::both::Settings;
 use crate::event_stream::EventStream;
 use crate::socket::Socket;
+use crate::user::User;
 
+/// Nobody is asked whether it still lives, while slots are being moved.
+const PATIENT: Settings = &[("MADANG__SOCKET__PING_INTERVAL_MS", "600000")];
 /// Messages that each of several senders sends at once.
 const MESSAGES: usize = 40;
 
@@ -30,6 +36,40 @@ async fn nodes_are_linked_by_a_redis_cluster_too() {
     ];
     let cluster = Cluster::start_over(RedisServer::start().await, 2, &[], link).await;
     hear_each_other(&cluster).await;
+    cluster.finish().await;
+}
+
+#[tokio::test]
+async fn partitions_are_followed_when_they_move_and_missed_while_their_master_is_away() {
+    let mut redis = RedisCluster::start().await;
+    let link = vec![
+        ("MADANG__CLUSTER__REDIS_URL".to_owned(), redis.urls()),
+        ("MADANG__CLUSTER__REDIS_MODE".to_owned(), "cluster".to_owned()),
+    ];
+    let cluster = Cluster::start_over(RedisServer::start().await, 2, PATIENT, link).await;
+    let (jisoo, minho, _) = cluster.pair().await;
+    // In several rooms, so that each master has some.
+    let mut rooms = Vec::new();
+    for n in 0..6 {
+        rooms.push(jisoo.group(&format!("room {n}"), &[&minho]).await);
+    }
+    let names: Vec<&str> = rooms.iter().map(String::as_str).collect();
+    let mut listener = minho.follow(&names).await;
+
+    // All that the first master has, to the second.
+    redis.move_slots(0, 1, 5_461).await;
+    say_in_all(&jisoo, &rooms, &mut listener, "moved").await;
+    cluster.is_linked().await;
+    let heard = packets_heard(cluster.node(1)).await;
+    say_in_all(&jisoo, &rooms, &mut listener, "followed").await;
+    let rooms_heard = u64::try_from(rooms.len()).unwrap();
+    assert!(packets_heard(cluster.node(1)).await >= heard + rooms_heard, "each by the link");
+
+    redis.kill(2);
+    say_in_all(&jisoo, &rooms, &mut listener, "away").await;
+    redis.restart(2).await;
+    cluster.is_linked().await;
+    say_in_all(&jisoo, &rooms, &mut listener, "back").await;
     cluster.finish().await;
 }
 
@@ -121,6 +161,21 @@ async fn hear_each_other(cluster: &Cluster) {
     let group = jisoo.group("reading circle", &[&minho]).await;
     let told = inbox.next_of("me").await;
     assert_eq!((&told["event"], &told["data"]["room_id"]), (&json!("room_added"), &json!(group)));
+}
+
+/// Says something in each room; the listener hears each, in whatever order of rooms.
+async fn say_in_all(user: &User, rooms: &[String], listener: &mut Socket, key: &str) {
+    let mut said = BTreeSet::new();
+    for room in rooms {
+        let answer = user.say(room, key, key).await;
+        said.insert((format!("room:{room}"), answer["seq"].as_i64()));
+    }
+    while !said.is_empty() {
+        let event = listener.next_event().await;
+        let channel = event["channel"].as_str().unwrap_or_default().to_owned();
+        let is_known = said.remove(&(channel, event["seq"].as_i64()));
+        assert!(is_known || event["event"] != "message_sent", "once each: {event}");
+    }
 }
 
 async fn packets_heard(node: &TestApp) -> u64 {
