@@ -45,6 +45,8 @@ pub struct Cast<'c> {
     pub nodes: Rc<[SocketAddr]>,
     /// A socket that says nothing for longer has lost its node.
     pub silence_max: Duration,
+    /// A control: sockets come back without their positions.
+    pub is_forgetful: bool,
 }
 
 /// The clients, on their way until this is dropped.
@@ -142,8 +144,11 @@ impl Cast<'_> {
         let person = self.scene.people.get(place).context("a client needs a person")?;
         let followed = self.scene.followed(place, &mut chance).into_iter();
         let rooms = &self.scene.rooms;
-        let journals =
-            followed.filter_map(|room| Some(Journal::new(room, &rooms.get(room)?.channel)));
+        let journals = followed.filter_map(|room| {
+            let mut journal = Journal::new(room, &rooms.get(room)?.channel);
+            journal.is_forgetful = self.is_forgetful;
+            Some(journal)
+        });
         let record = Rc::new(RefCell::new(Record::new(number, journals.collect())));
         let is_stream = number % STREAM_EVERY == STREAM_EVERY - 1;
         let (transport, silence_max) = if is_stream {

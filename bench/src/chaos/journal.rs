@@ -15,6 +15,8 @@ pub struct Journal {
     /// The highest number that was heard, or jumped to.
     position: Option<i64>,
     epoch: Option<String>,
+    /// A control: it comes back as if it had no position.
+    pub is_forgetful: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,7 @@ impl Journal {
             heard: Vec::new(),
             position: None,
             epoch: None,
+            is_forgetful: false,
         }
     }
 
@@ -57,7 +60,8 @@ impl Journal {
     /// How a socket asks for the channel: with the old position, if there is one.
     pub fn subscription(&self) -> Value {
         let mut subscription = json!({ "channel": self.channel });
-        if let (Some(after), Some(fields)) = (self.position, subscription.as_object_mut()) {
+        let position = self.position.filter(|_| !self.is_forgetful);
+        if let (Some(after), Some(fields)) = (position, subscription.as_object_mut()) {
             fields.insert("after".to_owned(), after.into());
             if let Some(epoch) = &self.epoch {
                 fields.insert("epoch".to_owned(), epoch.as_str().into());

@@ -62,6 +62,9 @@ pub struct Options {
     people: Option<usize>,
     #[arg(long)]
     rooms: Option<usize>,
+    /// A control: clients come back without their positions, so that the run must fail.
+    #[arg(long)]
+    forgetful: bool,
 }
 
 pub async fn run(plan: &Plan, options: &Options, report: &mut Report) -> anyhow::Result<()> {
@@ -89,6 +92,7 @@ pub async fn run(plan: &Plan, options: &Options, report: &mut Report) -> anyhow:
         scene: &scene,
         nodes: Rc::new([address]),
         silence_max: SILENCE_MAX,
+        is_forgetful: options.forgetful,
     })?;
     let started = Instant::now();
     let (server, locks, ()) = tokio::try_join!(

@@ -62,9 +62,12 @@ pub struct Options {
     /// One alone is not linked to Redis.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
-    /// A control: the nodes do not know of one another, so a run with several must fail.
+    /// The nodes have no Redis, and look at the database for what the others do.
     #[arg(long)]
     unlinked: bool,
+    /// A control: clients come back without their positions, so that the run must fail.
+    #[arg(long)]
+    forgetful: bool,
 }
 
 pub async fn run(plan: &Plan, options: &Options, report: &mut Report) -> anyhow::Result<()> {
@@ -97,6 +100,7 @@ pub async fn run(plan: &Plan, options: &Options, report: &mut Report) -> anyhow:
         scene: &scene,
         nodes: addresses,
         silence_max: SILENCE_MAX,
+        is_forgetful: options.forgetful,
     })?;
     let done = strike::strike_all(&mut cluster, &faults, report).await;
     let database = Database::Postgres(cluster.postgres.url());
