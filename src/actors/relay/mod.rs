@@ -8,6 +8,8 @@
 pub mod bus;
 mod carrier;
 pub mod figures;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -383,7 +383,9 @@ async fn answer_and_deliver(
     if !events.is_empty() && (!hubs.is_empty() || !deps.link.is_alone()) {
         let delivery = Delivery::of_room(room, &events, &deps.epoch);
         // It only queues: the nodes that are further away hear of it no later than those that are full.
-        deps.link.publish(&Packet::of(&delivery));
+        if !deps.link.is_alone() {
+            deps.link.publish(&Packet::of(&delivery));
+        }
         for hub in hubs {
             // Waits for a hub that is full, and with it the room's next batch: bounded all the way back.
             let _ = hub.send(HubMessage::Deliver(delivery.clone())).await;

@@ -141,3 +141,37 @@ async fn a_node_with_another_key_is_refused_at_the_start() {
     assert!(told.contains("signs tokens with a key that is not known here"), "{told}");
     cluster.finish().await;
 }
+
+#[tokio::test]
+async fn what_happens_is_counted_by_one_node_and_by_another_when_that_has_died() {
+    let mut cluster = Cluster::start(2, &[]).await;
+    cluster.node(0).register("jisoo").await;
+    let counted = eventually("it is counted", async || {
+        let counts = [registered(cluster.node(0)).await, registered(cluster.node(1)).await];
+        (counts.iter().sum::<u64>() > 0).then_some(counts)
+    })
+    .await;
+    let owner = usize::from(counted[1] > 0);
+    cluster.node_mut(owner).kill();
+    let other = 1 - owner;
+    cluster.node(other).register("minho").await;
+    let later = eventually("the other node has taken over", async || {
+        let count = registered(cluster.node(other)).await;
+        (count > counted[other]).then_some(count)
+    })
+    .await;
+    // The cursor was saved, or the first is offered once more: never left out.
+    assert!((1..=2).contains(&(later - counted[other])), "{counted:?} {later}");
+    assert_eq!(counted.iter().sum::<u64>(), 1, "one node counts");
+    cluster.finish().await;
+}
+
+/// How many accounts this node has counted.
+async fn registered(node: &crate::app::TestApp) -> u64 {
+    let metrics = node.get("/metrics").await.text;
+    let mut lines = metrics.lines();
+    let line = lines.find(|line| {
+        line.starts_with("madang_domain_events_total{") && line.contains("name=\"UserRegistered\"")
+    });
+    line.and_then(|line| line.rsplit(' ').next()).map_or(0, |count| count.parse().unwrap())
+}
