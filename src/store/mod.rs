@@ -119,11 +119,33 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: for<'c> FnOnce(&'c mut Db) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
+        self.write_within(self.0.answer_max(), work).await
+    }
+
+    /// As [`Self::write`], for what may take its time: it is given up only by the connection.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    async fn write_patiently<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Db) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        self.write_within(None, work).await
+    }
+
+    async fn write_within<T, E, F>(&self, limit: Option<Duration>, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Db) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
         let origin = origin::current();
         match &self.0.database {
             Database::Sqlite { writer, .. } => writer.write(origin, work).await,
             Database::Postgres(pool) => {
-                let (pool, limit) = (pool.clone(), self.0.answer_max());
+                let pool = pool.clone();
                 let task = self.0.io.spawn(origin::scope(origin, async move {
                     let tx = pool.begin().await.map_err(StoreError::from)?;
                     let working = async {

@@ -136,7 +136,8 @@ impl Store {
         .map(|_| ())
     }
 
-    /// Everybody who came before `node` has gone, and counts as dead in `wait`: for a process that knows that it is the only one.
+    /// Everybody who came before `node` has gone, and counts as dead in `wait`: for a process that knows that it is the
+    /// only one.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.

@@ -117,7 +117,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn rebase_outbox(&self) -> Result<bool, StoreError> {
-        self.write(move |db| {
+        self.write_patiently(move |db| {
             Box::pin(async move {
                 let patiently = db.dialect("SELECT 1", "SET LOCAL statement_timeout = 0");
                 execute!(db, patiently)?;

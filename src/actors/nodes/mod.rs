@@ -143,7 +143,9 @@ impl Nodes {
                 let was_beside = self.0.was_beside.swap(is_beside, Ordering::Relaxed);
                 herald.directory().set_beside_others(is_beside || was_beside);
                 if was_over {
-                    self.merge_again(herald).await;
+                    // Beside the renewals, which must not wait for it.
+                    let (nodes, herald) = (self.clone(), herald.clone());
+                    tokio::spawn(async move { nodes.merge_again(&herald).await });
                 }
                 let count = u32::try_from(living.len()).unwrap_or(u32::MAX);
                 metrics::gauge!("madang_nodes_living").set(f64::from(count));

@@ -16,7 +16,7 @@ use crate::domain::events::{CHAT_EVENTS, DomainEvent};
 use crate::store::relay::OutboxEvent;
 use crate::store::{Store, StoreError, outbox};
 
-const EVENTS: usize = 5;
+const EVENTS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Notes by whom each event was taken.
@@ -69,8 +69,8 @@ async fn publish(store: &Store) {
     appended.unwrap();
 }
 
-/// Plays two nodes with such a subscriber each; gives who took what, once `count` were taken.
-async fn two_nodes(scope: Scope, count: usize) -> Vec<(&'static str, String)> {
+/// Plays two nodes with such a subscriber each; gives who took what, each event being taken so many `times` at least.
+async fn two_nodes(scope: Scope, times: usize) -> Vec<(&'static str, String)> {
     let (store, data) = store().await;
     let taken = Arc::new(Mutex::new(Vec::new()));
     let on_escalate: OnEscalate = Arc::new(|cause: &str| panic!("{cause}"));
@@ -83,15 +83,16 @@ async fn two_nodes(scope: Scope, count: usize) -> Vec<(&'static str, String)> {
             Relay::start(&io, &store, &nodes, node, vec![witness], Arc::clone(&on_escalate)).await;
         relays.push(relay.unwrap());
     }
-    for _ in 0..EVENTS {
+    // One after the other: both nodes look for something to carry in between.
+    for round in 1..=EVENTS {
         publish(&store).await;
+        let all = async {
+            while taken.lock().unwrap().len() < round * times {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.expect("the event is taken");
     }
-    let all = async {
-        while taken.lock().unwrap().len() < count {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, all).await.expect("the events are taken");
     // What is under way ends, cursors are saved, and nobody takes anything any more.
     for relay in relays {
         relay.stop().await;
@@ -103,14 +104,14 @@ async fn two_nodes(scope: Scope, count: usize) -> Vec<(&'static str, String)> {
 
 #[tokio::test]
 async fn an_event_is_carried_once_in_a_cluster() {
-    let taken = two_nodes(Scope::Cluster, EVENTS).await;
+    let taken = two_nodes(Scope::Cluster, 1).await;
     let events: std::collections::BTreeSet<&String> = taken.iter().map(|(_, id)| id).collect();
     assert_eq!((taken.len(), events.len()), (EVENTS, EVENTS), "{taken:?}");
 }
 
 #[tokio::test]
 async fn an_event_is_carried_to_each_node_that_has_a_cursor_of_its_own() {
-    let taken = two_nodes(Scope::Node, 2 * EVENTS).await;
+    let taken = two_nodes(Scope::Node, 2).await;
     for node in ["a", "b"] {
         assert_eq!(taken.iter().filter(|(by, _)| *by == node).count(), EVENTS, "{taken:?}");
     }
