@@ -3,14 +3,16 @@
 use serde::Deserialize;
 
 use super::problems::Problems;
+use crate::domain::privacy::DirectRequirement;
 
-/// How much fits into a room and a message.
+/// How much fits into a room and a message, and who may open one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatConfig {
     pub body_chars_max: usize,
     pub group_members_max: usize,
     pub pins_max: usize,
+    pub direct_requires_friendship: DirectRequirement,
 }
 
 impl ChatConfig {

@@ -45,6 +45,34 @@ pub struct Presence {
     pub last_seen_at: Option<Timestamp>,
 }
 
+/// To whom a user is shown, of those who may see them at all: who shares a room, friends, and whoever watches them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Viewers {
+    /// All but these, with whom there is a block.
+    AllBut(Vec<UserId>),
+    /// Nobody but these.
+    Only(Vec<UserId>),
+}
+
+impl Viewers {
+    /// All of them.
+    pub const EVERYBODY: Self = Self::AllBut(Vec::new());
+
+    #[must_use]
+    pub fn contains(&self, viewer: UserId) -> bool {
+        match self {
+            Self::AllBut(users) => !users.contains(&viewer),
+            Self::Only(users) => users.contains(&viewer),
+        }
+    }
+
+    /// Whether nobody is left out, so that all can be told the same.
+    #[must_use]
+    pub fn is_everybody(&self) -> bool {
+        *self == Self::EVERYBODY
+    }
+}
+
 /// What the devices of a user come to, on a node or on all of them: who is invisible on one is on all, else the most
 /// present wins. `None` without a device.
 #[must_use]
@@ -73,6 +101,20 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn viewers_are_all_but_some_or_only_some() {
+        let [one, other] = [1, 2].map(|n| UserId::from(uuid::Uuid::from_u128(n)));
+        for (viewers, seen) in [
+            (Viewers::EVERYBODY, [true, true]),
+            (Viewers::AllBut(vec![one]), [false, true]),
+            (Viewers::Only(vec![one]), [true, false]),
+            (Viewers::Only(Vec::new()), [false, false]),
+        ] {
+            assert_eq!([viewers.contains(one), viewers.contains(other)], seen, "{viewers:?}");
+            assert_eq!(viewers.is_everybody(), seen == [true, true]);
+        }
+    }
 
     #[test]
     fn the_most_present_device_wins_and_invisible_hides_them_all() {

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::ids::{MessageId, RoomId, UserId};
 use super::messages::{Emoji, MessageBody, MessageRef, NewMessage};
+use super::privacy::Block;
 use super::stored_as;
 use super::time::Timestamp;
 
@@ -116,6 +117,12 @@ impl Action {
             Self::Send(NewMessage { reply_to: Some(seq), .. }) => Some(MessageRef::Seq(*seq)),
             _ => None,
         }
+    }
+
+    /// Whether it tells the others something; what only tidies up or is for oneself does not.
+    #[must_use]
+    pub const fn is_said_to_others(&self) -> bool {
+        matches!(self, Self::Send(_) | Self::Edit { .. } | Self::React { .. } | Self::Pin { .. })
     }
 
     /// The other person it is about, if it is about one.
@@ -235,6 +242,9 @@ pub struct Facts {
     pub target_exists: bool,
     /// The message the action is about.
     pub message: Option<MessageFacts>,
+    /// What stands between the actor and the one person whom the action reaches: the other in a direct room, or whoever
+    /// is invited. Two members of a group are not kept apart.
+    pub block: Option<Block>,
 }
 
 /// Why something in a room is refused.
@@ -248,6 +258,10 @@ pub enum RoomError {
     RoleTooLow,
     #[error("you are muted in this room")]
     Muted,
+    #[error("you have blocked this user")]
+    Blocked,
+    #[error("you cannot write to this user")]
+    CannotMessage,
     #[error("only the sender may change a message")]
     NotSender,
     #[error("there is no such message in this room")]
@@ -297,6 +311,9 @@ pub fn decide(command: &Command, facts: &Facts, now: Timestamp) -> Result<(), Ro
         return outsider(&command.action, &facts.room);
     };
     let group_only = facts.room.kind == RoomKind::Group;
+    if !group_only && command.action.is_said_to_others() {
+        unhindered(facts.block, RoomError::CannotMessage)?;
+    }
     match &command.action {
         Action::Send(_) if actor.muted_until.is_some_and(|until| until > now) => {
             Err(RoomError::Muted)
@@ -325,6 +342,8 @@ pub fn decide(command: &Command, facts: &Facts, now: Timestamp) -> Result<(), Ro
         Action::Invite { .. } if facts.target.is_some() => Ok(()),
         Action::Invite { .. } => {
             allow(facts.target_exists, RoomError::UserNotFound)?;
+            // To whoever was blocked, the other is not there.
+            unhindered(facts.block, RoomError::UserNotFound)?;
             has_space(&facts.room)
         }
         Action::Leave => {
@@ -350,6 +369,15 @@ fn outsider(action: &Action, room: &RoomFacts) -> Result<(), RoomError> {
         (Visibility::Private, _) => Err(RoomError::NotFound),
         (Visibility::Public, Action::Join) => has_space(room),
         (Visibility::Public, _) => Err(RoomError::NotMember),
+    }
+}
+
+/// Refuses what a block forbids; whoever was blocked is told no more than `otherwise`.
+fn unhindered(block: Option<Block>, otherwise: RoomError) -> Result<(), RoomError> {
+    match block {
+        None => Ok(()),
+        Some(Block::ByActor) => Err(RoomError::Blocked),
+        Some(Block::ByOther) => Err(otherwise),
     }
 }
 

@@ -23,7 +23,7 @@ fn group(actor: Option<MemberFacts>) -> Facts {
         member_count: 3,
         member_count_max: 100,
     };
-    Facts { room, actor, target: None, target_exists: true, message: None }
+    Facts { room, actor, target: None, target_exists: true, message: None, block: None }
 }
 
 fn wants(action: Action) -> Command {
@@ -83,6 +83,43 @@ proptest! {
         prop_assume!(changes);
         prop_assert_eq!(decide(&wants(action), &facts, NOW), Err(RoomError::DirectRoom));
     }
+}
+
+proptest! {
+    #[test]
+    fn a_block_silences_both_in_their_direct_room_and_only_there(
+        action in any_action(), by_actor: bool, sender in 1..3_u128,
+    ) {
+        let mut facts = group(member(MemberRole::Member));
+        facts.message = Some(MessageFacts { seq: 3, sender: user(sender), deleted: false });
+        facts.target = member(MemberRole::Member);
+        let in_group = decide(&wants(action.clone()), &facts, NOW);
+        facts.block = Some(if by_actor { Block::ByActor } else { Block::ByOther });
+        prop_assert_eq!(decide(&wants(action.clone()), &facts, NOW), in_group);
+
+        facts.room.kind = RoomKind::Direct;
+        let told = if by_actor { RoomError::Blocked } else { RoomError::CannotMessage };
+        let refused = decide(&wants(action.clone()), &facts, NOW);
+        facts.block = None;
+        let without = decide(&wants(action.clone()), &facts, NOW);
+        let expected = if action.is_said_to_others() { Err(told) } else { without };
+        prop_assert_eq!(refused, expected);
+    }
+}
+
+#[test]
+fn nobody_brings_somebody_into_a_group_past_a_block() {
+    let mut facts = group(member(MemberRole::Owner));
+    let invite = wants(Action::Invite { user: user(2) });
+    for (block, told) in
+        [(Block::ByActor, RoomError::Blocked), (Block::ByOther, RoomError::UserNotFound)]
+    {
+        facts.block = Some(block);
+        assert_eq!(decide(&invite, &facts, NOW), Err(told));
+    }
+    // Who is a member already stays one.
+    facts.target = member(MemberRole::Member);
+    assert_eq!(decide(&invite, &facts, NOW), Ok(()));
 }
 
 #[test]

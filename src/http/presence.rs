@@ -1,4 +1,4 @@
-//! Presence over HTTP: how others are shown to the caller. Who shares no room with the caller is nobody it knows.
+//! Presence over HTTP: how others are shown to the caller. Who is no friend and shares no room is nobody it knows.
 
 use actix_web::get;
 use actix_web::web::{self, ServiceConfig};

@@ -8,11 +8,11 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::caller::Caller;
 use super::page::{Cursor, Limit, Page, PageQuery};
-use super::room_members;
 use super::views::{
     ChangeRefusals, DirectRoomView, PublicRoomView, ReadRefusals, RoomDetailsView, RoomView,
     WriteRefusals,
 };
+use super::{room_members, room_notifications};
 use crate::actors::inbox::Inboxes;
 use crate::actors::room::Rooms;
 use crate::clock;
@@ -35,7 +35,8 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(read_room)
         .service(update_room)
         .service(check_direct_room)
-        .configure(room_members::routes);
+        .configure(room_members::routes)
+        .configure(room_notifications::routes);
 }
 
 /// What [`routes`] serves, for the description of the API.
@@ -53,6 +54,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
     room_members::update_member,
     room_members::join_room,
     room_members::leave_room,
+    room_notifications::update_room_notifications,
 ))]
 pub struct Doc;
 
@@ -119,8 +121,9 @@ async fn create_room(
     let now = clock::now();
     let (room, told) = match body.into_inner() {
         NewRoomBody::Direct { user_id } => {
-            let (id, event) = (clock::new_uuid().into(), clock::new_uuid().into());
-            store.insert_direct_room(id, event, caller.user_id, user_id, now).await?
+            let ids = (clock::new_uuid().into(), clock::new_uuid().into());
+            let requirement = config.chat.direct_requires_friendship;
+            store.insert_direct_room(ids, caller.user_id, user_id, requirement, now).await?
         }
         NewRoomBody::Group { name, member_ids, visibility } => {
             let name = RoomName::parse(&name)?;

@@ -1,17 +1,17 @@
-//! Presences: how users are shown, who may see it, and in which rooms it is seen.
+//! Presences: how users are shown.
 //!
 //! Each node notes what it knows of a user; what all of them know comes to what is shown, in the same transaction.
 //! Invariant: a change that is shown is one row and one event, whichever node makes it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional, nodes, outbox};
+use super::{Db, Store, StoreError, execute, fetch_all, fetch_optional, nodes, outbox};
 use crate::clock;
 use crate::domain::events::{DomainEvent, USER_ONLINE_STATUS};
-use crate::domain::ids::{NodeId, RoomId, UserId};
+use crate::domain::ids::{NodeId, UserId};
 use crate::domain::presence::{Choice, Presence, Status, merge};
 use crate::domain::time::Timestamp;
 
@@ -219,133 +219,6 @@ impl Store {
             })
         })
         .await
-    }
-
-    /// How `users` are shown, as far as `viewer` may see them: oneself, and whoever shares a room.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn list_presences(
-        &self,
-        viewer: UserId,
-        users: &[UserId],
-    ) -> Result<Vec<Presence>, StoreError> {
-        let wanted = json!(users).to_string();
-        let rows: Vec<PresenceRow> = self
-            .read(move |db| {
-                Box::pin(async move {
-                    let select = db.dialect(
-                        "SELECT u.id AS user_id, p.status, p.last_seen_at
-                         FROM json_each($2) j
-                         JOIN users u ON u.id = unhex(replace(j.value, '-', ''))
-                                     AND u.deleted_at IS NULL
-                         LEFT JOIN presences p ON p.user_id = u.id
-                         WHERE u.id = $1 OR EXISTS
-                             (SELECT 1 FROM room_members mine
-                              JOIN room_members theirs ON theirs.room_id = mine.room_id
-                              WHERE mine.user_id = $1 AND theirs.user_id = u.id)",
-                        "SELECT u.id AS user_id, p.status, p.last_seen_at
-                         FROM jsonb_array_elements_text($2::jsonb) j
-                         JOIN users u ON u.id = j.value::uuid AND u.deleted_at IS NULL
-                         LEFT JOIN presences p ON p.user_id = u.id
-                         WHERE u.id = $1 OR EXISTS
-                             (SELECT 1 FROM room_members mine
-                              JOIN room_members theirs ON theirs.room_id = mine.room_id
-                              WHERE mine.user_id = $1 AND theirs.user_id = u.id)",
-                    );
-                    fetch_all!(db, PresenceRow, select, viewer.uuid(), wanted)
-                })
-            })
-            .await?;
-        Ok(rows.into_iter().map(PresenceRow::into_presence).collect())
-    }
-
-    /// The rooms in which each of `users` is seen, with their number of members.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn list_room_sizes(
-        &self,
-        users: &[UserId],
-    ) -> Result<HashMap<UserId, Vec<(RoomId, i64)>>, StoreError> {
-        let wanted = json!(users).to_string();
-        let rows: Vec<(Uuid, Uuid, i64)> = self
-            .read(move |db| {
-                Box::pin(async move {
-                    let select = db.dialect(
-                        "SELECT m.user_id, r.id, r.member_count
-                         FROM json_each($1) j
-                         JOIN room_members m ON m.user_id = unhex(replace(j.value, '-', ''))
-                         JOIN rooms r ON r.id = m.room_id",
-                        "SELECT m.user_id, r.id, r.member_count
-                         FROM jsonb_array_elements_text($1::jsonb) j
-                         JOIN room_members m ON m.user_id = j.value::uuid
-                         JOIN rooms r ON r.id = m.room_id",
-                    );
-                    fetch_all!(db, (Uuid, Uuid, i64), select, wanted)
-                })
-            })
-            .await?;
-        let mut rooms: HashMap<UserId, Vec<(RoomId, i64)>> = HashMap::new();
-        for (user, room, members) in rows {
-            rooms.entry(user.into()).or_default().push((room.into(), members));
-        }
-        Ok(rooms)
-    }
-
-    /// How many members of a room are not offline.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn count_present(&self, room: RoomId) -> Result<i64, StoreError> {
-        let (count,): (i64,) = self
-            .read(move |db| {
-                Box::pin(async move {
-                    fetch_one!(
-                        db,
-                        (i64,),
-                        "SELECT COUNT(*)
-                         FROM room_members m
-                         JOIN presences p ON p.user_id = m.user_id
-                         WHERE m.room_id = $1 AND p.status <> 'offline'",
-                        room.uuid(),
-                    )
-                })
-            })
-            .await?;
-        Ok(count)
-    }
-
-    /// Whom a user talks with in direct rooms, at most `limit`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn list_direct_peers(
-        &self,
-        user: UserId,
-        limit: i64,
-    ) -> Result<Vec<UserId>, StoreError> {
-        let rows: Vec<(Uuid,)> = self
-            .read(move |db: &mut Db| {
-                Box::pin(async move {
-                    fetch_all!(
-                        db,
-                        (Uuid,),
-                        "SELECT theirs.user_id
-                         FROM room_members mine
-                         JOIN rooms r ON r.id = mine.room_id AND r.kind = 'direct'
-                         JOIN room_members theirs ON theirs.room_id = r.id
-                                                 AND theirs.user_id <> mine.user_id
-                         WHERE mine.user_id = $1
-                         ORDER BY r.last_active_at DESC
-                         LIMIT $2",
-                        user.uuid(),
-                        limit,
-                    )
-                })
-            })
-            .await?;
-        Ok(rows.into_iter().map(|(user,)| user.into()).collect())
     }
 }
 

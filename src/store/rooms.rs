@@ -4,9 +4,11 @@ use uuid::Uuid;
 
 use super::messages::{ReadError, require_member};
 use super::room_log::{RoomLog, room_created};
-use super::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
+use super::{Db, Store, StoreError, blocks, execute, fetch_all, fetch_optional, privacy};
 use crate::domain::ids::{EventId, MessageId, RoomId, UserId};
 use crate::domain::inbox::InboxEvent;
+use crate::domain::preferences::{RoomLevel, RoomNotifications};
+use crate::domain::privacy::{Block, DirectRequirement, may_open_direct};
 use crate::domain::rooms::{
     MemberRole, RoomError, RoomKind, RoomName, Seq, Visibility, direct_key,
 };
@@ -33,6 +35,8 @@ pub struct RoomSummary {
     pub last_message: Option<LastMessage>,
     /// In a direct room: who the other one is.
     pub peer: Option<UserId>,
+    /// What the member wants to be told of.
+    pub notifications: RoomNotifications,
 }
 
 /// The newest message of a room.
@@ -111,6 +115,8 @@ struct SummaryRow {
     message_body: Option<String>,
     message_sent_at: Option<i64>,
     message_deleted_at: Option<i64>,
+    notify_level: String,
+    quiet_until: Option<i64>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -137,14 +143,17 @@ struct PublicRow {
 impl Store {
     /// Opens the one direct room of two users, or finds it; what its members' inboxes are told when this call made it.
     ///
+    /// A room that is there stays, whatever the two have become to each other.
+    ///
     /// # Errors
-    /// [`RoomError::UserNotFound`] when the other has no account, [`RoomError::Oneself`].
+    /// [`RoomError::UserNotFound`] when the other has no account, [`RoomError::Oneself`], and what
+    /// [`may_open_direct`] refuses.
     pub async fn insert_direct_room(
         &self,
-        id: RoomId,
-        event: EventId,
+        (id, event): (RoomId, EventId),
         caller: UserId,
         other: UserId,
+        requirement: DirectRequirement,
         now: Timestamp,
     ) -> Result<(RoomId, Option<Vec<InboxEvent>>), ReadError> {
         if caller == other {
@@ -154,6 +163,12 @@ impl Store {
             Box::pin(async move {
                 require_users(db, &[other]).await?;
                 let key = direct_key(caller, other);
+                if let Some(found) = find_by_direct_key(db, &key).await? {
+                    return Ok((found, None));
+                }
+                let chosen = privacy::find(db, other).await?;
+                let relation = privacy::find_relation(db, caller, other).await?;
+                may_open_direct(requirement, &chosen, &relation)?;
                 let room = NewRow {
                     id,
                     kind: RoomKind::Direct,
@@ -169,14 +184,8 @@ impl Store {
                         open_log(db, id, event, RoomKind::Direct, caller, &members, now).await?;
                     return Ok((id, Some(told)));
                 }
-                let found = fetch_optional!(
-                    db,
-                    (Uuid,),
-                    "SELECT id FROM rooms WHERE direct_key = $1",
-                    key,
-                )?;
-                let (found,) = found.ok_or(StoreError::NotFound)?;
-                Ok((found.into(), None))
+                let found = find_by_direct_key(db, &key).await?;
+                Ok((found.ok_or(StoreError::NotFound)?, None))
             })
         })
         .await
@@ -185,7 +194,8 @@ impl Store {
     /// Opens a group with its first members, of whom the owner is the first; gives what their inboxes are told.
     ///
     /// # Errors
-    /// [`RoomError::UserNotFound`] when one of them has no account.
+    /// [`RoomError::UserNotFound`] when one of them has no account or has blocked the owner, [`RoomError::Blocked`] when
+    /// the owner has blocked one of them.
     pub async fn insert_group(
         &self,
         group: NewGroup,
@@ -194,6 +204,7 @@ impl Store {
         self.write(move |db| {
             Box::pin(async move {
                 require_users(db, &group.members).await?;
+                require_unblocked(db, group.owner, &group.members).await?;
                 let room = NewRow {
                     id: group.id,
                     kind: RoomKind::Group,
@@ -221,19 +232,10 @@ impl Store {
         one: UserId,
         other: UserId,
     ) -> Result<Option<RoomId>, StoreError> {
-        let found: Option<(Uuid,)> = self
-            .read(move |db| {
-                Box::pin(async move {
-                    fetch_optional!(
-                        db,
-                        (Uuid,),
-                        "SELECT id FROM rooms WHERE direct_key = $1",
-                        direct_key(one, other),
-                    )
-                })
-            })
-            .await?;
-        Ok(found.map(|(id,)| id.into()))
+        self.read(move |db| {
+            Box::pin(async move { find_by_direct_key(db, &direct_key(one, other)).await })
+        })
+        .await
     }
 
     /// The rooms of a user, most recently active first, with unread count and last message: one query.
@@ -256,6 +258,7 @@ impl Store {
                         "SELECT r.id, r.kind, r.visibility, r.name, r.topic, r.avatar,
                                 r.read_receipts, r.created_at, r.last_seq, r.member_count,
                                 r.last_active_at, r.direct_key, rm.role, rm.read_seq,
+                                rm.notify_level, rm.quiet_until,
                                 (SELECT COUNT(*) FROM
                                     (SELECT 1 FROM messages u
                                      WHERE u.room_id = r.id AND u.seq > rm.read_seq
@@ -296,6 +299,7 @@ impl Store {
                         "SELECT r.id, r.kind, r.visibility, r.name, r.topic, r.avatar,
                                 r.read_receipts, r.created_at, r.last_seq, r.member_count,
                                 r.last_active_at, r.direct_key, rm.role, rm.read_seq,
+                                rm.notify_level, rm.quiet_until,
                                 (SELECT COUNT(*) FROM
                                     (SELECT 1 FROM messages u
                                      WHERE u.room_id = r.id AND u.seq > rm.read_seq
@@ -474,6 +478,22 @@ async fn open_log(
     Ok(told)
 }
 
+async fn find_by_direct_key(db: &mut Db, key: &str) -> Result<Option<RoomId>, StoreError> {
+    let found = fetch_optional!(db, (Uuid,), "SELECT id FROM rooms WHERE direct_key = $1", key)?;
+    Ok(found.map(|(id,)| id.into()))
+}
+
+/// Refuses to bring people together with somebody of whom a block keeps them apart.
+async fn require_unblocked(db: &mut Db, owner: UserId, users: &[UserId]) -> Result<(), ReadError> {
+    let apart = blocks::list_blocked_between(db, owner, users).await?;
+    let Some(user) = apart.first() else { return Ok(()) };
+    let refusal = match blocks::find_between(db, owner, *user).await? {
+        Some(Block::ByActor) => RoomError::Blocked,
+        Some(Block::ByOther) | None => RoomError::UserNotFound,
+    };
+    Err(refusal.into())
+}
+
 async fn require_users(db: &mut Db, users: &[UserId]) -> Result<(), ReadError> {
     for user in users {
         let known = fetch_optional!(
@@ -513,6 +533,10 @@ impl SummaryRow {
             unread_count: self.unread_count,
             last_message,
             peer,
+            notifications: RoomNotifications {
+                level: RoomLevel::parse(&self.notify_level).unwrap_or_default(),
+                muted_until: self.quiet_until.map(Timestamp::from_millis),
+            },
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Desk {
     /// By whom a user is watched, in a room or not; and, for the way back, whom a connection watches.
     watched: HashMap<UserId, Vec<ConnectionId>>,
     watching: HashMap<ConnectionId, Vec<UserId>>,
-    changes: HashMap<RoomId, HashMap<UserId, Presence>>,
+    changes: HashMap<RoomId, HashMap<UserId, News>>,
     large: HashSet<RoomId>,
 }
 
@@ -179,7 +179,8 @@ impl Hub {
                 self.later(GATHER, Self::show_changes);
             }
             let changes = desk.changes.entry(*room).or_default();
-            changes.insert(news.presence.user_id, news.presence);
+            let news = News { rooms: Vec::new(), ..news.clone() };
+            changes.insert(news.presence.user_id, news);
         }
         let watchers = desk.watched.get(&news.presence.user_id).cloned().unwrap_or_default();
         drop(desk);
@@ -189,7 +190,8 @@ impl Hub {
         let frame = changed(None, &json!({ "changes": [news.presence] }));
         for watcher in watchers {
             let subscriber = self.0.state.borrow().connection(watcher);
-            if let Some(subscriber) = subscriber {
+            let may_see = |user: Option<UserId>| user.is_some_and(|user| news.is_for(user));
+            if let Some(subscriber) = subscriber.filter(|subscriber| may_see(subscriber.user())) {
                 subscriber.push_ephemeral(PRESENCE_CHANGED, &frame);
             }
         }
@@ -206,10 +208,26 @@ impl Hub {
     fn show_changes(&self) {
         let changes = std::mem::take(&mut self.0.desk.borrow_mut().changes);
         for (room, changes) in changes {
-            let changes: Vec<Presence> = changes.into_values().collect();
+            let changes: Vec<News> = changes.into_values().collect();
             let channel = Channel::Room(room);
-            let frame = changed(Some(channel), &json!({ "changes": changes }));
-            self.0.state.borrow().deliver_ephemeral(channel, PRESENCE_CHANGED, &frame);
+            let frame_of = |changes: &[&News]| {
+                let changes: Vec<Presence> = changes.iter().map(|news| news.presence).collect();
+                changed(Some(channel), &json!({ "changes": changes }))
+            };
+            let for_all = frame_of(&changes.iter().collect::<Vec<_>>());
+            let state = self.0.state.borrow();
+            if changes.iter().all(|news| news.viewers.is_everybody()) {
+                state.deliver_ephemeral(channel, PRESENCE_CHANGED, &for_all);
+                continue;
+            }
+            state.deliver_ephemeral_by(channel, PRESENCE_CHANGED, |viewer| {
+                let seen: Vec<&News> = changes.iter().filter(|news| news.is_for(viewer)).collect();
+                match seen.len() {
+                    0 => None,
+                    count if count == changes.len() => Some(for_all.clone()),
+                    _ => Some(frame_of(&seen)),
+                }
+            });
         }
     }
 

@@ -324,6 +324,22 @@ impl HubState {
         }
     }
 
+    /// As [`Self::deliver_ephemeral`], where not everybody may be given the same, or anything.
+    pub fn deliver_ephemeral_by(
+        &self,
+        channel: Channel,
+        name: &'static str,
+        frame_for: impl Fn(UserId) -> Option<Frame>,
+    ) {
+        let Some(watch) = self.watches.get(&channel) else { return };
+        for subscription in watch.subscriptions.iter().filter(|sub| sub.catch_up.is_none()) {
+            let user = subscription.subscriber.user();
+            if let Some(frame) = user.and_then(&frame_for) {
+                subscription.subscriber.push_ephemeral(name, &frame);
+            }
+        }
+    }
+
     /// The subscriptions that have fallen behind since this was asked last.
     pub fn take_fallen_behind(&mut self) -> Vec<(Rc<dyn Subscriber>, Channel)> {
         std::mem::take(&mut self.fallen_behind)

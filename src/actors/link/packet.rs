@@ -3,6 +3,8 @@
 //! Whoever reads one needs its first bytes to know whether it is for them; frames are taken over as they are, never
 //! encoded again. Invariant: bytes that are not understood are no packet, and nobody misses more than a delivery.
 
+use std::sync::Arc;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
@@ -13,7 +15,7 @@ use crate::actors::presence::News;
 use crate::actors::room::TYPING;
 use crate::domain::ids::{NodeId, SessionId, UserId};
 use crate::domain::inbox::InboxEventName;
-use crate::domain::presence::{Presence, Status};
+use crate::domain::presence::{Presence, Status, Viewers};
 use crate::domain::rooms::{EventName, Seq};
 use crate::domain::time::Timestamp;
 
@@ -50,6 +52,8 @@ mod kind {
     pub(super) const SESSION_ENDED: u8 = 5;
     pub(super) const USER_ENDED: u8 = 6;
     pub(super) const PROBE: u8 = 7;
+    /// News that not everybody may be told; a node that does not know it tells nobody.
+    pub(super) const LIMITED_NEWS: u8 = 8;
 }
 
 impl Packet {
@@ -94,10 +98,17 @@ impl Packet {
                 put_name(&mut bytes, name);
                 put_frame(&mut bytes, frame);
             }
-            Self::News(news) => {
+            Self::News(news) if news.iter().all(|news| news.viewers.is_everybody()) => {
                 begin(kind::NEWS);
                 for news in news {
                     put_news(&mut bytes, news);
+                }
+            }
+            Self::News(news) => {
+                begin(kind::LIMITED_NEWS);
+                for news in news {
+                    put_news(&mut bytes, news);
+                    put_viewers(&mut bytes, &news.viewers);
                 }
             }
             Self::SessionEnded(session) => {
@@ -155,6 +166,14 @@ impl Packet {
                 let mut news = Vec::new();
                 while bytes.has_remaining() {
                     news.push(get_news(bytes)?);
+                }
+                Self::News(news)
+            }
+            kind::LIMITED_NEWS => {
+                let mut news = Vec::new();
+                while bytes.has_remaining() {
+                    let shown = get_news(bytes)?;
+                    news.push(News { viewers: Arc::new(get_viewers(bytes)?), ..shown });
                 }
                 Self::News(news)
             }
@@ -234,7 +253,7 @@ fn get_frame(bytes: &mut Bytes) -> Option<Frame> {
     (header <= length).then(|| Frame::from_wire(wire, header))
 }
 
-fn put_news(bytes: &mut BytesMut, News { presence, rooms }: &News) {
+fn put_news(bytes: &mut BytesMut, News { presence, rooms, .. }: &News) {
     bytes.put_slice(presence.user_id.uuid().as_bytes());
     put_name(bytes, presence.status.as_str());
     bytes.put_i64(presence.last_seen_at.map_or(i64::MIN, Timestamp::millis));
@@ -256,7 +275,33 @@ fn get_news(bytes: &mut Bytes) -> Option<News> {
     for _ in 0..bytes.try_get_u32().ok()? {
         rooms.push((get_uuid(bytes)?.into(), bytes.try_get_u8().ok()? != 0));
     }
-    Some(News { presence: Presence { user_id, status, last_seen_at }, rooms })
+    let presence = Presence { user_id, status, last_seen_at };
+    Some(News { presence, rooms, viewers: Arc::new(Viewers::EVERYBODY) })
+}
+
+fn put_viewers(bytes: &mut BytesMut, viewers: &Viewers) {
+    let (kind, users) = match viewers {
+        Viewers::AllBut(users) => (0, users),
+        Viewers::Only(users) => (1, users),
+    };
+    bytes.put_u8(kind);
+    bytes.put_u32(u32::try_from(users.len()).unwrap_or_default());
+    for user in users {
+        bytes.put_slice(user.uuid().as_bytes());
+    }
+}
+
+fn get_viewers(bytes: &mut Bytes) -> Option<Viewers> {
+    let kind = bytes.try_get_u8().ok()?;
+    let mut users = Vec::new();
+    for _ in 0..bytes.try_get_u32().ok()? {
+        users.push(get_uuid(bytes)?.into());
+    }
+    match kind {
+        0 => Some(Viewers::AllBut(users)),
+        1 => Some(Viewers::Only(users)),
+        _ => None,
+    }
 }
 
 fn get_uuid(bytes: &mut Bytes) -> Option<Uuid> {
@@ -291,6 +336,23 @@ mod tests {
         Delivery { channel, events: (1..=count).map(event).collect() }
     }
 
+    fn news(presence: Presence, rooms: Vec<(RoomId, bool)>, viewers: Viewers) -> News {
+        News { presence, rooms, viewers: Arc::new(viewers) }
+    }
+
+    #[test]
+    fn what_is_for_everybody_is_told_as_the_release_before_understands_it() {
+        let user_id = Uuid::from_u128(4).into();
+        let presence = Presence { user_id, status: Status::Away, last_seen_at: None };
+        let kind_of = |viewers| {
+            let packet = Packet::News(vec![news(presence, Vec::new(), viewers)]);
+            packet.encode(node(), DATABASE)[1]
+        };
+        assert_eq!(kind_of(Viewers::EVERYBODY), kind::NEWS);
+        assert_eq!(kind_of(Viewers::AllBut(vec![user_id])), kind::LIMITED_NEWS);
+        assert_eq!(kind_of(Viewers::Only(Vec::new())), kind::LIMITED_NEWS);
+    }
+
     #[test]
     fn every_packet_is_read_as_it_was_sent() {
         let room: RoomId = Uuid::from_u128(3).into();
@@ -306,8 +368,13 @@ mod tests {
                 frame: Frame::text(&"x".repeat(70_000)),
             },
             Packet::News(vec![
-                News { presence: presence(seen), rooms: vec![(room, true), (room, false)] },
-                News { presence: presence(None), rooms: Vec::new() },
+                news(presence(seen), vec![(room, true), (room, false)], Viewers::EVERYBODY),
+                news(presence(None), Vec::new(), Viewers::EVERYBODY),
+            ]),
+            Packet::News(vec![
+                news(presence(seen), vec![(room, true)], Viewers::AllBut(vec![user_id])),
+                news(presence(None), Vec::new(), Viewers::Only(vec![user_id, user_id])),
+                news(presence(None), Vec::new(), Viewers::Only(Vec::new())),
             ]),
             Packet::SessionEnded(Uuid::from_u128(1).into()),
             Packet::UserEnded(user_id),

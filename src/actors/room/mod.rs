@@ -28,7 +28,7 @@ use super::link::Link;
 use super::link::packet::Packet;
 use crate::clock;
 use crate::domain::ids::{RoomId, UserId};
-use crate::domain::rooms::{Appended, Command, LogEvent, RoomError, Seq};
+use crate::domain::rooms::{Appended, Command, LogEvent, RoomError, RoomKind, Seq};
 use crate::origin::{self, Origin};
 use crate::store::room_log::{Batch, Recorded};
 use crate::store::{Store, StoreError};
@@ -89,8 +89,8 @@ impl Rooms {
         let loader: Loader<Room> = Arc::new(move |room| {
             let deps = Arc::clone(&deps);
             Box::pin(async move {
-                match deps.store.find_room_head(room).await {
-                    Ok(Some(head)) => Ok(Seed { head, deps }),
+                match deps.store.find_room_head_and_kind(room).await {
+                    Ok(Some((head, kind))) => Ok(Seed { head, kind, deps }),
                     Ok(None) => Err(LoadError::NotFound),
                     Err(error) => Err(LoadError::Failed(Box::new(error))),
                 }
@@ -149,12 +149,14 @@ impl From<ResolveError> for RoomFailure {
 /// What a room is loaded with.
 pub struct Seed {
     head: Seq,
+    kind: RoomKind,
     deps: Arc<RoomDeps>,
 }
 
 /// One room's actor.
 pub struct Room {
     id: RoomId,
+    kind: RoomKind,
     life: Life<Self>,
     deps: Arc<RoomDeps>,
     state: RoomState<Answer, Newcomer>,
@@ -197,7 +199,7 @@ impl VirtualActor for Room {
 
     fn create(id: RoomId, seed: Seed, life: Life<Self>) -> Self {
         let state = RoomState::new(seed.head, clock::now());
-        Self { id, life, deps: seed.deps, state }
+        Self { id, kind: seed.kind, life, deps: seed.deps, state }
     }
 }
 
@@ -257,24 +259,42 @@ impl Handler<Call<Announce>> for Room {
 impl Handler<Call<Typing>> for Room {
     type Result = ();
 
-    fn handle(&mut self, call: Call<Typing>, _: &mut Self::Context) {
-        let Typing(user) = call.msg;
+    fn handle(&mut self, call: Call<Typing>, ctx: &mut Self::Context) {
+        let (Typing(user), permit) = call.into_parts();
         if !self.state.may_show_typing(user, clock::now()) {
             return;
         }
-        let payload = json!({
-            "event": TYPING,
-            "channel": Channel::Room(self.id).to_string(),
-            "from": user,
-            "data": { "user_id": user, "expires_in_ms": TYPING_LASTS.as_millis() },
-        });
-        let frame = Frame::text(&payload.to_string());
-        let channel = Channel::Room(self.id);
-        let packet = Packet::Ephemeral { channel, name: TYPING, frame: frame.clone() };
-        self.deps.link.publish(&packet);
-        // A full hub does without: the latest indicator wins, and none is promised.
-        self.deps.directory.hear(channel, &HubMessage::Ephemeral { channel, name: TYPING, frame });
+        if self.kind == RoomKind::Group {
+            show_typing(self.id, user, &self.deps);
+            return;
+        }
+        // Between two of whom one has blocked the other, nothing is shown.
+        let (room, deps) = (self.id, Arc::clone(&self.deps));
+        ctx.spawn(
+            async move {
+                if matches!(deps.store.is_silenced(room, user).await, Ok(false)) {
+                    show_typing(room, user, &deps);
+                }
+                drop(permit);
+            }
+            .into_actor(self),
+        );
     }
+}
+
+fn show_typing(room: RoomId, user: UserId, deps: &RoomDeps) {
+    let channel = Channel::Room(room);
+    let payload = json!({
+        "event": TYPING,
+        "channel": channel.to_string(),
+        "from": user,
+        "data": { "user_id": user, "expires_in_ms": TYPING_LASTS.as_millis() },
+    });
+    let frame = Frame::text(&payload.to_string());
+    let packet = Packet::Ephemeral { channel, name: TYPING, frame: frame.clone() };
+    deps.link.publish(&packet);
+    // A full hub does without: the latest indicator wins, and none is promised.
+    deps.directory.hear(channel, &HubMessage::Ephemeral { channel, name: TYPING, frame });
 }
 
 impl Room {

@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 use self::stream::{EventStream, Opening, StreamBody};
 use super::caller::Caller;
 use super::client_ip::ClientIp;
-use super::presence::{USERS_MAX, user_ids};
+use super::presence::user_ids;
 use super::server::seats::{Full, Seats};
 use super::views::ReadRefusals;
 use crate::actors::hub::Hub;
@@ -32,6 +32,8 @@ use crate::store::Store;
 
 /// Channels of one stream: each adds to the cursor that every event carries.
 const CHANNELS_MAX: usize = 32;
+/// Friends and others whom a stream shows without being told whom: as many as one event has room for.
+const COMPANIONS_MAX: i64 = 500;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// nginx would hold events back.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -129,7 +131,8 @@ async fn stream_notifications(
 
 /// How those the caller talks with are shown, and how that changes.
 ///
-/// Those named in `user_ids`, as far as the caller may know of them; without any, whoever it shares a direct room with.
+/// Those named in `user_ids`, as far as the caller may know of them; without any, its friends and whomever it shares a
+/// direct room with.
 #[utoipa::path(
     tag = "streams",
     params(("user_ids" = Option<Vec<UserId>>, Query, description = "Repeated, or separated by commas; up to 100", explode = false)),
@@ -148,7 +151,7 @@ async fn stream_presences(
     let user = caller.user_id;
     let mut users = user_ids(&query)?;
     if users.is_empty() {
-        users = store.list_direct_peers(user, i64::try_from(USERS_MAX).unwrap_or(0)).await?;
+        users = store.list_companions(user, COMPANIONS_MAX).await?;
     }
     let deps = deps(&request)?;
     let (stream, body) = match open(caller, ip, &request, deps).await? {

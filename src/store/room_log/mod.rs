@@ -12,10 +12,11 @@ use serde_json::json;
 
 use super::messages::{self, event_data};
 use super::sends::{SendBatch, are_plain_sends};
-use super::{Db, Store, StoreError, execute, fetch_optional, inboxes, outbox};
+use super::{Db, Store, StoreError, blocks, execute, fetch_optional, inboxes, outbox};
 use crate::domain::events::{CHAT_EVENTS, DomainEvent, MESSAGE_EVENTS};
 use crate::domain::ids::{EventId, RoomId, UserId};
 use crate::domain::inbox::{InboxEvent, InboxNote};
+use crate::domain::privacy::Block;
 use crate::domain::rooms::{
     Action, Appended, Command, EventName, Facts, LogEvent, MemberFacts, MemberRole, ReadMarker,
     RoomChange, RoomError, RoomFacts, RoomKind, Seq, Visibility, decide,
@@ -89,6 +90,8 @@ pub(super) struct RoomLog {
     first: Seq,
     last_message: Option<Seq>,
     members: HashMap<UserId, Option<MemberFacts>>,
+    /// In a direct room: what stands between a member and the other.
+    blocks: HashMap<UserId, Option<Block>>,
     sent: Vec<serde_json::Value>,
     read: Vec<serde_json::Value>,
     notes: Vec<InboxNote>,
@@ -161,6 +164,7 @@ impl RoomLog {
             first: row.last_seq,
             last_message: row.last_message_seq,
             members,
+            blocks: HashMap::new(),
             sent: Vec::new(),
             read: Vec::new(),
             notes: Vec::new(),
@@ -226,8 +230,19 @@ impl RoomLog {
 
     async fn facts_for(&mut self, db: &mut Db, command: &Command) -> Result<Facts, StoreError> {
         let actor = self.member(db, command.actor).await?;
-        let mut facts =
-            Facts { room: self.facts, actor, target: None, target_exists: false, message: None };
+        let mut facts = Facts {
+            room: self.facts,
+            actor,
+            target: None,
+            target_exists: false,
+            message: None,
+            block: None,
+        };
+        if self.facts.kind == RoomKind::Direct {
+            facts.block = self.block(db, command.actor).await?;
+        } else if let Action::Invite { user } = command.action {
+            facts.block = blocks::find_between(db, command.actor, user).await?;
+        }
         if let Some(user) = command.action.user() {
             facts.target = self.member(db, user).await?;
             let known = fetch_optional!(
@@ -264,6 +279,15 @@ impl RoomLog {
         let member = row.and_then(|row| member_facts(Some(row.role), row.muted_until));
         self.members.insert(user, member);
         Ok(member)
+    }
+
+    async fn block(&mut self, db: &mut Db, actor: UserId) -> Result<Option<Block>, StoreError> {
+        if let Some(known) = self.blocks.get(&actor) {
+            return Ok(*known);
+        }
+        let block = blocks::find_in_direct_room(db, self.room, actor).await?;
+        self.blocks.insert(actor, block);
+        Ok(block)
     }
 
     async fn find_repeat(
@@ -336,7 +360,7 @@ impl RoomLog {
             Action::SetRole { user, role } => self.set_role(db, actor, *user, *role).await,
             Action::Mute { user, until } => self.mute(db, actor, *user, *until).await,
             Action::Update(change) => self.update(db, actor, change).await,
-            Action::Read { seq } => self.mark_read(db, actor, *seq).await,
+            Action::Read { seq } => self.mark_read(db, actor, *seq, facts.block).await,
         }
     }
 
@@ -354,8 +378,11 @@ impl RoomLog {
         }
         self.facts.head = seq;
         self.last_message = Some(seq);
+        let mut mentions = message.mentions.clone();
+        let apart = blocks::list_blocked_between(db, actor, &mentions).await?;
+        mentions.retain(|user| !apart.contains(user));
         self.sent.push(json!({
-            "id": message.id, "seq": seq, "from": actor, "mentions": message.mentions,
+            "id": message.id, "seq": seq, "from": actor, "mentions": mentions,
         }));
         let data = event_data(message);
         let event = self.event(actor, EventName::MessageSent, seq, data, None);
@@ -388,12 +415,13 @@ impl RoomLog {
         self.record(db, actor, EventName::RoomUpdated, json!(change)).await
     }
 
-    /// Moves the marker forward, never back. In the log only where the room shows read receipts.
+    /// Moves the marker forward, never back. In the log only where the room shows read receipts, and not past a block.
     async fn mark_read(
         &mut self,
         db: &mut Db,
         actor: UserId,
         seq: Seq,
+        block: Option<Block>,
     ) -> Result<Recorded, StoreError> {
         let moved = execute!(
             db,
@@ -405,7 +433,7 @@ impl RoomLog {
             actor.uuid(),
         )?;
         let marker = messages::find_read_marker(db, self.room, actor).await?;
-        let mut recorded = if moved > 0 && self.read_receipts {
+        let mut recorded = if moved > 0 && self.read_receipts && block.is_none() {
             let data = json!({ "user_id": actor, "seq": marker.seq });
             self.record(db, actor, EventName::MessagesRead, data).await?
         } else {

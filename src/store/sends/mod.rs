@@ -9,7 +9,8 @@
 pub(super) mod postgres;
 pub(super) mod sqlite;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -19,6 +20,7 @@ use super::room_log::{Batch, Recorded};
 use crate::domain::events::MESSAGE_EVENTS;
 use crate::domain::ids::{EventId, MessageId, RoomId, UserId};
 use crate::domain::messages::NewMessage;
+use crate::domain::privacy::Block;
 use crate::domain::rooms::{
     Action, Appended, Command, EventName, Facts, LogEvent, MemberFacts, MemberRole, RoomError,
     RoomFacts, RoomKind, Seq, Visibility, decide,
@@ -48,6 +50,10 @@ pub(super) fn are_plain_sends(commands: &[Command]) -> bool {
 struct Group<'b> {
     rooms: HashMap<RoomId, RoomFacts>,
     members: HashMap<(RoomId, UserId), MemberFacts>,
+    /// In direct rooms: what stands between a sender and the other.
+    blocks: HashMap<(RoomId, UserId), Block>,
+    /// Senders and whom they mention past a block.
+    apart: HashSet<(UserId, UserId)>,
     known: HashMap<MessageId, Appended>,
     messages: Vec<MessageRow<'b>>,
     heads: Vec<HeadRow>,
@@ -107,7 +113,14 @@ struct SentFact<'b> {
     id: MessageId,
     seq: Seq,
     from: UserId,
-    mentions: &'b [UserId],
+    mentions: Cow<'b, [UserId]>,
+}
+
+/// Every sender and whom they mention, once for each time.
+fn mentions_of(batches: &[SendBatch]) -> impl Iterator<Item = (UserId, UserId)> {
+    sends_of(batches).flat_map(|(_, command, message)| {
+        message.mentions.iter().map(move |user| (command.actor, *user))
+    })
 }
 
 /// Every send of every batch, in order.
@@ -137,6 +150,28 @@ impl<'b> Group<'b> {
             muted_until: muted_until.map(Timestamp::from_millis),
         };
         self.members.insert((room, user), facts);
+    }
+
+    /// Which of the two in a direct room has blocked the other.
+    fn learn_block(&mut self, room: RoomId, sender: UserId, by_sender: bool, by_other: bool) {
+        if let Some(block) = Block::of(by_sender, by_other) {
+            self.blocks.insert((room, sender), block);
+        }
+    }
+
+    /// A block stands between the sender and somebody who is mentioned.
+    fn learn_apart(&mut self, sender: UserId, mentioned: UserId) {
+        self.apart.insert((sender, mentioned));
+    }
+
+    /// Whom a message calls: those who are mentioned, but for whoever a block keeps it from.
+    fn called(&self, sender: UserId, message: &'b NewMessage) -> Cow<'b, [UserId]> {
+        let is_apart = |user: &UserId| self.apart.contains(&(sender, *user));
+        if message.mentions.iter().any(is_apart) {
+            message.mentions.iter().copied().filter(|user| !is_apart(user)).collect()
+        } else {
+            Cow::Borrowed(&message.mentions)
+        }
     }
 
     /// The message was sent before.
@@ -184,6 +219,7 @@ impl<'b> Group<'b> {
         if let Some(appended) = self.known.get(&message.id) {
             return Ok(Recorded { appended: *appended, event: None });
         }
+        let mentions = self.called(sender, message);
         let room = self.rooms.get_mut(&batch.room).ok_or(RoomError::NotFound)?;
         let facts = Facts {
             room: RoomFacts { member_count_max: batch.member_count_max, ..*room },
@@ -191,6 +227,7 @@ impl<'b> Group<'b> {
             target: None,
             target_exists: false,
             message: None,
+            block: self.blocks.get(&(batch.room, sender)).copied(),
         };
         decide(command, &facts, batch.now)?;
         room.head = room.head.saturating_add(1);
@@ -205,7 +242,7 @@ impl<'b> Group<'b> {
             extras: messages::extras(message),
             at: batch.now.millis(),
         });
-        sent.push(SentFact { id: message.id, seq, from: sender, mentions: &message.mentions });
+        sent.push(SentFact { id: message.id, seq, from: sender, mentions });
         let appended = Appended {
             seq: Some(seq),
             at: batch.now,

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Group, RoomColumns, SendBatch, sends_of};
+use super::{Group, RoomColumns, SendBatch, mentions_of, sends_of};
+use crate::domain::ids::UserId;
 use crate::domain::rooms::Seq;
 use crate::store::room_log::Batch;
 use crate::store::{Db, StoreError, execute, fetch_all};
@@ -24,6 +25,8 @@ struct FactsRow {
     muted_until: Option<i64>,
     seq: Option<Seq>,
     sent_at: Option<i64>,
+    blocked_by_sender: Option<i64>,
+    blocked_by_other: Option<i64>,
 }
 
 /// Stores every batch; gives the results of each, `None` for a room that does not exist.
@@ -38,6 +41,7 @@ pub(in crate::store) async fn append(
     // A statement of its own: it must see what the holders of the locks have committed.
     let mut group = Group::default();
     read_facts(db, &mut group, batches).await?;
+    read_apart(db, &mut group, batches).await?;
     let results = group.number_all(batches);
     write(db, group).await?;
     Ok(results)
@@ -75,7 +79,17 @@ async fn read_facts(
         db,
         FactsRow,
         "SELECT j.place - 1 AS place, r.kind, r.visibility, r.last_seq, r.member_count, m.role,
-                m.muted_until, k.seq, k.sent_at
+                m.muted_until, k.seq, k.sent_at,
+                CASE WHEN r.kind = 'direct' THEN
+                    (SELECT b.at FROM room_members o
+                     JOIN blocks b ON b.user_id = (j.value ->> 1)::uuid
+                                  AND b.blocked_id = o.user_id
+                     WHERE o.room_id = r.id LIMIT 1) END AS blocked_by_sender,
+                CASE WHEN r.kind = 'direct' THEN
+                    (SELECT b.at FROM room_members o
+                     JOIN blocks b ON b.user_id = o.user_id
+                                  AND b.blocked_id = (j.value ->> 1)::uuid
+                     WHERE o.room_id = r.id LIMIT 1) END AS blocked_by_other
          FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS j (value, place)
          JOIN rooms r ON r.id = (j.value ->> 0)::uuid
          LEFT JOIN room_members m ON m.room_id = r.id AND m.user_id = (j.value ->> 1)::uuid
@@ -100,6 +114,38 @@ async fn read_facts(
         if let (Some(seq), Some(sent_at)) = (row.seq, row.sent_at) {
             group.learn_known(message.id, seq, sent_at);
         }
+        let (by_sender, by_other) = (row.blocked_by_sender, row.blocked_by_other);
+        group.learn_block(room, sender, by_sender.is_some(), by_other.is_some());
+    }
+    Ok(())
+}
+
+/// Reads between whom a block stands of senders and those they mention; nothing is asked where nobody is mentioned.
+async fn read_apart(
+    db: &mut Db,
+    group: &mut Group<'_>,
+    batches: &[SendBatch],
+) -> Result<(), StoreError> {
+    let mentions: Vec<(UserId, UserId)> = mentions_of(batches).collect();
+    if mentions.is_empty() {
+        return Ok(());
+    }
+    let apart = fetch_all!(
+        db,
+        (Uuid, Uuid),
+        "SELECT (j.value ->> 0)::uuid, (j.value ->> 1)::uuid
+         FROM jsonb_array_elements($1::jsonb) j
+         JOIN blocks b ON b.user_id = (j.value ->> 0)::uuid
+                      AND b.blocked_id = (j.value ->> 1)::uuid
+         UNION
+         SELECT (j.value ->> 0)::uuid, (j.value ->> 1)::uuid
+         FROM jsonb_array_elements($1::jsonb) j
+         JOIN blocks b ON b.user_id = (j.value ->> 1)::uuid
+                      AND b.blocked_id = (j.value ->> 0)::uuid",
+        to_json(&mentions)?,
+    )?;
+    for (sender, mentioned) in apart {
+        group.learn_apart(sender.into(), mentioned.into());
     }
     Ok(())
 }

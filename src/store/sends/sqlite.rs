@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params, params_from_iter};
 use uuid::Uuid;
 
-use super::{Group, RoomColumns, SendBatch, sends_of};
+use super::{Group, RoomColumns, SendBatch, mentions_of, sends_of};
 use crate::store::StoreError;
 use crate::store::room_log::Batch;
 
@@ -51,6 +51,7 @@ impl SendsConnection {
             })?;
         let mut group = Group::default();
         read_facts(&tx, &mut group, batches).map_err(refused)?;
+        read_apart(&tx, &mut group, batches).map_err(refused)?;
         let results = group.number_all(batches);
         write(&tx, &group).map_err(refused)?;
         tx.commit().map_err(refused)?;
@@ -69,7 +70,15 @@ fn read_facts<'b>(
 ) -> rusqlite::Result<()> {
     let mut facts = tx.prepare_cached(
         "SELECT r.kind, r.visibility, r.last_seq, r.member_count, m.role, m.muted_until,
-                k.seq, k.sent_at
+                k.seq, k.sent_at,
+                CASE WHEN r.kind = 'direct' THEN
+                    (SELECT b.at FROM room_members o
+                     JOIN blocks b ON b.user_id = ?2 AND b.blocked_id = o.user_id
+                     WHERE o.room_id = r.id LIMIT 1) END,
+                CASE WHEN r.kind = 'direct' THEN
+                    (SELECT b.at FROM room_members o
+                     JOIN blocks b ON b.user_id = o.user_id AND b.blocked_id = ?2
+                     WHERE o.room_id = r.id LIMIT 1) END
          FROM rooms r
          LEFT JOIN room_members m ON m.room_id = r.id AND m.user_id = ?2
          LEFT JOIN messages k ON k.id = ?3
@@ -92,6 +101,26 @@ fn read_facts<'b>(
         }
         if let (Some(seq), Some(sent_at)) = (row.get(6)?, row.get(7)?) {
             group.learn_known(message.id, seq, sent_at);
+        }
+        let (by_sender, by_other): (Option<i64>, Option<i64>) = (row.get(8)?, row.get(9)?);
+        group.learn_block(room, sender, by_sender.is_some(), by_other.is_some());
+    }
+    Ok(())
+}
+
+/// Reads between whom a block stands of senders and those they mention.
+fn read_apart(
+    tx: &Transaction<'_>,
+    group: &mut Group<'_>,
+    batches: &[SendBatch],
+) -> rusqlite::Result<()> {
+    let mut find = tx.prepare_cached(
+        "SELECT 1 FROM blocks
+         WHERE (user_id = ?1 AND blocked_id = ?2) OR (user_id = ?2 AND blocked_id = ?1)",
+    )?;
+    for (sender, mentioned) in mentions_of(batches) {
+        if find.exists(params![blob(&sender.uuid()), blob(&mentioned.uuid())])? {
+            group.learn_apart(sender, mentioned);
         }
     }
     Ok(())
