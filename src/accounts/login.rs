@@ -180,6 +180,7 @@ pub(super) fn account_subject(user: UserId) -> Subject {
     subject("account", user.uuid().as_bytes())
 }
 
-fn subject(kind: &str, value: &[u8]) -> Subject {
+/// What something is counted by: its kind and its value, hashed.
+pub(super) fn subject(kind: &str, value: &[u8]) -> Subject {
     Sha256::new().chain_update(kind).chain_update([0]).chain_update(value).finalize().into()
 }

@@ -1,45 +1,87 @@
-//! The mails that accounts send, in words. Each carries at most one token, and no link: which app answers is not ours.
+//! The letters that accounts send: queued in the transaction that they tell of, so that none is lost with a crash.
+//!
+//! Words are the templates' own. A code is not part of a queued letter: it is made again when the letter goes out.
 
-use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 
-use crate::domain::accounts::EmailAddress;
-use crate::providers::mail::{Mail, MailKind};
+use super::{Accounts, AccountsError};
+use crate::clock;
+use crate::domain::accounts::AccountError;
+use crate::domain::deliveries::NewDelivery;
+use crate::domain::ids::{DeliveryId, UserId};
+use crate::domain::media::Medium;
+use crate::domain::time::Timestamp;
+use crate::providers::opaque::TokenHash;
+use crate::store::sessions::Purpose;
+use crate::store::{Db, deliveries};
 
-pub(super) fn verify_email(to: EmailAddress, token: &SecretString) -> Mail {
-    Mail {
-        to,
-        subject: "Confirm your e-mail address".to_owned(),
-        text: format!(
-            "Somebody, most likely you, opened an account with this address.\n\
-             To confirm it, enter this code in the app within 24 hours:\n\n{}\n\n\
-             If it was not you, ignore this mail.\n",
-            token.expose_secret(),
-        ),
-        kind: MailKind::VerifyEmail,
+pub(super) const VERIFY_EMAIL: &str = "verify_email";
+pub(super) const RESET_PASSWORD: &str = "reset_password";
+const PASSWORD_CHANGED: &str = "password_changed";
+
+/// A letter with a code in it, and what the store keeps of the code.
+pub(super) struct CodeLetter {
+    pub(super) hash: TokenHash,
+    pub(super) letter: NewDelivery,
+}
+
+impl Accounts {
+    /// A letter that carries the code for a purpose to the user's own address.
+    pub(super) fn code_letter(
+        &self,
+        user: UserId,
+        purpose: Purpose,
+        now: Timestamp,
+    ) -> Result<CodeLetter, AccountError> {
+        let kind = match purpose {
+            Purpose::VerifyEmail => VERIFY_EMAIL,
+            Purpose::ResetPassword => RESET_PASSWORD,
+            // A ticket is handed out, never sent.
+            Purpose::Ticket => return Err(AccountError::Crypto),
+        };
+        let id = clock::new_uuid().into();
+        let code = self.codes.make(id)?;
+        let data = json!({ "code_key": code.key_id }).to_string();
+        Ok(CodeLetter { hash: code.hash, letter: letter(id, kind, user, Some(data), now) })
     }
 }
 
-pub(super) fn reset_password(to: EmailAddress, token: &SecretString) -> Mail {
-    Mail {
-        to,
-        subject: "Choose a new password".to_owned(),
-        text: format!(
-            "Somebody, most likely you, asked for a new password for this address.\n\
-             To choose one, enter this code in the app within 30 minutes:\n\n{}\n\n\
-             If it was not you, ignore this mail: your password stays as it is.\n",
-            token.expose_secret(),
-        ),
-        kind: MailKind::ResetPassword,
-    }
+/// Tells a user that their password was changed, in the transaction that changes it.
+pub(super) async fn tell_password_changed(
+    db: &mut Db,
+    user: UserId,
+    id: DeliveryId,
+    now: Timestamp,
+) -> Result<(), AccountsError> {
+    Ok(queue(db, letter(id, PASSWORD_CHANGED, user, None, now), now).await?)
 }
 
-pub(super) fn password_changed(to: EmailAddress) -> Mail {
-    Mail {
-        to,
-        subject: "Your password was changed".to_owned(),
-        text: "The password of your account was changed, and other devices were logged out.\n\
-               If it was not you, ask for a new password in the app at once.\n"
-            .to_owned(),
-        kind: MailKind::PasswordChanged,
+/// Queues a letter.
+pub(super) async fn queue(
+    db: &mut Db,
+    letter: NewDelivery,
+    now: Timestamp,
+) -> Result<(), crate::store::StoreError> {
+    deliveries::insert_all(db, &[letter], now).await
+}
+
+fn letter(
+    id: DeliveryId,
+    kind: &str,
+    user: UserId,
+    data: Option<String>,
+    now: Timestamp,
+) -> NewDelivery {
+    NewDelivery {
+        id,
+        medium: Medium::Mail,
+        kind: kind.to_owned(),
+        user: Some(user),
+        seq: None,
+        target: None,
+        digest_key: None,
+        data,
+        due_at: now,
+        suppressed: None,
     }
 }

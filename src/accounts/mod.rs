@@ -1,17 +1,20 @@
 //! The use cases of accounts: register, log in, refresh, change, leave. Each is one decision over hasher, tokens, store
-//! and mail, with no word about HTTP.
+//! and letters, with no word about HTTP.
 //!
 //! Invariants: whether an account exists is told by no answer except that a new one could not be opened, and by no
 //! delay; what ends a session also ends its access tokens on this node, through [`Revocations`].
 
 mod caller;
 mod error;
+mod images;
 mod login;
 mod mails;
 mod password;
+mod phones;
 mod profile;
 mod register;
 pub mod revocations;
+pub mod service_keys;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,9 @@ use tokio::sync::Semaphore;
 
 pub use self::caller::Caller;
 pub use self::error::AccountsError;
+pub use self::images::{Images, Upload};
+pub use self::phones::PhoneState;
+pub use self::profile::Seen;
 pub use self::register::{NewAccount, Registration};
 use self::revocations::Revocations;
 pub use self::session::TICKET_TTL;
@@ -35,15 +41,15 @@ use crate::config::AuthConfig;
 use crate::domain::accounts::AccountError;
 use crate::domain::ids::{SessionId, UserId};
 use crate::domain::time::Timestamp;
+use crate::providers::codes::Codes;
 use crate::providers::hasher::Hasher;
-use crate::providers::mail::{Mail, Mailer};
 use crate::providers::opaque::OpaqueToken;
 use crate::providers::tokens::AccessTokens;
 use crate::store::Store;
 use crate::store::accounts::User;
 use crate::store::sessions::NewSession;
 
-/// Work done after the answer (mails to those who asked for a new password); more is dropped, as mail may be.
+/// Work done after the answer (letters to those who asked for a new password); more is dropped, as they can ask again.
 const BACKGROUND_MAX: usize = 64;
 const USER_AGENT_CHARS_MAX: usize = 256;
 
@@ -66,7 +72,7 @@ pub struct Accounts {
     store: Store,
     hasher: Hasher,
     tokens: Arc<AccessTokens>,
-    mailer: Arc<dyn Mailer>,
+    codes: Arc<Codes>,
     revocations: Revocations,
     settings: AccountsSettings,
     io: Handle,
@@ -110,13 +116,13 @@ impl Accounts {
         store: Store,
         hasher: Hasher,
         tokens: Arc<AccessTokens>,
-        mailer: Arc<dyn Mailer>,
+        codes: Arc<Codes>,
         revocations: Revocations,
         settings: AccountsSettings,
         io: Handle,
     ) -> Self {
         let background = Arc::new(Semaphore::new(BACKGROUND_MAX));
-        Self { store, hasher, tokens, mailer, revocations, settings, io, background }
+        Self { store, hasher, tokens, codes, revocations, settings, io, background }
     }
 
     /// A session about to be opened, with the token that refreshes it.
@@ -142,14 +148,6 @@ impl Accounts {
     fn forget_sessions(&self, ended: &[SessionId], now: Timestamp) {
         for session in ended {
             self.revocations.revoke_session(*session, now);
-        }
-    }
-
-    /// Sends a mail. A mail that fails is logged: its receiver can ask again, the caller cannot help.
-    async fn deliver(&self, mail: Mail) {
-        let kind = mail.kind.name();
-        if let Err(error) = self.mailer.send(mail).await {
-            tracing::error!(mail.kind = kind, %error, "a mail was not sent");
         }
     }
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::login::{Claimant, account_subject};
+use super::mails::CodeLetter;
 use super::verification::MAIL_INTERVAL;
 use super::{Accounts, AccountsError, mails};
 use crate::clock;
 use crate::domain::accounts::{AccountError, EmailAddress, Handle, Identifier};
 use crate::domain::ids::{SessionId, UserId};
 use crate::domain::passwords::NewPassword;
-use crate::providers::opaque::{OpaqueToken, TokenHash};
+use crate::providers::opaque::TokenHash;
 use crate::store::accounts::{
     Credentials, User, confirm_password_hash, delete_login_failures, find_credentials, find_user,
     update_password,
@@ -44,7 +45,7 @@ impl Accounts {
         let Credentials { user: account, password_hash: old_hash } = proof.credentials;
         let password = new_password(new, &account)?;
         let (_, new_hash) = proof.permit.hash(password).await?;
-        let now = clock::now();
+        let (now, letter) = (clock::now(), clock::new_uuid().into());
         let ended = self
             .store
             .write::<_, AccountsError, _>(move |db| {
@@ -54,12 +55,12 @@ impl Accounts {
                     }
                     update_password(db, user, &new_hash, now).await?;
                     delete_login_failures(db, &proof.subject).await?;
+                    mails::tell_password_changed(db, user, letter, now).await?;
                     Ok(revoke_sessions(db, user, Some(session), now).await?)
                 })
             })
             .await?;
         self.forget_sessions(&ended, now);
-        self.deliver(mails::password_changed(EmailAddress::parse(&account.email)?)).await;
         Ok(())
     }
 
@@ -97,7 +98,7 @@ impl Accounts {
         let account = self.owner_of_reset(hash).await?;
         let password = new_password(new, &account)?;
         let new_hash = self.hasher.hash(password).await?;
-        let now = clock::now();
+        let (now, letter) = (clock::now(), clock::new_uuid().into());
         let user = account.id;
         let ended = self
             .store
@@ -109,47 +110,44 @@ impl Accounts {
                         .ok_or(AccountError::InvalidOneTimeToken)?;
                     update_password(db, user, &new_hash, now).await?;
                     delete_login_failures(db, &account_subject(user)).await?;
+                    mails::tell_password_changed(db, user, letter, now).await?;
                     Ok(revoke_sessions(db, user, None, now).await?)
                 })
             })
             .await?;
         self.forget_sessions(&ended, now);
-        self.deliver(mails::password_changed(EmailAddress::parse(&account.email)?)).await;
         Ok(())
     }
 
     pub(super) async fn mail_reset_token(&self, email: EmailAddress) -> Result<(), AccountsError> {
         let now = clock::now();
-        let token = OpaqueToken::generate()?;
-        let hash = *token.hash.as_bytes();
-        let receiver = self
-            .store
-            .write::<Option<User>, AccountsError, _>(move |db| {
+        let accounts = self.clone();
+        self.store
+            .write::<_, AccountsError, _>(move |db| {
                 Box::pin(async move {
                     let found = find_credentials(db, &Identifier::Email(email)).await?;
                     let Some(Credentials { user, .. }) =
                         found.filter(|found| found.user.disabled_at.is_none())
                     else {
-                        return Ok(None);
+                        return Ok(());
                     };
+                    // It goes to the address of the account, not to the spelling somebody typed.
+                    let CodeLetter { hash, letter } =
+                        accounts.code_letter(user.id, Purpose::ResetPassword, now)?;
                     let stored = NewOneTimeToken {
-                        hash,
+                        hash: *hash.as_bytes(),
                         purpose: Purpose::ResetPassword,
                         user_id: user.id,
                         session_id: None,
                         expires_at: now.plus(RESET_TTL),
                     };
-                    let is_due = replace_one_time_token(db, &stored, MAIL_INTERVAL, now).await?;
-                    Ok(is_due.then_some(user))
+                    if replace_one_time_token(db, &stored, MAIL_INTERVAL, now).await? {
+                        mails::queue(db, letter, now).await?;
+                    }
+                    Ok(())
                 })
             })
-            .await?;
-        if let Some(user) = receiver {
-            // To the address of the account, not to the spelling somebody typed.
-            self.deliver(mails::reset_password(EmailAddress::parse(&user.email)?, &token.secret))
-                .await;
-        }
-        Ok(())
+            .await
     }
 
     async fn owner_of_reset(&self, hash: TokenHash) -> Result<User, AccountsError> {

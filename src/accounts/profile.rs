@@ -1,4 +1,4 @@
-//! Profiles: what people show of themselves, and leaving for good.
+//! Profiles: what people show of themselves, and to whom; leaving for good.
 
 use std::net::IpAddr;
 
@@ -9,12 +9,27 @@ use super::{Accounts, AccountsError};
 use crate::clock;
 use crate::domain::accounts::AccountError;
 use crate::domain::ids::UserId;
-use crate::store::StoreError;
+use crate::domain::inbox::InboxEvent;
+use crate::domain::profiles::{Portrait, Viewer, portrait};
+use crate::domain::settings::ProfileVisibility;
 use crate::store::accounts::{
     ProfileChange, User, confirm_password_hash, delete_login_failures, delete_user, find_user,
     update_profile,
 };
+use crate::store::follows::{self, FollowCounts};
 use crate::store::sessions::{anonymise_sessions, revoke_sessions};
+use crate::store::settings::find_settings;
+use crate::store::{StoreError, blocks, friends, privacy};
+
+/// A user as somebody else sees them.
+#[derive(Debug)]
+pub struct Seen {
+    pub user: User,
+    pub profile: ProfileVisibility,
+    /// How much of it the other is shown.
+    pub portrait: Portrait,
+    pub follows: FollowCounts,
+}
 
 impl Accounts {
     /// One user, as long as the account exists.
@@ -31,10 +46,34 @@ impl Accounts {
             .await
     }
 
+    /// One user, and how much of them `caller` is shown.
+    ///
+    /// # Errors
+    /// [`AccountError::UserNotFound`] when there is none, or they have blocked the caller.
+    pub async fn user_seen_by(&self, caller: UserId, user: UserId) -> Result<Seen, AccountsError> {
+        self.store
+            .read::<_, AccountsError, _>(move |db| {
+                Box::pin(async move {
+                    if !blocks::is_visible(db, caller, user).await? {
+                        return Err(AccountError::UserNotFound.into());
+                    }
+                    let found = find_user(db, user).await?.ok_or(AccountError::UserNotFound)?;
+                    let profile = find_settings(db, user).await?.profile;
+                    let is_friend = privacy::find_relation(db, caller, user).await?.are_friends;
+                    let viewer = Viewer { is_self: caller == user, is_friend };
+                    let portrait = portrait(profile, viewer);
+                    let follows = follows::count(db, user).await?;
+                    Ok(Seen { user: found, profile, portrait, follows })
+                })
+            })
+            .await
+    }
+
     /// Changes what a user shows of themselves, and gives it as it is now.
     ///
     /// # Errors
-    /// [`AccountError::UserNotFound`] when the account is gone.
+    /// [`AccountError::UserNotFound`] when the account is gone; [`AccountError::AvatarInvalid`] when the picture is kept here
+    /// and not theirs.
     pub async fn update_profile(
         &self,
         user: UserId,
@@ -53,7 +92,8 @@ impl Accounts {
         })
     }
 
-    /// Deletes the account of somebody who repeats their password: every session ends, nothing personal stays.
+    /// Deletes the account of somebody who repeats their password: every session ends, nothing personal stays. Gives what
+    /// their friends are told.
     ///
     /// # Errors
     /// [`AccountError::WrongPassword`] or [`AccountError::LoginBackOff`].
@@ -62,12 +102,12 @@ impl Accounts {
         user: UserId,
         password: &SecretString,
         ip: IpAddr,
-    ) -> Result<(), AccountsError> {
+    ) -> Result<Vec<InboxEvent>, AccountsError> {
         let proof = self.prove(Claimant::Known(user), password, ip).await?;
         drop(proof.permit);
         let hash = proof.credentials.password_hash;
         let now = clock::now();
-        let ended = self
+        let (ended, told) = self
             .store
             .write::<_, AccountsError, _>(move |db| {
                 Box::pin(async move {
@@ -78,12 +118,13 @@ impl Accounts {
                     anonymise_sessions(db, user).await?;
                     delete_login_failures(db, &account_subject(user)).await?;
                     delete_user(db, user, now).await?;
-                    Ok(ended)
+                    // Last, because it locks the inboxes of others.
+                    Ok((ended, friends::delete_all(db, user, now).await?))
                 })
             })
             .await?;
         self.revocations.revoke_user(user, now);
         self.forget_sessions(&ended, now);
-        Ok(())
+        Ok(told)
     }
 }

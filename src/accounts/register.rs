@@ -6,9 +6,11 @@ use super::{Accounts, AccountsError, Client, Grant, mails};
 use crate::clock;
 use crate::domain::accounts::{AccountError, DisplayName, EmailAddress, Handle, Role, Roles};
 use crate::domain::passwords::NewPassword;
+use crate::domain::settings::SettingsChange;
 use crate::domain::time::Timestamp;
 use crate::store::accounts::{NewUser, User, insert_user};
 use crate::store::sessions::{insert_one_time_token, insert_session};
+use crate::store::settings::update_settings;
 
 /// What a person types to open an account.
 #[derive(Debug, Clone)]
@@ -17,6 +19,8 @@ pub struct Registration {
     pub email: String,
     pub password: SecretString,
     pub display_name: String,
+    /// What they choose from the start; everything else is as it is for everybody.
+    pub settings: SettingsChange,
 }
 
 /// An account that an operator opens.
@@ -43,23 +47,26 @@ impl Accounts {
             return Err(AccountError::HandleReserved.into());
         }
         let user = user_of(&new_user, now);
-        let address = new_user.email.clone();
         let (session, refresh_token) = self.new_session(user.id, &client, now)?;
-        let session_id = session.id;
+        let (user_id, session_id) = (user.id, session.id);
         // Signed before anything is stored: after the commit nothing may fail.
-        let access_token = self.tokens.issue(user.id, session_id, &user.roles, now)?;
-        let (verification, token) = Self::verification_token(user.id, now)?;
+        let access_token = self.tokens.issue(user_id, session_id, &user.roles, now)?;
+        let (verification, letter) = self.verification(user_id, now)?;
+        let settings = registration.settings;
         self.store
             .write::<_, AccountsError, _>(move |db| {
                 Box::pin(async move {
                     insert_user(db, &new_user, now).await?;
+                    if settings != SettingsChange::default() {
+                        update_settings(db, user_id, &settings, now).await?;
+                    }
                     insert_session(db, &session, now).await?;
                     insert_one_time_token(db, &verification, now).await?;
+                    mails::queue(db, letter, now).await?;
                     Ok(())
                 })
             })
             .await?;
-        self.deliver(mails::verify_email(address, &token)).await;
         Ok(Grant { user, session_id, access_token, refresh_token, expires_in: self.tokens.ttl() })
     }
 

@@ -12,6 +12,7 @@ use crate::domain::ids::{SessionId, UserId};
 use crate::domain::time::Timestamp;
 use crate::providers::opaque::{OpaqueToken, TokenHash};
 use crate::store::accounts::find_user;
+use crate::store::phones;
 use crate::store::sessions::{
     self, Exchange, NewOneTimeToken, Purpose, RefreshRequest, Session, TokenOwner,
     exchange_refresh_token, find_session_of_refresh_token, insert_one_time_token, is_session_open,
@@ -206,7 +207,7 @@ impl Accounts {
         self.learn_revocations(clock::now().minus(self.revocations.kept_for())).await
     }
 
-    /// Forgets expired tokens, sessions and failures; for a scheduled run. Gives how many rows went.
+    /// Forgets expired tokens, codes, sessions and failures; for a scheduled run. Gives how many rows went.
     ///
     /// # Errors
     /// Only what the store fails with.
@@ -214,7 +215,10 @@ impl Accounts {
         let now = clock::now();
         self.store
             .write::<_, AccountsError, _>(move |db| {
-                Box::pin(async move { Ok(sessions::delete_expired(db, now).await?) })
+                Box::pin(async move {
+                    let codes = phones::delete_expired(db, now).await?;
+                    Ok(codes + sessions::delete_expired(db, now).await?)
+                })
             })
             .await
     }

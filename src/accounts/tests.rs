@@ -3,18 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use async_trait::async_trait;
 use secrecy::ExposeSecret;
-use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::Config;
 use crate::domain::accounts::{DisplayName, EmailAddress, Role, Roles};
+use crate::domain::settings::SettingsChange;
 use crate::providers::hasher::HasherSettings;
-use crate::providers::mail::{MailError, MailKind};
 use crate::providers::tokens::{AccessTokenSettings, generate_pem};
 use crate::store::StoreError;
 use crate::store::accounts::{ProfileChange, list_event_names, list_users_by_ids};
+use crate::store::deliveries::log::{DeliveryFilter, LoggedDelivery};
 
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const GRACE: Duration = Duration::from_secs(10);
@@ -22,7 +21,6 @@ const PASSWORD: &str = "a courtyard at noon";
 
 struct Fixture {
     accounts: Accounts,
-    mails: mpsc::UnboundedReceiver<Mail>,
     /// Of this test alone, so that a shared database does not mix tests up.
     name: String,
     ip: IpAddr,
@@ -32,15 +30,6 @@ struct Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.data);
-    }
-}
-
-struct Post(mpsc::UnboundedSender<Mail>);
-
-#[async_trait]
-impl Mailer for Post {
-    async fn send(&self, mail: Mail) -> Result<(), MailError> {
-        self.0.send(mail).map_err(|_| MailError::Stopped)
     }
 }
 
@@ -73,20 +62,19 @@ async fn fixture(url: &str, grace: Duration) -> Fixture {
     };
     let tokens = AccessTokenSettings::from(&config.auth);
     let revocations = Revocations::new(tokens.ttl);
-    let tokens = AccessTokens::from_pems(vec![generate_pem().unwrap()], tokens).unwrap();
-    let (post, mails) = mpsc::unbounded_channel();
+    let keys = vec![generate_pem().unwrap()];
+    let codes = Arc::new(Codes::new(&keys));
+    let tokens = AccessTokens::from_pems(keys, tokens).unwrap();
     let hasher = Hasher::new(settings, io.clone()).unwrap();
     let settings =
         AccountsSettings { refresh_grace: grace, ..AccountsSettings::from(&config.auth) };
-    let mailer = Arc::new(Post(post));
-    let accounts =
-        Accounts::new(store, hasher, Arc::new(tokens), mailer, revocations, settings, io);
+    let accounts = Accounts::new(store, hasher, Arc::new(tokens), codes, revocations, settings, io);
     let seed = clock::new_uuid().as_u128().to_be_bytes();
     let ip = IpAddr::V6(
         [0x20, 0x01, 0x0d, 0xb8, seed[12], seed[13], seed[14], seed[15], 0, 0, 0, 0, 0, 0, 0, 1]
             .into(),
     );
-    Fixture { accounts, mails, name, ip, data }
+    Fixture { accounts, name, ip, data }
 }
 
 impl Fixture {
@@ -100,6 +88,7 @@ impl Fixture {
             email: format!("{}@example.com", self.name),
             password: PASSWORD.into(),
             display_name: "지수".to_owned(),
+            settings: SettingsChange::default(),
         }
     }
 
@@ -120,11 +109,26 @@ impl Fixture {
         Caller::from_access_token(&grant.access_token, tokens, revocations, clock::now()).is_ok()
     }
 
-    /// The token in the next mail, which must be of this kind.
-    async fn mailed_token(&mut self, kind: MailKind) -> String {
-        let mail = self.mails.recv().await.unwrap();
-        assert_eq!(mail.kind, kind);
-        mail.text.lines().find(|line| line.len() == 43).unwrap().to_owned()
+    /// The letters of a kind that were queued for a user, the newest first.
+    async fn letters(&self, user: UserId, kind: &str) -> Vec<LoggedDelivery> {
+        let filter = DeliveryFilter {
+            user: Some(user),
+            kind: Some(kind.to_owned()),
+            ..DeliveryFilter::default()
+        };
+        self.accounts.store.list_deliveries(filter, None, 100).await.unwrap()
+    }
+
+    /// The code in the one letter of this kind, once it is queued.
+    async fn mailed_code(&self, user: UserId, kind: &str) -> String {
+        for _ in 0..1_000 {
+            if let [letter] = self.letters(user, kind).await.as_slice() {
+                let code = self.accounts.codes.make(letter.id).unwrap();
+                return code.secret.expose_secret().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not one letter: {kind}");
     }
 
     async fn events(&self, user: UserId) -> Vec<String> {
@@ -319,12 +323,11 @@ async fn a_changed_password_ends_the_other_sessions_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mailed_token_sets_a_password_once_and_ends_every_session() {
-    for mut fixture in fixtures(GRACE).await {
+    for fixture in fixtures(GRACE).await {
         let before = fixture.register().await;
-        fixture.mailed_token(MailKind::VerifyEmail).await;
         let email = fixture.registration().email.to_uppercase();
         fixture.accounts.request_password_reset(&email).unwrap();
-        let token = fixture.mailed_token(MailKind::ResetPassword).await;
+        let token = fixture.mailed_code(before.user.id, "reset_password").await;
         let (weak, new) = (SecretString::from("password1"), SecretString::from("a gate at dawn"));
 
         assert!(fixture.accounts.reset_password(&token, &weak).await.is_err());
@@ -334,16 +337,14 @@ async fn a_mailed_token_sets_a_password_once_and_ends_every_session() {
         assert_refused(again, &AccountError::InvalidOneTimeToken);
         assert!(!fixture.is_believed(&before));
         assert!(fixture.login(&fixture.name, "a gate at dawn").await.is_ok());
-        let notice = fixture.mails.recv().await.unwrap();
-        assert_eq!(notice.kind, MailKind::PasswordChanged);
+        assert_eq!(fixture.letters(before.user.id, "password_changed").await.len(), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_mailed_twice_a_minute_or_without_an_account() {
-    for mut fixture in fixtures(GRACE).await {
+    for fixture in fixtures(GRACE).await {
         let grant = fixture.register().await;
-        fixture.mailed_token(MailKind::VerifyEmail).await;
         let address = |text: &str| EmailAddress::parse(text).unwrap();
         let own = address(&grant.user.email);
 
@@ -352,16 +353,17 @@ async fn nobody_is_mailed_twice_a_minute_or_without_an_account() {
         fixture.accounts.mail_reset_token(own.clone()).await.unwrap();
         fixture.accounts.mail_reset_token(own).await.unwrap();
 
-        fixture.mailed_token(MailKind::ResetPassword).await;
-        assert!(fixture.mails.try_recv().is_err());
+        for kind in ["verify_email", "reset_password"] {
+            assert_eq!(fixture.letters(grant.user.id, kind).await.len(), 1, "{kind}");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_verified_by_its_token_once() {
-    for mut fixture in fixtures(GRACE).await {
+    for fixture in fixtures(GRACE).await {
         let user = fixture.register().await.user;
-        let token = fixture.mailed_token(MailKind::VerifyEmail).await;
+        let token = fixture.mailed_code(user.id, "verify_email").await;
 
         fixture.accounts.verify_email(&token).await.unwrap();
 

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
-
+use super::mails::CodeLetter;
 use super::{Accounts, AccountsError, mails};
 use crate::clock;
-use crate::domain::accounts::{AccountError, EmailAddress};
+use crate::domain::accounts::AccountError;
+use crate::domain::deliveries::NewDelivery;
 use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
-use crate::providers::opaque::{OpaqueToken, TokenHash};
-use crate::store::accounts::{User, find_user, update_verified};
+use crate::providers::opaque::TokenHash;
+use crate::store::accounts::{find_user, update_verified};
 use crate::store::sessions::{
     NewOneTimeToken, Purpose, replace_one_time_token, take_one_time_token,
 };
@@ -45,36 +45,35 @@ impl Accounts {
     /// [`AccountError::UserNotFound`] when the account is gone.
     pub async fn resend_verification(&self, user: UserId) -> Result<(), AccountsError> {
         let now = clock::now();
-        let (verification, token) = Self::verification_token(user, now)?;
-        let receiver = self
-            .store
-            .write::<Option<User>, AccountsError, _>(move |db| {
+        let (verification, letter) = self.verification(user, now)?;
+        self.store
+            .write::<_, AccountsError, _>(move |db| {
                 Box::pin(async move {
                     let user = find_user(db, user).await?.ok_or(AccountError::UserNotFound)?;
                     let is_due = user.verified_at.is_none()
                         && replace_one_time_token(db, &verification, MAIL_INTERVAL, now).await?;
-                    Ok(is_due.then_some(user))
+                    if is_due {
+                        mails::queue(db, letter, now).await?;
+                    }
+                    Ok(())
                 })
             })
-            .await?;
-        if let Some(user) = receiver {
-            self.deliver(mails::verify_email(EmailAddress::parse(&user.email)?, &token)).await;
-        }
-        Ok(())
+            .await
     }
 
-    pub(super) fn verification_token(
+    pub(super) fn verification(
+        &self,
         user: UserId,
         now: Timestamp,
-    ) -> Result<(NewOneTimeToken, SecretString), AccountError> {
-        let token = OpaqueToken::generate()?;
+    ) -> Result<(NewOneTimeToken, NewDelivery), AccountError> {
+        let CodeLetter { hash, letter } = self.code_letter(user, Purpose::VerifyEmail, now)?;
         let stored = NewOneTimeToken {
-            hash: *token.hash.as_bytes(),
+            hash: *hash.as_bytes(),
             purpose: Purpose::VerifyEmail,
             user_id: user,
             session_id: None,
             expires_at: now.plus(TOKEN_TTL),
         };
-        Ok((stored, token.secret))
+        Ok((stored, letter))
     }
 }

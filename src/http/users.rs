@@ -1,4 +1,4 @@
-//! People over HTTP: one's own profile, somebody else's, and leaving.
+//! People over HTTP: one's own profile, somebody else's as far as one may see it, and leaving.
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, delete, get, put};
@@ -9,9 +9,13 @@ use utoipa::{OpenApi, ToSchema};
 use super::auth::refusals::{BodyRefusals, CallerRefusals, PublicRefusals};
 use super::caller::Caller;
 use super::client_ip::ClientIp;
-use crate::accounts::Accounts;
+use super::views::AvatarSizes;
+use crate::accounts::{Accounts, Images, Seen};
+use crate::actors::inbox::Inboxes;
 use crate::domain::accounts::{AccountError, Avatar, Bio, DisplayName, Roles};
 use crate::domain::ids::UserId;
+use crate::domain::profiles::Portrait;
+use crate::domain::settings::ProfileVisibility;
 use crate::domain::time::Timestamp;
 use crate::error::{ApiError, ApiResult, Problem};
 use crate::store::accounts::{ProfileChange, User};
@@ -35,6 +39,8 @@ pub struct ProfileView {
     bio: String,
     /// An `https` address or an absolute path.
     avatar: Option<String>,
+    /// Where the picture is kept here: its sizes.
+    avatar_sizes: Option<AvatarSizes>,
     email: String,
     /// Whether the e-mail address was confirmed.
     verified: bool,
@@ -43,16 +49,24 @@ pub struct ProfileView {
     updated_at: Timestamp,
 }
 
-/// A user as everybody sees them.
+/// A user as the caller sees them.
 #[derive(Serialize, ToSchema)]
 pub struct UserView {
     id: UserId,
     handle: String,
     display_name: String,
-    bio: String,
+    /// Null where the profile is private and the caller is not a friend.
+    bio: Option<String>,
     /// An `https` address or an absolute path.
     avatar: Option<String>,
-    created_at: Timestamp,
+    follower_count: i64,
+    following_count: i64,
+    /// Where the picture is kept here: its sizes.
+    avatar_sizes: Option<AvatarSizes>,
+    /// Who may read the whole profile: everybody, or friends.
+    profile: ProfileVisibility,
+    /// Null where the profile is private and the caller is not a friend.
+    created_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -84,6 +98,7 @@ impl From<User> for ProfileView {
             handle: user.handle,
             display_name: user.display_name,
             bio: user.bio,
+            avatar_sizes: AvatarSizes::of(user.avatar.as_deref()),
             avatar: user.avatar,
             email: user.email,
             verified: user.verified_at.is_some(),
@@ -94,15 +109,20 @@ impl From<User> for ProfileView {
     }
 }
 
-impl From<User> for UserView {
-    fn from(user: User) -> Self {
+impl From<Seen> for UserView {
+    fn from(Seen { user, profile, portrait, follows }: Seen) -> Self {
+        let is_whole = portrait == Portrait::Whole;
         Self {
             id: user.id,
             handle: user.handle,
             display_name: user.display_name,
-            bio: user.bio,
+            bio: is_whole.then_some(user.bio),
+            avatar_sizes: AvatarSizes::of(user.avatar.as_deref()),
             avatar: user.avatar,
-            created_at: user.created_at,
+            follower_count: follows.followers,
+            following_count: follows.following,
+            profile,
+            created_at: is_whole.then_some(user.created_at),
         }
     }
 }
@@ -172,9 +192,14 @@ async fn update_profile(
     caller: Caller,
     body: web::Json<ProfileBody>,
     accounts: web::Data<Accounts>,
+    images: web::Data<Images>,
 ) -> ApiResult<web::Json<ProfileView>> {
     let change = ProfileChange::try_from(body.into_inner()).map_err(ApiError::Account)?;
+    let is_other_picture = change.avatar.is_some();
     let user = accounts.update_profile(caller.user_id, change).await?;
+    if is_other_picture {
+        images.clear_of(caller.user_id).await;
+    }
 
     Ok(web::Json(user.into()))
 }
@@ -203,13 +228,18 @@ async fn delete_account(
     body: web::Json<DeleteAccountBody>,
     ip: ClientIp,
     accounts: web::Data<Accounts>,
+    inboxes: web::Data<Inboxes>,
+    images: web::Data<Images>,
 ) -> ApiResult<HttpResponse> {
-    accounts.delete(caller.user_id, &body.password, ip.0).await?;
+    let told = accounts.delete(caller.user_id, &body.password, ip.0).await?;
+    inboxes.deliver(&told).await;
+    images.clear_of(caller.user_id).await;
 
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Another user, as everybody sees them.
+/// Another user, as the caller sees them: of a private profile, only handle, display name and picture; nothing of one who
+/// has blocked the caller.
 #[utoipa::path(
     tag = "users",
     params(("id" = UserId, Path)),
@@ -234,13 +264,13 @@ async fn read_user(
     id: web::Path<UserId>,
     accounts: web::Data<Accounts>,
 ) -> ApiResult<web::Json<UserView>> {
-    let user = accounts.user(*id).await?;
+    let seen = accounts.user_seen_by(caller.user_id, *id).await?;
 
-    Ok(web::Json(user.into()))
+    Ok(web::Json(seen.into()))
 }
 
 /// Tells a field that is null from one that is left out.
-fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+pub(super) fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,

@@ -23,6 +23,12 @@ pub(super) struct RegisterBody {
     pub(super) password: SecretString,
     #[schema(min_length = 1, max_length = 50, example = "지수")]
     pub(super) display_name: String,
+    /// A language tag (BCP 47), in which mails are written from the first on.
+    #[schema(max_length = 35, example = "ko-KR")]
+    pub(super) locale: Option<String>,
+    /// A name of the IANA database.
+    #[schema(max_length = 64, example = "Asia/Seoul")]
+    pub(super) time_zone: Option<String>,
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -1,7 +1,7 @@
 //! Logins over HTTP: registering, tokens, sessions, passwords, and the keys that tokens are checked with.
 
 mod bodies;
-mod optional;
+pub(super) mod optional;
 pub mod refusals;
 
 use actix_web::http::StatusCode;
@@ -20,7 +20,7 @@ use self::optional::Optional;
 use self::refusals::{BodyRefusals, CallerRefusals, PublicRefusals};
 use super::caller::{Caller, bearer_token};
 use super::client_ip::ClientIp;
-use super::cookie;
+use super::{cookie, settings};
 use crate::accounts::{Accounts, Client, Registration, TICKET_TTL};
 use crate::clock;
 use crate::domain::accounts::AccountError;
@@ -101,8 +101,10 @@ async fn register(
     request: HttpRequest,
     accounts: web::Data<Accounts>,
 ) -> ApiResult<CustomizeResponder<web::Json<AuthView>>> {
-    let RegisterBody { handle, email, password, display_name } = body.into_inner();
-    let registration = Registration { handle, email, password, display_name };
+    let RegisterBody { handle, email, password, display_name, locale, time_zone } =
+        body.into_inner();
+    let settings = settings::origin(locale.as_deref(), time_zone.as_deref())?;
+    let registration = Registration { handle, email, password, display_name, settings };
     let grant = accounts.register(registration, client(&ip, &request)).await?;
 
     Ok(private(grant.into(), StatusCode::CREATED))

@@ -7,7 +7,7 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 
 /// A JSON body that may be left out or null; one that is there is read like any other.
-pub(super) struct Optional<T>(pub(super) Option<T>);
+pub(in crate::http) struct Optional<T>(pub(in crate::http) Option<T>);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Optional<T> {
     type Error = actix_web::Error;

@@ -1,0 +1,222 @@
+//! Pictures over HTTP: uploading one's own, taking it away, and showing them to anybody.
+
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, ETag, EntityTag, Header as _, IfNoneMatch,
+};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, delete, get, post};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use utoipa::{OpenApi, ToSchema};
+
+use super::auth::refusals::{CallerRefusals, PublicRefusals};
+use super::caller::Caller;
+use super::multipart::{self, FormError, OVERHEAD_BYTES_MAX};
+use super::users::ProfileView;
+use crate::accounts::Images;
+use crate::config::Config;
+use crate::domain::images::{ImageError, ImageName};
+use crate::error::{ApiError, ApiResult, Problem};
+
+/// The field of a form that has the picture.
+const FIELD: &str = "image";
+/// A name is given once: what it leads to never changes.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+
+/// Routes below the version.
+pub fn routes(cfg: &mut ServiceConfig) {
+    cfg.service(upload_image).service(delete_image).service(read_image);
+}
+
+/// What [`routes`] serves, for `/openapi.json`.
+#[derive(OpenApi)]
+#[openapi(paths(upload_image, delete_image, read_image), components(schemas(ImageForm)))]
+pub struct Doc;
+
+/// A form with a picture in it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described; the form is read by hand")]
+struct ImageForm {
+    #[schema(value_type = String, format = Binary)]
+    image: Vec<u8>,
+}
+
+/// Puts a picture into the caller's profile: a JPEG, PNG, WebP or GIF, as the body or in the field `image` of a form.
+///
+/// What it is, its bytes say, not its declared type. The middle is cut out as a square, in three sizes; nothing but the pixels is
+/// kept. The picture that was there before is deleted.
+#[utoipa::path(
+    tag = "users",
+    security(("bearer" = [])),
+    request_body(
+        description = "The picture, at most 5 MiB unless configured",
+        content(("image/*"), (ImageForm = "multipart/form-data")),
+    ),
+    responses(
+        (status = 200, description = "The profile as it is now", body = ProfileView),
+        (
+            status = 404,
+            description = "The account is gone",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        (
+            status = 413,
+            description = "The picture has too many bytes",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        (
+            status = 415,
+            description = "`image_type_not_supported`: not a JPEG, PNG, WebP or GIF",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        (
+            status = 422,
+            description = "`image_unreadable`, `image_too_many_pixels` or `image_missing`",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        CallerRefusals,
+        PublicRefusals,
+    ),
+)]
+#[post("/profile/upload-image")]
+#[tracing::instrument(skip_all, fields(user.id = %caller.user_id))]
+async fn upload_image(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    images: web::Data<Images>,
+    config: web::Data<Config>,
+) -> ApiResult<web::Json<ProfileView>> {
+    let bytes_max = config.images.bytes_max;
+    let boundary = multipart::boundary_of(&request)?;
+    // Before the body is read: those that wait hold their bodies in memory.
+    let upload = images.begin()?;
+    let picture = match boundary {
+        None => whole(&request, payload, bytes_max).await?,
+        Some(boundary) => {
+            let form = whole(&request, payload, bytes_max + OVERHEAD_BYTES_MAX).await?;
+            taken_out(form, boundary).await?
+        }
+    };
+    if picture.len() > bytes_max {
+        return Err(ApiError::PayloadTooLarge { bytes_max });
+    }
+    let user = images.show(caller.user_id, upload, picture).await?;
+
+    Ok(web::Json(user.into()))
+}
+
+/// Takes the picture out of the caller's profile; one that is kept here is deleted.
+#[utoipa::path(
+    tag = "users",
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "Done"),
+        (
+            status = 404,
+            description = "The account is gone",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        CallerRefusals,
+        PublicRefusals,
+    ),
+)]
+#[delete("/profile/image")]
+#[tracing::instrument(skip_all, fields(user.id = %caller.user_id))]
+async fn delete_image(caller: Caller, images: web::Data<Images>) -> ApiResult<HttpResponse> {
+    images.take_away(caller.user_id).await?;
+
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A picture that somebody uploaded. It never changes, so it may be kept for ever.
+#[utoipa::path(
+    tag = "users",
+    params(("name" = String, Path, description = "As in `avatar` and `avatar_sizes`")),
+    responses(
+        (status = 200, description = "The picture", content(("image/jpeg"), ("image/png"))),
+        (status = 304, description = "The one that the client has"),
+        (
+            status = 404,
+            description = "No such picture",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        PublicRefusals,
+    ),
+)]
+#[get("/images/{name}")]
+#[tracing::instrument(skip_all)]
+async fn read_image(
+    name: web::Path<String>,
+    request: HttpRequest,
+    images: web::Data<Images>,
+) -> ApiResult<HttpResponse> {
+    let name = ImageName::parse(&name).ok_or(ApiError::NotFound)?;
+    let file = images.find(name).await?.ok_or(ApiError::NotFound)?;
+    let tag = EntityTag::new_strong(name.to_string());
+    let is_known = is_known(&request, &tag);
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header(ETag(tag)).insert_header((CACHE_CONTROL, FOR_EVER));
+
+    Ok(if is_known {
+        response.finish()
+    } else {
+        response.content_type(name.format.media_type()).body(file)
+    })
+}
+
+/// Whether the client has what the tag stands for (RFC 9110, 13.1.2).
+fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
+    match IfNoneMatch::parse(request) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(known)) => known.iter().any(|known| known.weak_eq(tag)),
+        Err(_) => false,
+    }
+}
+
+/// The whole body, unless it has more than `bytes_max` bytes.
+async fn whole(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    bytes_max: usize,
+) -> ApiResult<Bytes> {
+    let too_large = ApiError::PayloadTooLarge { bytes_max };
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length: Option<usize> = length.and_then(|length| length.parse().ok());
+    if length.is_some_and(|length| length > bytes_max) {
+        return Err(too_large);
+    }
+    // What it says may be a lie: memory is taken as bytes come.
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| {
+            ApiError::Malformed("The body ended early or is not encoded as it says.".to_owned())
+        })?;
+        if body.len().saturating_add(chunk.len()) > bytes_max {
+            return Err(too_large);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The picture in a form. Looking for boundaries in megabytes is no work for a worker.
+async fn taken_out(form: Bytes, boundary: String) -> ApiResult<Bytes> {
+    let found = web::block(move || multipart::field(&form, &boundary, FIELD)).await;
+    Ok(found.map_err(|_| ApiError::Internal)??)
+}
+
+impl From<FormError> for ApiError {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::Malformed => Self::Malformed("The form cannot be read.".to_owned()),
+            FormError::Missing => ImageError::FieldMissing.into(),
+        }
+    }
+}

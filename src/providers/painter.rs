@@ -1,0 +1,365 @@
+//! Pictures: what people upload is unpacked, turned upright, cut to a square and packed anew, on the blocking pool of the
+//! shared runtime, never on a worker.
+//!
+//! Invariants: nothing of a file but its pixels survives, so no place, no camera, no script; no more memory is asked for
+//! than its number of pixels allows, which is looked at before anything is unpacked. At most `concurrency` pictures are
+//! worked on and at most `uploads_max` are under way; others hear [`ImageError::Busy`] before anything was done.
+
+use std::io::Cursor;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::imageops::FilterType;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder as _, ImageFormat as Encoding, ImageReader, Limits};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::ImagesConfig;
+use crate::domain::images::{ImageError, ImageFormat, ImageSize};
+
+/// The longest an upload waits for its turn.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+const JPEG_QUALITY: u8 = 85;
+/// The longest side; no camera makes more, and a strip of one pixel by millions is no picture.
+const SIDE_PIXELS_MAX: u32 = 16_384;
+/// What one pixel takes at most while a picture is unpacked: eight of the result, and as many of the decoder's own.
+const BYTES_PER_PIXEL_MAX: u64 = 16;
+
+/// A picture as it is kept.
+#[derive(Debug, Clone)]
+pub struct Painted {
+    pub format: ImageFormat,
+    pub files: Vec<(ImageSize, Bytes)>,
+}
+
+/// Makes pictures of uploads. Cheap to clone.
+#[derive(Clone)]
+pub struct Painter {
+    io: Handle,
+    pixels_max: u32,
+    /// Places for uploads that are under way.
+    places: Arc<Semaphore>,
+    /// Places to work.
+    working: Arc<Semaphore>,
+}
+
+/// A place for one upload, held from before its body is read. It is given back when dropped and nothing of it is worked on.
+pub struct Place {
+    painter: Painter,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Painter {
+    #[must_use]
+    pub fn new(config: &ImagesConfig, io: Handle) -> Self {
+        Self {
+            io,
+            pixels_max: config.pixels_max,
+            places: Arc::new(Semaphore::new(config.uploads_max)),
+            working: Arc::new(Semaphore::new(config.permits())),
+        }
+    }
+
+    /// Takes a place for an upload.
+    ///
+    /// # Errors
+    /// [`ImageError::Busy`] when there is none.
+    pub fn place(&self) -> Result<Place, ImageError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ImageError::Busy)?;
+        Ok(Place { painter: self.clone(), _place: place })
+    }
+}
+
+impl Place {
+    /// Makes a picture of an upload; what it is, its bytes say.
+    ///
+    /// # Errors
+    /// What is wrong with it, or [`ImageError::Busy`] when nobody got to it in ten seconds.
+    pub async fn paint(self, upload: Bytes) -> Result<Painted, ImageError> {
+        let working = Arc::clone(&self.painter.working);
+        let turn = tokio::time::timeout(WAIT_MAX, working.acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(ImageError::Busy);
+        };
+        let io = self.painter.io.clone();
+        // The places travel with the work: a caller that goes away frees nothing early.
+        let work = move || {
+            let painted = paint(&upload, self.painter.pixels_max);
+            drop((self, turn));
+            painted
+        };
+        // A decoder that panics has met what it cannot read.
+        io.spawn_blocking(work).await.unwrap_or(Err(ImageError::Unreadable))
+    }
+}
+
+fn paint(upload: &[u8], pixels_max: u32) -> Result<Painted, ImageError> {
+    let encoding = sniffed(upload).ok_or(ImageError::TypeNotSupported)?;
+    let square = cut(unpacked(upload, encoding, pixels_max)?);
+    let format = if shines_through(&square) { ImageFormat::Png } else { ImageFormat::Jpeg };
+    let mut files = Vec::with_capacity(ImageSize::ALL.len());
+    let mut picture = square;
+    // From large to small: each is made of the one before.
+    for size in ImageSize::ALL {
+        picture = scaled(picture, size.pixels());
+        files.push((size, packed(&picture, format)?));
+    }
+    Ok(Painted { format, files })
+}
+
+/// What the first bytes are the beginning of, whatever the sender calls it.
+fn sniffed(upload: &[u8]) -> Option<Encoding> {
+    match infer::get(upload)?.mime_type() {
+        "image/jpeg" => Some(Encoding::Jpeg),
+        "image/png" => Some(Encoding::Png),
+        "image/webp" => Some(Encoding::WebP),
+        "image/gif" => Some(Encoding::Gif),
+        _ => None,
+    }
+}
+
+/// The pixels, upright; of a moving picture the first.
+fn unpacked(
+    upload: &[u8],
+    encoding: Encoding,
+    pixels_max: u32,
+) -> Result<DynamicImage, ImageError> {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(SIDE_PIXELS_MAX);
+    limits.max_image_height = Some(SIDE_PIXELS_MAX);
+    limits.max_alloc = Some(u64::from(pixels_max).saturating_mul(BYTES_PER_PIXEL_MAX));
+    let mut reader = ImageReader::with_format(Cursor::new(upload), encoding);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(refusal)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > u64::from(pixels_max) {
+        return Err(ImageError::TooManyPixels);
+    }
+    // A damaged note about the orientation is no reason to refuse the picture.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+fn refusal(error: image::ImageError) -> ImageError {
+    match error {
+        image::ImageError::Limits(_) => ImageError::TooManyPixels,
+        _ => ImageError::Unreadable,
+    }
+}
+
+/// The middle of the picture, as wide as it is high, with eight bits a colour.
+fn cut(picture: DynamicImage) -> DynamicImage {
+    let (width, height) = (picture.width(), picture.height());
+    let side = width.min(height);
+    let square = picture.crop_imm((width - side) / 2, (height - side) / 2, side, side);
+    if square.color().has_alpha() {
+        DynamicImage::ImageRgba8(square.into_rgba8())
+    } else {
+        DynamicImage::ImageRgb8(square.into_rgb8())
+    }
+}
+
+/// The square with a side of at most `pixels`; it is never made larger.
+fn scaled(square: DynamicImage, pixels: u32) -> DynamicImage {
+    if square.width() <= pixels {
+        return square;
+    }
+    // A good filter costs by the pixels it reads: what is far too large is roughly halved first.
+    let roughly = pixels.saturating_mul(2);
+    let square =
+        if square.width() > roughly { square.thumbnail_exact(roughly, roughly) } else { square };
+    square.resize_exact(pixels, pixels, FilterType::CatmullRom)
+}
+
+fn shines_through(picture: &DynamicImage) -> bool {
+    picture.as_rgba8().is_some_and(|pixels| pixels.pixels().any(|pixel| pixel.0[3] < u8::MAX))
+}
+
+fn packed(picture: &DynamicImage, format: ImageFormat) -> Result<Bytes, ImageError> {
+    let mut file = Vec::new();
+    let written = match format {
+        ImageFormat::Jpeg => {
+            JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY).encode_image(&picture.to_rgb8())
+        }
+        ImageFormat::Png => picture.write_with_encoder(PngEncoder::new(&mut file)),
+    };
+    written.map_err(|_| ImageError::Unreadable)?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageBuffer, Rgb, Rgba};
+
+    use super::*;
+
+    const RED: Rgb<u8> = Rgb([220, 20, 20]);
+    const BLUE: Rgb<u8> = Rgb([20, 20, 220]);
+    const PIXELS_MAX: u32 = 1_000_000;
+
+    /// Red on the left, blue on the right.
+    fn halves(width: u32, height: u32) -> DynamicImage {
+        let pixel = |x, _| if x < width / 2 { RED } else { BLUE };
+        ImageBuffer::from_fn(width, height, pixel).into()
+    }
+
+    fn encoded(picture: &DynamicImage, encoding: Encoding) -> Vec<u8> {
+        let mut file = Cursor::new(Vec::new());
+        picture.write_to(&mut file, encoding).unwrap();
+        file.into_inner()
+    }
+
+    /// The JPEG with an Exif segment (APP1) that has an orientation and a place where it was taken.
+    fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+        let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
+        exif.extend(b"GPS 37.5665 N 126.9780 E");
+        let length = u16::try_from(exif.len() + 2).unwrap().to_be_bytes();
+        [&jpeg[..2], &[0xFF, 0xE1], &length, &exif, &jpeg[2..]].concat()
+    }
+
+    fn painted(upload: &[u8]) -> Painted {
+        paint(upload, PIXELS_MAX).unwrap()
+    }
+
+    fn read(file: &[u8]) -> DynamicImage {
+        image::load_from_memory(file).unwrap()
+    }
+
+    fn is_like(picture: &DynamicImage, x: u32, y: u32, colour: Rgb<u8>) -> bool {
+        let found = picture.to_rgb8().get_pixel(x, y).0;
+        found.iter().zip(colour.0).all(|(found, wanted)| found.abs_diff(wanted) < 40)
+    }
+
+    #[test]
+    fn each_type_becomes_three_squares() {
+        for encoding in [Encoding::Jpeg, Encoding::Png, Encoding::WebP, Encoding::Gif] {
+            let painted = painted(&encoded(&halves(600, 400), encoding));
+
+            let sides: Vec<_> = painted.files.iter().map(|(_, file)| read(file).width()).collect();
+            assert_eq!(sides, [400, 256, 64], "{encoding:?}");
+            for (_, file) in &painted.files {
+                let picture = read(file);
+                assert_eq!(picture.width(), picture.height());
+                let (right, middle) = (picture.width() - 2, picture.height() / 2);
+                assert!(is_like(&picture, 1, middle, RED), "{encoding:?}");
+                assert!(is_like(&picture, right, middle, BLUE), "{encoding:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_picture_is_made_smaller_and_a_small_one_not_larger() {
+        let sides = |picture: DynamicImage| -> Vec<u32> {
+            let painted = paint(&encoded(&picture, Encoding::Png), 10_000_000).unwrap();
+            painted.files.iter().map(|(_, file)| read(file).width()).collect()
+        };
+
+        assert_eq!(sides(halves(3_000, 2_500)), [1_024, 256, 64]);
+        assert_eq!(sides(halves(100, 40)), [40, 40, 40]);
+        assert_eq!(sides(halves(1, 1)), [1, 1, 1]);
+    }
+
+    #[test]
+    fn what_shines_through_stays_and_what_does_not_is_packed_small() {
+        let clear = ImageBuffer::from_fn(80, 80, |x, _| {
+            Rgba([20, 20, 220, if x < 40 { 0_u8 } else { 255 }])
+        });
+        let opaque = ImageBuffer::from_pixel(80, 80, Rgba([20_u8, 20, 220, 255]));
+
+        let clear = painted(&encoded(&clear.into(), Encoding::Png));
+        let opaque = painted(&encoded(&opaque.into(), Encoding::Png));
+
+        assert_eq!(opaque.format, ImageFormat::Jpeg);
+        assert_eq!(clear.format, ImageFormat::Png);
+        let small = read(&clear.files[2].1).to_rgba8();
+        assert_eq!((small.get_pixel(2, 30).0[3], small.get_pixel(60, 30).0[3]), (0, 255));
+    }
+
+    #[test]
+    fn a_picture_stands_upright_and_tells_nothing_of_where_it_was_taken() {
+        // Turned by a quarter to the right when shown: left is up.
+        let upload = with_exif(&encoded(&halves(320, 320), Encoding::Jpeg), 6);
+        assert!(upload.windows(3).any(|bytes| bytes == b"GPS"));
+
+        let painted = painted(&upload);
+
+        for (_, file) in &painted.files {
+            let picture = read(file);
+            let (middle, bottom) = (picture.width() / 2, picture.height() - 2);
+            assert!(is_like(&picture, middle, 1, RED) && is_like(&picture, middle, bottom, BLUE));
+            for trace in [&b"GPS"[..], b"Exif"] {
+                assert!(!file.windows(trace.len()).any(|bytes| bytes == trace));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        let png = encoded(&halves(64, 64), Encoding::Png);
+        for (upload, error) in [
+            (
+                &b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"[..],
+                ImageError::TypeNotSupported,
+            ),
+            (b"<!DOCTYPE html><script>alert(1)</script>", ImageError::TypeNotSupported),
+            (b"%PDF-1.7", ImageError::TypeNotSupported),
+            (b"BM\0\0\0\0\0\0\0\0\0\0\0\0\0\0", ImageError::TypeNotSupported),
+            (b"", ImageError::TypeNotSupported),
+            (b"GIF89a\x08\0\x08\0\0\0\0<script>alert(1)</script>", ImageError::Unreadable),
+            (&png[..png.len() / 2], ImageError::Unreadable),
+            (&png[..8], ImageError::Unreadable),
+        ] {
+            assert_eq!(paint(upload, PIXELS_MAX).err(), Some(error), "{upload:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_by_what_it_claims_before_it_is_unpacked() {
+        let mut png = encoded(&halves(8, 8), Encoding::Png);
+        png[16..20].copy_from_slice(&20_000_u32.to_be_bytes());
+        png[20..24].copy_from_slice(&20_000_u32.to_be_bytes());
+        // Its own sum has to be right: of the header's type and data.
+        let sum = crc32(&png[12..29]).to_be_bytes();
+        png[29..33].copy_from_slice(&sum);
+
+        assert_eq!(paint(&png, 25_000_000).err(), Some(ImageError::TooManyPixels));
+        let strip = encoded(&halves(SIDE_PIXELS_MAX + 1, 1), Encoding::Png);
+        assert_eq!(paint(&strip, PIXELS_MAX).err(), Some(ImageError::TooManyPixels));
+        let wide = encoded(&halves(1_001, 1_000), Encoding::Jpeg);
+        assert_eq!(paint(&wide, PIXELS_MAX).err(), Some(ImageError::TooManyPixels));
+        assert!(paint(&encoded(&halves(1_000, 1_000), Encoding::Jpeg), PIXELS_MAX).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_full_house_refuses_at_once_and_recovers() {
+        let config = ImagesConfig {
+            bytes_max: 1_024,
+            pixels_max: PIXELS_MAX,
+            concurrency: 1,
+            uploads_max: 1,
+        };
+        let painter = Painter::new(&config, Handle::current());
+        let place = painter.place().unwrap();
+        assert_eq!(painter.place().err(), Some(ImageError::Busy));
+
+        let painted = place.paint(encoded(&halves(9, 9), Encoding::Png).into()).await;
+
+        assert!(painted.is_ok());
+        assert!(painter.place().is_ok());
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |sum, byte| {
+            (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+                if sum & 1 == 1 { sum >> 1 ^ 0xEDB8_8320 } else { sum >> 1 }
+            })
+        })
+    }
+}
