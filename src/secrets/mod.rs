@@ -35,6 +35,9 @@ pub enum SecretError {
     /// Production never makes one up.
     #[error("the secret `{name}` is missing: set {variable} or {variable}_FILE, or run `{command}` to make {path}", path = path.display())]
     Missing { name: String, variable: String, command: String, path: PathBuf },
+    /// Somebody else gives it, so that it cannot be made up.
+    #[error("the secret `{name}` is missing: set {variable} or {variable}_FILE, or write it to {path}", path = path.display())]
+    NotGiven { name: String, variable: String, path: PathBuf },
     /// Others on this machine could have read it.
     #[error("the secret file {path} can be read by other users: run `chmod 600 {path}`", path = path.display())]
     Exposed { path: PathBuf },
@@ -75,6 +78,24 @@ pub fn load_or_generate(config: &Config, name: &str) -> Result<SecretString, Sec
         });
     }
     generate(config, name)
+}
+
+/// Gives the secret `name` that somebody else has made, such as a provider's password: from the places that
+/// [`load_or_generate`] looks at, but it is made up in no mode.
+///
+/// # Errors
+/// [`SecretError::NotGiven`] when there is none; otherwise when it is empty or cannot be read.
+pub fn load(config: &Config, name: &str) -> Result<SecretString, SecretError> {
+    check_name(name)?;
+    if let Some(secret) = from_environment(name)? {
+        return Ok(secret);
+    }
+    let folder = Folder::of(config);
+    folder.read(name, config.is_production())?.ok_or_else(|| SecretError::NotGiven {
+        name: name.to_owned(),
+        variable: variable(name),
+        path: folder.path(name),
+    })
 }
 
 /// Makes the secret `name` in the data folder and gives it; one that is already there stays.
@@ -212,6 +233,20 @@ mod tests {
             load_or_generate(&config, "cursor").unwrap().expose_secret(),
             made.expose_secret()
         );
+    }
+
+    #[test]
+    fn what_only_others_can_make_is_made_up_in_no_mode() {
+        let scratch = Scratch::new();
+        for mode in ["development", "production"] {
+            let refusal = load(&scratch.config(mode), "smtp_password").unwrap_err().to_string();
+            assert!(refusal.contains("MADANG_SECRET_SMTP_PASSWORD_FILE"), "{refusal}");
+        }
+        assert!(!scratch.path().join("secrets").exists());
+
+        let given = generate(&scratch.config("development"), "smtp_password").unwrap();
+        let loaded = load(&scratch.config("production"), "smtp_password").unwrap();
+        assert_eq!(loaded.expose_secret(), given.expose_secret());
     }
 
     #[test]
