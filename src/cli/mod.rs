@@ -7,6 +7,7 @@ mod doctor;
 mod out;
 mod resources;
 mod secrets;
+mod services;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +45,16 @@ enum Command {
     Admin {
         #[command(subcommand)]
         command: admin::AdminCommand,
+    },
+    /// Manages the keys with which other servers call.
+    ServiceKey {
+        #[command(subcommand)]
+        command: services::ServiceKeyCommand,
+    },
+    /// Manages webhooks.
+    Webhooks {
+        #[command(subcommand)]
+        command: services::WebhooksCommand,
     },
     /// Checks whether this machine and these settings can serve.
     Doctor,
@@ -87,6 +98,8 @@ impl Arguments {
             Command::Serve { take_over } => serve(config, take_over),
             Command::Migrate => migrate(&config),
             Command::Admin { command } => command.run(config),
+            Command::ServiceKey { command } => command.run(&config),
+            Command::Webhooks { command } => command.run(&config),
             Command::Keys { command } => command.run(&config),
             Command::Secrets { command } => command.run(&config),
             Command::Openapi | Command::Doctor => Ok(ExitCode::SUCCESS),

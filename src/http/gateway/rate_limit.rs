@@ -1,4 +1,4 @@
-//! How often one address and one user may ask.
+//! How often one address, one user and one service key may ask.
 //!
 //! Answers carry `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10: `q` calls in `w`
 //! seconds; `r` are left, and in `t` seconds all are. A node asks itself first, so that a storm that reaches one node
@@ -6,6 +6,7 @@
 //! that keys cannot fill the memory.
 
 use std::future::{Ready, ready};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
@@ -21,7 +22,7 @@ use tokio::runtime::Handle;
 use super::limiter::{Allowance, Limiter, Refused};
 use super::shared_limiter::SharedLimiter;
 use crate::config::LimitsConfig;
-use crate::domain::ids::UserId;
+use crate::domain::ids::{ServiceKeyId, UserId};
 use crate::error::ApiResult;
 use crate::http::client_ip::ClientIp;
 use crate::providers::redis::Redis;
@@ -43,14 +44,15 @@ struct Inner {
     by_ip: Limiter<IpAddr>,
     by_ip_auth: Limiter<IpAddr>,
     by_user: Limiter<UserId>,
+    by_service_key: Limiter<ServiceKeyId>,
     shared: Option<SharedLimiter>,
 }
 
-/// A check of a user that is made already, or that waits for Redis.
+/// A check of a caller that is made already, or that waits for Redis.
 pub type Checked = Either<Ready<ApiResult<()>>, LocalBoxFuture<'static, ApiResult<()>>>;
 
-/// What a user has left, kept with the request until its answer leaves.
-struct UserAllowance(Allowance);
+/// What a caller has left, kept with the request until its answer leaves.
+struct CallerAllowance(Allowance);
 
 impl Limiters {
     /// Makes the limits, and sweeps them on `io` as long as they are in use. With `redis`, they are those of all nodes
@@ -68,6 +70,11 @@ impl Limiters {
                 share(config.burst_ip),
             ),
             by_user: Limiter::new("user", config.requests_per_second_user, config.burst_user),
+            by_service_key: Limiter::new(
+                "service_key",
+                config.requests_per_second_service_key,
+                config.burst_service_key,
+            ),
             shared: redis.map(SharedLimiter::new),
         });
         io.spawn(sweep(Arc::downgrade(&inner)));
@@ -119,37 +126,62 @@ impl Limiters {
 /// Counts a request against its user; to be called once it is known who asks. Refuses with
 /// [`crate::error::ApiError::RateLimited`].
 pub fn check_user(request: &HttpRequest, user: UserId) -> Checked {
+    check_caller(request, |limits| &limits.by_user, user, || user.to_string())
+}
+
+/// As [`check_user`], for a service key.
+pub fn check_service_key(request: &HttpRequest, key: ServiceKeyId) -> Checked {
+    check_caller(request, |limits| &limits.by_service_key, key, || format!("service_key:{key}"))
+}
+
+/// Counts credentials that were wrong against the address they came from, as an attempt to log in. Refuses with
+/// [`crate::error::ApiError::RateLimited`].
+pub fn check_wrong_credentials(request: &HttpRequest) -> Checked {
+    let ip = request.extensions().get::<ClientIp>().map(|ClientIp(ip)| network(*ip));
+    match ip {
+        Some(ip) => check_caller(request, |limits| &limits.by_ip_auth, ip, || ip.to_string()),
+        None => Either::Left(ready(Ok(()))),
+    }
+}
+
+/// `whose` names the buckets that all nodes share.
+fn check_caller<K: Hash + Eq + Clone>(
+    request: &HttpRequest,
+    limiter: fn(&Inner) -> &Limiter<K>,
+    key: K,
+    whose: impl FnOnce() -> String,
+) -> Checked {
     let limiters = request.app_data::<web::Data<Limiters>>();
     let Some(limits) = limiters.and_then(|limiters| limiters.0.as_ref()) else {
         return Either::Left(ready(Ok(())));
     };
 
-    match limits.by_user.check(&user) {
+    match limiter(limits).check(&key) {
         Ok(here) if limits.shared.is_some() => {
-            let (request, limits) = (request.clone(), Arc::clone(limits));
+            let (request, limits, whose) = (request.clone(), Arc::clone(limits), whose());
             Either::Right(Box::pin(async move {
                 let Some(shared) = &limits.shared else { return Ok(()) };
-                let outcome = shared.check(user.to_string(), [here]).await;
-                note_user(&request, outcome.map(|[allowance]| allowance))
+                let outcome = shared.check(whose, [here]).await;
+                note_caller(&request, outcome.map(|[allowance]| allowance))
             }))
         }
-        outcome => Either::Left(ready(note_user(request, outcome))),
+        outcome => Either::Left(ready(note_caller(request, outcome))),
     }
 }
 
-/// Keeps what the user has left for the answer's headers.
-fn note_user(request: &HttpRequest, outcome: Result<Allowance, Refused>) -> ApiResult<()> {
+/// Keeps what the caller has left for the answer's headers.
+fn note_caller(request: &HttpRequest, outcome: Result<Allowance, Refused>) -> ApiResult<()> {
     let allowance =
         outcome.as_ref().map_or_else(|refused| refused.allowance, |allowance| *allowance);
-    request.extensions_mut().insert(UserAllowance(allowance));
+    request.extensions_mut().insert(CallerAllowance(allowance));
 
     outcome.map(|_| ()).map_err(|refused| refused.error())
 }
 
-/// Says on an answer what the address and the user have left.
+/// Says on an answer what the address and the caller have left.
 pub(super) fn write_all(of_ip: Option<Allowance>, response: &mut ServiceResponse<BoxBody>) {
-    let of_user = response.request().extensions().get::<UserAllowance>().map(|left| left.0);
-    let allowances: Vec<Allowance> = of_ip.into_iter().chain(of_user).collect();
+    let of_caller = response.request().extensions().get::<CallerAllowance>().map(|left| left.0);
+    let allowances: Vec<Allowance> = of_ip.into_iter().chain(of_caller).collect();
     write(&allowances, response.headers_mut());
 }
 
@@ -186,6 +218,7 @@ async fn sweep(limits: Weak<Inner>) {
         limits.by_ip.sweep();
         limits.by_ip_auth.sweep();
         limits.by_user.sweep();
+        limits.by_service_key.sweep();
     }
 }
 

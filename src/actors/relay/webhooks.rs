@@ -1,0 +1,102 @@
+//! The relay's way to webhooks: every domain event becomes one delivery for each endpoint that wants it.
+//!
+//! Invariant: an event for an endpoint always has the same delivery id, so that what the relay repeats is queued once.
+
+use async_trait::async_trait;
+
+use super::Subscriber;
+use crate::clock;
+use crate::domain::cloud_events::{CloudEvent, Fact};
+use crate::domain::deliveries::NewDelivery;
+use crate::domain::media::Medium;
+use crate::domain::time::Timestamp;
+use crate::domain::webhooks::{BODY_BYTES_MAX, Receiver, delivery_id};
+use crate::store::Store;
+use crate::store::relay::OutboxEvent;
+
+/// The name of the cursor; never changes.
+const NAME: &str = "webhooks";
+/// Deliveries that are queued in one transaction; a page of events for many endpoints needs several.
+const QUEUED_TOGETHER_MAX: usize = 500;
+
+/// Queues what endpoints want to hear of. The endpoints are read for each page of events.
+pub struct WebhookSubscriber {
+    store: Store,
+    /// Which node passes the events on.
+    source: String,
+}
+
+impl WebhookSubscriber {
+    /// Takes the name of this node.
+    #[must_use]
+    pub fn new(store: Store, source: String) -> Self {
+        Self { store, source }
+    }
+
+    fn body(&self, event: &OutboxEvent) -> String {
+        let fact = Fact {
+            id: event.id,
+            name: &event.name,
+            subject: &event.subject,
+            at: event.at,
+            request_id: event.request_id.as_deref(),
+            traceparent: event.traceparent.as_deref(),
+            data: &event.data,
+        };
+        CloudEvent::new(&fact, &self.source).to_json()
+    }
+
+    async fn queue(&self, wanted: &mut Vec<NewDelivery>, now: Timestamp) -> Result<(), String> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let count = u64::try_from(wanted.len()).unwrap_or(u64::MAX);
+        let queued = self.store.insert_webhook_deliveries(std::mem::take(wanted), now).await;
+        queued.map_err(|error| error.to_string())?;
+        metrics::counter!("madang_webhook_deliveries_total").increment(count);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Subscriber for WebhookSubscriber {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn take(&self, events: &[OutboxEvent]) -> Result<(), String> {
+        let receivers = self.store.list_webhook_receivers().await;
+        let receivers = receivers.map_err(|error| error.to_string())?;
+        let now = clock::now();
+        let mut wanted = Vec::new();
+        for event in events {
+            let takes = |receiver: &&Receiver| receiver.takes(&event.topic, &event.name, event.at);
+            let mut taking = receivers.iter().filter(takes).peekable();
+            if taking.peek().is_none() {
+                continue;
+            }
+            let body = self.body(event);
+            wanted.extend(taking.map(|receiver| delivery(event, &body, receiver, now)));
+            if wanted.len() >= QUEUED_TOGETHER_MAX {
+                self.queue(&mut wanted, now).await?;
+            }
+        }
+        self.queue(&mut wanted, now).await
+    }
+}
+
+fn delivery(event: &OutboxEvent, body: &str, receiver: &Receiver, now: Timestamp) -> NewDelivery {
+    let fits = body.len() <= BODY_BYTES_MAX;
+    NewDelivery {
+        id: delivery_id(event.id, event.at, receiver.id),
+        medium: Medium::Webhook,
+        kind: event.name.clone(),
+        user: None,
+        seq: None,
+        target: Some(receiver.id.uuid()),
+        digest_key: None,
+        data: fits.then(|| body.to_owned()),
+        due_at: now,
+        suppressed: (!fits).then(|| "too_large".to_owned()),
+    }
+}

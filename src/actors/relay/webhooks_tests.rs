@@ -1,0 +1,241 @@
+//! What the relay queues for webhooks, and what is made of it, on a database of its own.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use super::Subscriber as _;
+use super::webhooks::WebhookSubscriber;
+use crate::actors::post::{Composed, Composer as _};
+use crate::actors::webhooks::{EndpointDraft, Webhooks};
+use crate::clock;
+use crate::config::Config;
+use crate::domain::deliveries::Delivery;
+use crate::domain::events::{DomainEvent, MESSAGE_EVENTS};
+use crate::domain::ids::EndpointId;
+use crate::domain::letters::Content;
+use crate::domain::media::Medium;
+use crate::domain::webhooks::{BODY_BYTES_MAX, Description, DisableReason, EventFilter};
+use crate::providers::seal::Seal;
+use crate::store::relay::{OutboxEvent, OutboxPosition};
+use crate::store::webhooks::LoggedDelivery;
+use crate::store::{Store, StoreError, outbox};
+
+const URL: &str = "https://hooks.example.com/madang";
+
+struct Fixture {
+    store: Store,
+    subscriber: WebhookSubscriber,
+    webhooks: Webhooks,
+    data: std::path::PathBuf,
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+fn seal(key: &str) -> Option<Seal> {
+    Some(Seal::new(&key.repeat(43).into()).unwrap())
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let data = std::env::temp_dir().join(format!("madang-webhooks-{}", clock::new_uuid()));
+        std::fs::create_dir_all(&data).unwrap();
+        let config = Config::read(None, [("MADANG__DATA__DIR", data.to_str().unwrap())]).unwrap();
+        let store = Store::connect(&config, Handle::current()).await.unwrap();
+        store.migrate("test".to_owned()).await.unwrap();
+        let subscriber = WebhookSubscriber::new(store.clone(), "node-a".to_owned());
+        let webhooks = Webhooks::new(store.clone(), seal("a"));
+        Self { store, subscriber, webhooks, data }
+    }
+
+    async fn endpoint(&self, events: &[&str]) -> (EndpointId, SecretString) {
+        let draft = EndpointDraft {
+            url: URL.to_owned(),
+            events: EventFilter::parse(events).unwrap(),
+            description: Description::default(),
+        };
+        let (endpoint, secret) = self.webhooks.create(draft, "user:1".to_owned()).await.unwrap();
+        (endpoint.id, secret)
+    }
+
+    /// Events of this topic, as the relay reads them.
+    async fn publish(&self, names: &[&'static str], data: &Value) -> Vec<OutboxEvent> {
+        let events: Vec<DomainEvent> = names
+            .iter()
+            .map(|name| DomainEvent {
+                id: clock::new_uuid().into(),
+                topic: MESSAGE_EVENTS,
+                name,
+                subject: "room".to_owned(),
+                at: clock::now(),
+                data: data.clone(),
+            })
+            .collect();
+        let appended: Result<(), StoreError> = self
+            .store
+            .write(move |db| Box::pin(async move { outbox::append_all(db, &events).await }))
+            .await;
+        appended.unwrap();
+        let all = self.store.list_outbox(OutboxPosition::START, 500).await.unwrap();
+        all.into_iter().filter(|event| event.topic == MESSAGE_EVENTS).collect()
+    }
+
+    /// What is queued for an endpoint, the oldest first.
+    async fn log(&self, endpoint: EndpointId) -> Vec<LoggedDelivery> {
+        let mut log = self.store.list_webhook_deliveries(endpoint, None, 1_000).await.unwrap();
+        log.reverse();
+        log
+    }
+
+    async fn compose(&self, webhooks: &Webhooks, endpoint: EndpointId) -> Composed {
+        let now = clock::now();
+        let delivery = Delivery {
+            id: clock::new_uuid().into(),
+            medium: Medium::Webhook,
+            kind: "MessageSent".to_owned(),
+            user: None,
+            seq: None,
+            target: Some(endpoint.uuid()),
+            digest_key: None,
+            data: Some("{}".to_owned()),
+            attempts: 1,
+            created_at: now,
+            first_due_at: now,
+            due_at: now,
+        };
+        webhooks.compose(&delivery).await.unwrap()
+    }
+}
+
+/// The keys that a letter is signed with, as their holder has them.
+fn keys(composed: &Composed) -> Vec<String> {
+    let Composed::Letter(letter) = composed else { panic!("there is no letter: {composed:?}") };
+    let Content::Webhook(content) = &letter.content else { panic!("it is another letter") };
+    assert_eq!((content.url.as_str(), content.body.as_str()), (URL, "{}"));
+    content.keys.iter().map(|key| key.expose_secret().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_event_that_is_offered_again_is_queued_once_for_each_endpoint() {
+    let fixture = Fixture::new().await;
+    let (all, _) = fixture.endpoint(&["*"]).await;
+    let (some, _) = fixture.endpoint(&["MessageSent"]).await;
+    let events = fixture.publish(&["MessageSent", "MessagesRead"], &json!({ "seq": 7 })).await;
+
+    fixture.subscriber.take(&events[..1]).await.unwrap();
+    let first = fixture.log(all).await;
+    fixture.subscriber.take(&events).await.unwrap();
+    fixture.subscriber.take(&events).await.unwrap();
+
+    let log = fixture.log(all).await;
+    assert_eq!(log.len(), 2);
+    assert_eq!(log[0], first[0], "what is queued stays as it is");
+    assert_eq!(fixture.log(some).await.len(), 1);
+    let body: Value = serde_json::from_str(log[0].data.as_deref().unwrap()).unwrap();
+    assert_eq!(body["id"], events[0].id.to_string());
+    assert_eq!((&body["type"], &body["source"]), (&json!("MessageSent"), &json!("node-a")));
+    assert_eq!(body["data"], json!({ "seq": 7 }));
+}
+
+#[tokio::test]
+async fn a_page_for_many_endpoints_is_queued_in_parts() {
+    let fixture = Fixture::new().await;
+    let mut endpoints = Vec::new();
+    for _ in 0..7 {
+        endpoints.push(fixture.endpoint(&["*"]).await.0);
+    }
+    let events = fixture.publish(&["MessageSent"; 200], &json!({})).await;
+
+    fixture.subscriber.take(&events).await.unwrap();
+
+    for endpoint in endpoints {
+        assert_eq!(fixture.log(endpoint).await.len(), 200);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_is_told_of_and_not_sent() {
+    let fixture = Fixture::new().await;
+    let (id, _) = fixture.endpoint(&["*"]).await;
+    let events = fixture.publish(&["MessageSent"], &json!("a".repeat(BODY_BYTES_MAX))).await;
+
+    fixture.subscriber.take(&events).await.unwrap();
+
+    let log = fixture.log(id).await;
+    assert_eq!((log[0].reason.as_deref(), log[0].data.as_deref()), (Some("too_large"), None));
+}
+
+#[tokio::test]
+async fn a_letter_is_signed_with_every_secret_that_is_valid_the_newest_first() {
+    let fixture = Fixture::new().await;
+    let (id, first) = fixture.endpoint(&["*"]).await;
+    let day = std::time::Duration::from_secs(86_400);
+    let rotate = async |overlap| {
+        let rotated = fixture.webhooks.rotate_secret(id, overlap, "user:1".to_owned()).await;
+        rotated.unwrap().0
+    };
+    let text = |secret: &SecretString| secret.expose_secret().to_owned();
+    let signed_with = async || keys(&fixture.compose(&fixture.webhooks, id).await);
+
+    assert_eq!(signed_with().await, [text(&first)]);
+    let second = rotate(day).await;
+    assert_eq!(signed_with().await, [text(&second), text(&first)]);
+    let third = rotate(day).await;
+    assert_eq!(signed_with().await, [text(&third), text(&second)]);
+    let later = clock::now().plus(day);
+    let addressee = fixture.store.find_webhook_addressee(id, later).await.unwrap().unwrap();
+    assert_eq!(addressee.secrets.len(), 1, "the one before has ended");
+    let fourth = rotate(std::time::Duration::ZERO).await;
+    assert_eq!(signed_with().await, [text(&fourth)]);
+}
+
+#[tokio::test]
+async fn there_is_no_letter_for_who_is_not_there_or_not_readable() {
+    let fixture = Fixture::new().await;
+    let (id, _) = fixture.endpoint(&["*"]).await;
+    for webhooks in [
+        Webhooks::new(fixture.store.clone(), seal("b")),
+        Webhooks::new(fixture.store.clone(), None),
+    ] {
+        let composed = fixture.compose(&webhooks, id).await;
+        assert!(matches!(composed, Composed::Later(_)), "{composed:?}");
+        let rotated = webhooks.rotate_secret(id, std::time::Duration::ZERO, String::new()).await;
+        assert!(rotated.is_err(), "one key seals everything");
+    }
+
+    let now = clock::now();
+    assert!(fixture.store.disable_webhook(id, DisableReason::Gone, now).await.unwrap());
+    let composed = fixture.compose(&fixture.webhooks, id).await;
+    assert!(
+        matches!(&composed, Composed::Suppressed(reason) if reason == "endpoint_disabled"),
+        "{composed:?}"
+    );
+    let endpoint = fixture.store.find_webhook(id).await.unwrap().unwrap();
+    assert_eq!(endpoint.disabled_reason, Some(DisableReason::Gone));
+
+    fixture.store.delete_webhook(id, String::new(), clock::now()).await.unwrap();
+    let composed = fixture.compose(&fixture.webhooks, id).await;
+    assert!(
+        matches!(&composed, Composed::Suppressed(reason) if reason == "endpoint_deleted"),
+        "{composed:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_new_key_brings_a_new_secret_to_every_endpoint() {
+    let fixture = Fixture::new().await;
+    let (id, before) = fixture.endpoint(&["*"]).await;
+    let renewed = Webhooks::new(fixture.store.clone(), seal("b"));
+
+    let shown = renewed.renew_secrets("command_line").await.unwrap();
+
+    let fresh = shown[0].1.expose_secret().to_owned();
+    assert_ne!(fresh, before.expose_secret());
+    assert_eq!(keys(&fixture.compose(&renewed, id).await), [fresh]);
+    let composed = fixture.compose(&fixture.webhooks, id).await;
+    assert!(matches!(composed, Composed::Later(_)), "{composed:?}");
+}
