@@ -1,6 +1,6 @@
 # The one way in: `make run` and `make test` are all that a newcomer, a developer and CI need.
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test check fmt bench chaos chaos-cluster bench-cluster
+.PHONY: help run cluster test check fmt bench chaos chaos-cluster chaos-notify bench-cluster bench-notify
 
 # Where Debian puts servers, and looks for them only as root.
 export PATH := $(PATH):/usr/sbin
@@ -17,8 +17,10 @@ help:
 	@echo 'make fmt            format the code'
 	@echo 'make bench          measure against the reference limit; prints ratios'
 	@echo 'make bench-cluster  measure what several nodes cost and give; prints ratios'
+	@echo 'make bench-notify   measure how fast people are told and what chat feels of it; prints ratios (POSTGRES=1)'
 	@echo 'make chaos          kill the server under load and prove that nothing is lost (SEED=n KILLS=n plays one again)'
 	@echo 'make chaos-cluster  the same with several nodes, Redis and the network (SEED=n FAULTS=n plays one again)'
+	@echo 'make chaos-notify   kill nodes and fail every provider while people are told (SEED=n KILLS=n plays one again, SQLITE=1)'
 
 run:
 	@scripts/require rust
@@ -31,7 +33,7 @@ cluster:
 	exec scripts/cluster
 
 test: check
-	@scripts/require curl python chromium redis nats haproxy
+	@scripts/require curl python chromium redis nats haproxy couriers
 	scripts/with-postgres $(CARGO) test --locked --workspace
 	scripts/schemathesis
 	PORT=0 MADANG_BINARY=target/debug/madang scripts/cluster scripts/cluster-smoke
@@ -68,3 +70,13 @@ bench-cluster:
 	@scripts/require rust postgresql redis
 	$(CARGO) build --locked --release --workspace
 	target/release/bench cluster --madang target/release/madang
+
+bench-notify:
+	@scripts/require rust $(if $(POSTGRES),postgresql)
+	$(CARGO) build --locked --release --workspace
+	target/release/bench notify --madang target/release/madang $(if $(POSTGRES),--postgres)
+
+chaos-notify:
+	@scripts/require rust $(if $(SQLITE),,postgresql redis)
+	$(CARGO) build --locked --release --workspace
+	target/release/bench chaos-notify --madang target/release/madang $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(SQLITE),--sqlite)

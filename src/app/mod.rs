@@ -1,7 +1,9 @@
 //! Wiring: the order in which a node starts and, reversed, stops.
 
 mod cluster;
+pub mod offline;
 mod parts;
+mod post;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -18,8 +20,13 @@ use socket2::Socket;
 use tokio::runtime::Runtime;
 
 use self::cluster::{check_others, cut_revoked, learn_revocations, open_link, report_seats};
-use self::parts::{bind, io_runtime, open_accounts, open_bus, open_store, tasks};
+use self::parts::{
+    bind, io_runtime, keep_names, open_accounts, open_bus, open_images, open_store, open_webhooks,
+    open_words, tasks,
+};
+use self::post::{composers, open_post};
 use crate::accounts::revocations::Revocations;
+use crate::accounts::service_keys::ServiceKeys;
 use crate::accounts::{Accounts, NewAccount, Registration};
 use crate::actors::hub::directory::Directory;
 use crate::actors::hub::{Hub, HubDeps};
@@ -28,13 +35,19 @@ use crate::actors::kit::registry::Settings;
 use crate::actors::kit::vital::spawn_vital;
 use crate::actors::link::Link;
 use crate::actors::nodes::Nodes;
+use crate::actors::notify::compose::LetterComposer;
+use crate::actors::notify::subscriber::NotifySubscriber;
+use crate::actors::notify::{Notify, NotifyDeps};
+use crate::actors::post::Post;
 use crate::actors::presence::{Herald, Presences};
 use crate::actors::relay::figures::Figures;
+use crate::actors::relay::webhooks::WebhookSubscriber;
 use crate::actors::relay::{Relay, Subscriber};
 use crate::actors::room::{RoomDeps, Rooms};
 use crate::actors::schedule::Schedule;
 use crate::config::Config;
 use crate::domain::accounts::{Role, Roles};
+use crate::domain::settings::SettingsChange;
 use crate::handover::{self, Place};
 use crate::http::gateway::Limiters;
 use crate::http::ops::Readiness;
@@ -44,6 +57,9 @@ use crate::http::server::workers::Workers;
 use crate::http::server::{Server, WorkerSeat};
 use crate::http::sse::StreamDeps;
 use crate::http::{self, AppDeps};
+use crate::providers::couriers;
+use crate::providers::couriers::outward::guard::Guard;
+use crate::providers::couriers::sandbox::Sandbox;
 use crate::providers::redis::Redis;
 use crate::providers::tokens::AccessTokens;
 use crate::signals::{ShutdownRequest, ShutdownRequests};
@@ -105,6 +121,8 @@ struct Node {
     herald: Herald,
     rooms: Rooms,
     presences: Presences,
+    notify: Notify,
+    post: Post,
     directory: Directory,
     seats: Seats,
     accounts: Accounts,
@@ -121,8 +139,11 @@ impl Node {
         let metrics = telemetry::install_metrics()?;
         config.data.create()?;
         let store = open_store(&config, io).await?;
-        let (accounts, tokens, revocations) = open_accounts(&config, &store, io)?;
+        let (accounts, tokens, revocations, codes) = open_accounts(&config, &store, io)?;
         accounts.load_revocations().await.map_err(anyhow::Error::msg)?;
+        let images = open_images(&config, &store, io)?;
+        let service_keys = ServiceKeys::new(store.clone(), io.handle().clone());
+        let webhooks = open_webhooks(&config, &store).await?;
 
         if store.is_networked() {
             check_others(&store.list_living_nodes().await?, &config, &tokens)?;
@@ -158,7 +179,33 @@ impl Node {
             Settings::new(Arc::new(escalate)),
         );
         nodes.keep(io.handle(), herald.clone(), Arc::new(escalate));
-        let mut subscribers: Vec<Arc<dyn Subscriber>> = vec![Arc::new(Figures)];
+        let words = Arc::new(open_words(&config, &store));
+        let sandbox = Sandbox::new(&config.data.dir, io.handle().clone());
+        let couriers = couriers::open(&config, |_| Arc::new(sandbox.clone()))?;
+        let letters =
+            LetterComposer::new(store.clone(), Arc::clone(&words), codes, config.http.base_url());
+        let composers = composers(letters, &webhooks);
+        let post = open_post(&config, io, &store, &nodes, &couriers, composers);
+        let notify = Notify::start(
+            io.handle(),
+            NotifyDeps {
+                store: store.clone(),
+                nodes: nodes.clone(),
+                inboxes: inboxes.clone(),
+                words: Arc::clone(&words),
+                policy: config.notifications.policy(),
+                workers: config.notifications.fanouts,
+            },
+            Arc::new(escalate),
+        );
+        let to_people = NotifySubscriber::new(
+            store.clone(),
+            inboxes.clone(),
+            config.notifications.disabled_types.clone(),
+        );
+        let to_webhooks = WebhookSubscriber::new(store.clone(), config.node.name.clone());
+        let mut subscribers: Vec<Arc<dyn Subscriber>> =
+            vec![Arc::new(Figures), Arc::new(to_people), Arc::new(to_webhooks)];
         subscribers.extend(open_bus(&config, &store).await?);
         let relay = Relay::start(
             io.handle(),
@@ -169,8 +216,9 @@ impl Node {
             Arc::new(escalate),
         )
         .await?;
-        let schedule =
-            Schedule::start(io.handle(), &store, &nodes, tasks(&accounts, &store, &nodes, &herald));
+        let scheduled = tasks(&config, &accounts, &images, &webhooks, &store, &nodes, &herald);
+        let schedule = Schedule::start(io.handle(), &store, &nodes, scheduled);
+        spawn_vital(io.handle(), "names", Arc::new(escalate), keep_names(store.clone()));
         spawn_vital(
             io.handle(),
             "ended logins",
@@ -217,11 +265,19 @@ impl Node {
             config: Arc::clone(&config),
             store: store.clone(),
             accounts: accounts.clone(),
+            images,
             tokens,
             revocations,
+            service_keys,
+            webhooks,
             rooms: rooms.clone(),
             inboxes,
             link: link.clone(),
+            post: post.clone(),
+            sandbox,
+            guard: Guard::new(&config.outward)?,
+            words,
+            push_key: couriers.web_push_key().map(str::to_owned),
             readiness: readiness.clone(),
             limiters,
             metrics,
@@ -242,6 +298,8 @@ impl Node {
             herald,
             rooms,
             presences,
+            notify,
+            post,
             directory,
             seats,
             accounts,
@@ -300,9 +358,11 @@ impl Node {
         step("http", deadline, self.server.stop()).await;
         step("rooms", deadline, self.rooms.stop()).await;
         step("presences", deadline, self.presences.stop()).await;
+        step("post", deadline, self.post.stop()).await;
         step("node", deadline, self.nodes.leave(self.config.presence.grace())).await;
         self.workers.stop();
         step("relay", deadline, self.relay.stop()).await;
+        step("fan-outs", deadline, self.notify.stop()).await;
         self.link.stop();
         step("store", deadline, self.store.close()).await;
     }
@@ -413,7 +473,8 @@ pub fn create_admin(config: Config, admin: NewAdmin) -> anyhow::Result<()> {
         let store = open_store(&config, &io).await?;
         let (accounts, ..) = open_accounts(&config, &store, &io)?;
         let NewAdmin { handle, email, display_name, password } = admin;
-        let registration = Registration { handle, email, password, display_name };
+        let settings = SettingsChange::default();
+        let registration = Registration { handle, email, password, display_name, settings };
         let roles = Roles::from_iter([Role::User, Role::Admin]);
         accounts.create(NewAccount { registration, roles }).await?;
         store.close().await;

@@ -6,17 +6,27 @@
 //! Invariant: a [`Config`] that exists is valid; nothing that follows checks a setting again.
 
 mod auth;
+mod blobs;
 mod bus;
 mod chat;
 mod cluster;
 mod data;
 mod database;
+mod delivery;
+mod friends;
 mod http;
+mod images;
 pub mod limits;
 mod list;
 mod log;
+mod mail;
+mod notifications;
+mod outward;
+mod phones;
 mod presence;
 mod problems;
+mod push;
+mod sms;
 mod socket;
 mod sources;
 
@@ -25,15 +35,25 @@ use std::path::Path;
 use serde::Deserialize;
 
 pub use auth::AuthConfig;
+pub use blobs::BlobsConfig;
 pub use bus::{BusConfig, BusKind};
 pub use chat::ChatConfig;
 pub use cluster::{ClusterConfig, RedisMode};
 pub use data::DataConfig;
 pub use database::{Backend, DatabaseConfig};
+pub use delivery::DeliveryConfig;
+pub use friends::FriendsConfig;
 pub use http::HttpConfig;
+pub use images::ImagesConfig;
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
+pub use mail::{MailConfig, MailProvider, MailTls};
+pub use notifications::NotificationsConfig;
+pub use outward::OutwardConfig;
+pub use phones::PhonesConfig;
 pub use presence::PresenceConfig;
+pub use push::PushConfig;
+pub use sms::{SmsConfig, SmsProvider, TooLong};
 pub use socket::SocketConfig;
 pub use sources::ConfigError;
 
@@ -47,15 +67,25 @@ pub struct Config {
     pub node: NodeConfig,
     pub http: HttpConfig,
     pub data: DataConfig,
+    pub blobs: BlobsConfig,
     pub database: DatabaseConfig,
     pub cluster: ClusterConfig,
     pub bus: BusConfig,
+    pub outward: OutwardConfig,
     pub log: LogConfig,
     pub auth: AuthConfig,
     pub chat: ChatConfig,
+    pub notifications: NotificationsConfig,
+    pub friends: FriendsConfig,
+    pub images: ImagesConfig,
+    pub phones: PhonesConfig,
     pub presence: PresenceConfig,
+    pub delivery: DeliveryConfig,
     pub socket: SocketConfig,
     pub limits: LimitsConfig,
+    pub mail: MailConfig,
+    pub sms: SmsConfig,
+    pub push: PushConfig,
 }
 
 /// How strict the program is about what an operator must provide.
@@ -129,9 +159,18 @@ impl Config {
         self.log.validate(&mut problems);
         self.auth.validate(self.mode, &mut problems);
         self.chat.validate(&mut problems);
+        self.notifications.validate(&mut problems);
+        self.friends.validate(&mut problems);
+        self.images.validate(&mut problems);
+        self.phones.validate(&mut problems);
         self.presence.validate(&mut problems);
+        self.delivery.validate(&mut problems);
         self.socket.validate(&mut problems);
         self.limits.validate(&mut problems);
+        self.outward.validate(&mut problems);
+        self.mail.validate(&mut problems);
+        self.sms.validate(&mut problems);
+        self.push.validate(&mut problems);
 
         problems.into_result().map_err(ConfigError::Invalid)
     }

@@ -406,7 +406,7 @@ fn normalised(raw: &str, bytes_max: usize) -> Option<String> {
 }
 
 /// NFKC and lower case. Lowering can leave NFKC, hence twice.
-fn key_of(text: &str) -> String {
+pub(super) fn key_of(text: &str) -> String {
     text.nfkc().collect::<String>().to_lowercase().nfkc().collect()
 }
 

@@ -30,5 +30,23 @@ pub const USER_ONLINE_STATUS: &str = "user.online_status";
 pub const CHAT_EVENTS: &str = "chat.events";
 /// Messages and read markers.
 pub const MESSAGE_EVENTS: &str = "message.events";
+/// Friend requests, friendships and blocks.
+pub const FRIEND_EVENTS: &str = "friend.events";
+/// What users were notified of.
+pub const NOTIFICATION_EVENTS: &str = "notification.events";
 /// Logins, password changes and revocations.
 pub const AUTH_EVENTS: &str = "auth.events";
+/// Webhook endpoints that came, changed or went.
+pub const WEBHOOK_EVENTS: &str = "webhook.events";
+
+/// Every topic that there is.
+pub const TOPICS: [&str; 8] = [
+    USER_EVENTS,
+    USER_ONLINE_STATUS,
+    CHAT_EVENTS,
+    MESSAGE_EVENTS,
+    FRIEND_EVENTS,
+    NOTIFICATION_EVENTS,
+    AUTH_EVENTS,
+    WEBHOOK_EVENTS,
+];

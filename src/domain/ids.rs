@@ -66,4 +66,16 @@ ids! {
     NodeId,
     /// One domain event in the outbox; consumers drop repeats by it.
     EventId,
+    /// One notification of one user, the same however often its cause is looked at.
+    NotificationId,
+    /// One letter on its way to one address; what goes out carries it, so that receivers can drop repeats.
+    DeliveryId,
+    /// A browser or an app that takes push messages for a user.
+    DeviceId,
+    /// An address that domain events are posted to.
+    EndpointId,
+    /// A key with which another server calls.
+    ServiceKeyId,
+    /// A picture that somebody uploaded, in all its sizes.
+    ImageId,
 }

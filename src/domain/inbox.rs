@@ -1,6 +1,7 @@
 //! The inbox: what concerns one user, numbered for all their devices. The log behind the channel `me`.
 
-use super::ids::{RoomId, UserId};
+use super::friends::FriendState;
+use super::ids::{NotificationId, RoomId, UserId};
 use super::rooms::Seq;
 use super::stored_as;
 use super::time::Timestamp;
@@ -23,8 +24,27 @@ pub enum InboxEventName {
     RoomAdded,
     /// The user is no longer a member of a room.
     RoomRemoved,
+    /// The user is notified of something.
+    NotificationCreated,
+    /// The user has read notifications, on whichever device.
+    NotificationRead,
+    NotificationArchived,
+    /// Archived notifications are back in the inbox.
+    NotificationRestored,
+    NotificationDeleted,
+    /// Another user is something else to the user than before.
+    FriendUpdated,
 }
-stored_as!(InboxEventName { RoomAdded = "room_added", RoomRemoved = "room_removed" });
+stored_as!(InboxEventName {
+    RoomAdded = "room_added",
+    RoomRemoved = "room_removed",
+    NotificationCreated = "notification_created",
+    NotificationRead = "notification_read",
+    NotificationArchived = "notification_archived",
+    NotificationRestored = "notification_restored",
+    NotificationDeleted = "notification_deleted",
+    FriendUpdated = "friend_updated"
+});
 
 /// Something to tell a user, before it has its number.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,5 +67,43 @@ impl InboxNote {
     pub fn room_removed(user: UserId, room: RoomId, by: UserId) -> Self {
         let data = serde_json::json!({ "room_id": room, "by": by });
         Self { user, name: InboxEventName::RoomRemoved, data }
+    }
+
+    /// Notifications were read; `unread_count` are left.
+    #[must_use]
+    pub fn notifications_read(user: UserId, ids: &[NotificationId], unread_count: i64) -> Self {
+        Self::about(user, InboxEventName::NotificationRead, ids, unread_count)
+    }
+
+    #[must_use]
+    pub fn notifications_archived(user: UserId, ids: &[NotificationId], unread_count: i64) -> Self {
+        Self::about(user, InboxEventName::NotificationArchived, ids, unread_count)
+    }
+
+    #[must_use]
+    pub fn notifications_restored(user: UserId, ids: &[NotificationId], unread_count: i64) -> Self {
+        Self::about(user, InboxEventName::NotificationRestored, ids, unread_count)
+    }
+
+    #[must_use]
+    pub fn notifications_deleted(user: UserId, ids: &[NotificationId], unread_count: i64) -> Self {
+        Self::about(user, InboxEventName::NotificationDeleted, ids, unread_count)
+    }
+
+    fn about(
+        user: UserId,
+        name: InboxEventName,
+        ids: &[NotificationId],
+        unread_count: i64,
+    ) -> Self {
+        let data = serde_json::json!({ "ids": ids, "unread_count": unread_count });
+        Self { user, name, data }
+    }
+
+    /// `other` is that to `user` from now on.
+    #[must_use]
+    pub fn friend_updated(user: UserId, other: UserId, state: FriendState) -> Self {
+        let data = serde_json::json!({ "user_id": other, "state": state });
+        Self { user, name: InboxEventName::FriendUpdated, data }
     }
 }

@@ -2,16 +2,42 @@
 
 pub mod accounts;
 pub mod backoff;
+pub mod breaker;
 pub mod cloud_events;
+pub mod deliveries;
+pub mod devices;
+pub mod digests;
 pub mod events;
+pub mod follows;
+pub mod friends;
 pub mod gcra;
 pub mod ids;
+pub mod images;
 pub mod inbox;
+pub mod letters;
+pub mod locales;
+pub mod media;
 pub mod messages;
+pub mod names;
+pub mod notifications;
 pub mod passwords;
+pub mod phones;
+pub mod preferences;
 pub mod presence;
+pub mod privacy;
+pub mod profiles;
+pub mod pushes;
+pub mod quiet_hours;
 pub mod rooms;
+pub mod service_keys;
+pub mod settings;
+pub mod sms;
+pub mod templates;
+pub mod throttles;
 pub mod time;
+pub mod unsubscribe;
+pub mod webhook_signatures;
+pub mod webhooks;
 
 macro_rules! stored_as {
     ($name:ident { $($variant:ident = $text:literal),+ }) => {

@@ -12,7 +12,7 @@ use futures_util::future::{Either, LocalBoxFuture};
 pub use crate::accounts::Caller;
 use crate::accounts::revocations::Revocations;
 use crate::clock;
-use crate::domain::accounts::AccountError;
+use crate::domain::accounts::{AccountError, Role};
 use crate::error::ApiError;
 use crate::http::cookie;
 use crate::http::gateway::rate_limit::check_user;
@@ -34,6 +34,26 @@ impl FromRequest for Caller {
                 Either::Right(Box::pin(async move { checking.await.map(|()| caller) }))
             }
         }
+    }
+}
+
+/// A caller who administers this installation. Everybody else is refused with 403 before the handler runs.
+pub struct Admin(pub Caller);
+
+impl FromRequest for Admin {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let caller = Caller::from_request(request, payload);
+        Box::pin(async move {
+            let caller = caller.await?;
+            if caller.roles.contains(Role::Admin) {
+                Ok(Self(caller))
+            } else {
+                Err(ApiError::Forbidden)
+            }
+        })
     }
 }
 

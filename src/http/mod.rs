@@ -8,19 +8,37 @@ pub mod auth;
 pub mod caller;
 pub mod client_ip;
 pub mod cookie;
+pub mod deliveries;
+pub mod dev_outbox;
+pub mod devices;
+pub mod follows;
+pub mod friends;
 pub mod gateway;
+pub mod images;
 pub mod messages;
+pub mod multipart;
+pub mod notifications;
 pub mod openapi;
 pub mod ops;
 pub mod page;
+pub mod phones;
+pub mod preferences;
 pub mod presence;
 pub mod problem;
 pub mod room_members;
+pub mod room_notifications;
 pub mod rooms;
+pub mod search;
 pub mod server;
+pub mod service;
+pub mod service_keys;
+pub mod settings;
 pub mod sse;
+pub mod templates;
+pub mod unsubscribe;
 pub mod users;
 pub mod views;
+pub mod webhooks;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,15 +50,22 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, Error};
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use self::devices::PushKey;
 use self::gateway::{Gateway, Limiters};
 use self::ops::Readiness;
 use self::sse::StreamDeps;
-use crate::accounts::Accounts;
 use crate::accounts::revocations::Revocations;
+use crate::accounts::service_keys::ServiceKeys;
+use crate::accounts::{Accounts, Images};
 use crate::actors::inbox::Inboxes;
 use crate::actors::link::Link;
+use crate::actors::notify::words::Words;
+use crate::actors::post::Post;
 use crate::actors::room::Rooms;
+use crate::actors::webhooks::Webhooks;
 use crate::config::Config;
+use crate::providers::couriers::outward::guard::Guard;
+use crate::providers::couriers::sandbox::Sandbox;
 use crate::providers::tokens::AccessTokens;
 use crate::store::Store;
 
@@ -50,11 +75,21 @@ pub struct AppDeps {
     pub config: Arc<Config>,
     pub store: Store,
     pub accounts: Accounts,
+    pub images: Images,
     pub tokens: Arc<AccessTokens>,
     pub revocations: Revocations,
+    pub service_keys: ServiceKeys,
+    pub webhooks: Webhooks,
     pub rooms: Rooms,
     pub inboxes: Inboxes,
     pub link: Link,
+    pub post: Post,
+    /// What development letters are read from.
+    pub sandbox: Sandbox,
+    /// The public key of web push, where there is one.
+    pub guard: Guard,
+    pub words: Arc<Words>,
+    pub push_key: Option<String>,
     pub readiness: Readiness,
     pub limiters: Limiters,
     pub metrics: PrometheusHandle,
@@ -89,11 +124,19 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
     cfg.app_data(web::Data::from(deps.config))
         .app_data(web::Data::new(deps.store))
         .app_data(web::Data::new(deps.accounts))
+        .app_data(web::Data::new(deps.images))
         .app_data(web::Data::from(deps.tokens))
         .app_data(web::Data::new(deps.revocations))
+        .app_data(web::Data::new(deps.service_keys))
+        .app_data(web::Data::new(deps.webhooks))
         .app_data(web::Data::new(deps.rooms))
         .app_data(web::Data::new(deps.inboxes))
         .app_data(web::Data::new(deps.link))
+        .app_data(web::Data::new(deps.post))
+        .app_data(web::Data::new(deps.sandbox))
+        .app_data(web::Data::new(PushKey(deps.push_key)))
+        .app_data(web::Data::new(deps.guard))
+        .app_data(web::Data::from(deps.words))
         .app_data(web::Data::new(deps.readiness))
         .app_data(web::Data::new(deps.limiters))
         .app_data(web::Data::new(deps.metrics))
@@ -103,9 +146,24 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
             web::scope("/v1")
                 .configure(auth::routes)
                 .configure(users::routes)
+                .configure(follows::routes)
+                .configure(friends::routes)
+                .configure(settings::routes)
+                .configure(search::routes)
+                .configure(images::routes)
+                .configure(phones::routes)
                 .configure(rooms::routes)
                 .configure(messages::routes)
+                .configure(preferences::routes)
+                .configure(unsubscribe::routes)
+                .configure(templates::routes)
                 .configure(sse::routes)
-                .configure(presence::routes),
+                .configure(presence::routes)
+                .configure(devices::routes)
+                .configure(notifications::routes)
+                .configure(deliveries::routes)
+                .configure(dev_outbox::routes)
+                .configure(service_keys::routes)
+                .configure(webhooks::routes),
         );
 }

@@ -5,20 +5,28 @@
 
 use std::sync::LazyLock;
 
+use actix_web::http::header::HeaderName;
 use bytes::Bytes;
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::schema::Schema;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
 
-use super::{auth, messages, ops, presence, problem, rooms, sse, users};
+use super::{
+    auth, deliveries, dev_outbox, devices, follows, friends, images, messages, notifications, ops,
+    phones, preferences, presence, problem, rooms, search, service, service_keys, settings, sse,
+    templates, unsubscribe, users, webhooks,
+};
 use crate::error::Problem;
 
 const VERSION: &str = "/v1";
 const PROBLEM_REF: &str = "#/components/schemas/Problem";
 /// The name that operations ask for.
 const BEARER: &str = "bearer";
+/// Headers that services are known by, with the name that operations ask for; both are needed.
+const SERVICE: [(&str, HeaderName); 2] =
+    [("service_key", service::API_KEY), ("service_name", service::SERVICE_NAME)];
 
 /// Paths that are served and not described: the description itself, its pages, and sockets.
 const UNDESCRIBED: [(&str, &[&str]); 4] = [
@@ -34,10 +42,16 @@ const UNDESCRIBED: [(&str, &[&str]); 4] = [
     components(schemas(Problem)),
     tags(
         (name = "auth", description = "Accounts, logins and tokens"),
-        (name = "users", description = "Profiles"),
+        (name = "users", description = "People: profiles, pictures, settings, search, telephone numbers, and who follows whom"),
+        (name = "friends", description = "Requests, friendships and blocks"),
         (name = "rooms", description = "Rooms and their members"),
         (name = "messages", description = "What is said in rooms"),
+        (name = "templates", description = "The words of notifications, for administrators"),
+        (name = "notifications", description = "What users are told of, and where"),
+        (name = "webhooks", description = "Domain events for other systems"),
+        (name = "admin", description = "For administrators"),
         (name = "ops", description = "For operators"),
+        (name = "dev", description = "In development mode only"),
     ),
 )]
 struct Base;
@@ -66,10 +80,25 @@ pub fn document() -> OpenApi {
     for module in [
         auth::Doc::openapi(),
         users::Doc::openapi(),
+        follows::Doc::openapi(),
+        friends::Doc::openapi(),
+        settings::Doc::openapi(),
+        search::Doc::openapi(),
+        images::Doc::openapi(),
+        phones::Doc::openapi(),
         rooms::Doc::openapi(),
         messages::Doc::openapi(),
+        preferences::Doc::openapi(),
+        unsubscribe::Doc::openapi(),
+        templates::Doc::openapi(),
         presence::Doc::openapi(),
         sse::Doc::openapi(),
+        devices::Doc::openapi(),
+        notifications::Doc::openapi(),
+        deliveries::Doc::openapi(),
+        dev_outbox::Doc::openapi(),
+        service_keys::Doc::openapi(),
+        webhooks::Doc::openapi(),
     ] {
         document.merge(below_version(module));
     }
@@ -79,6 +108,10 @@ pub fn document() -> OpenApi {
     let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     let components = document.components.get_or_insert_with(Components::new);
     components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
+    for (name, header) in SERVICE {
+        let header = ApiKey::Header(ApiKeyValue::new(header.as_str()));
+        components.add_security_scheme(name, SecurityScheme::ApiKey(header));
+    }
     for item in document.paths.paths.values_mut() {
         operations_mut(item).for_each(complete);
     }

@@ -1,8 +1,13 @@
-//! The outside world and its arts, each behind a small surface: mail, password hashing, tokens, Redis, the event bus.
+//! The outside world and its arts, each behind a small surface: couriers, password hashing, tokens, pictures and where they
+//! are kept, Redis, the event bus.
 
+pub mod blobs;
 pub mod bus;
+pub mod codes;
+pub mod couriers;
 pub mod hasher;
-pub mod mail;
 pub mod opaque;
+pub mod painter;
 pub mod redis;
+pub mod seal;
 pub mod tokens;

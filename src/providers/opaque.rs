@@ -33,6 +33,13 @@ impl TokenHash {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// Whether it is the hash that was stored, in a time that tells nothing about where they differ.
+    #[must_use]
+    pub fn matches(&self, stored: &[u8]) -> bool {
+        let pairs = self.0.iter().zip(stored);
+        stored.len() == self.0.len() && pairs.fold(0, |unlike, (a, b)| unlike | (a ^ b)) == 0
+    }
 }
 
 impl fmt::Debug for TokenHash {
@@ -77,6 +84,17 @@ mod tests {
         assert_eq!(token.secret.expose_secret().len(), TOKEN_CHARS);
         assert_eq!(TokenHash::of(token.secret.expose_secret()), Some(token.hash));
         assert_ne!(OpaqueToken::generate().unwrap().hash, token.hash);
+    }
+
+    #[test]
+    fn a_hash_matches_itself_and_nothing_else() {
+        let (hash, mut other) = (OpaqueToken::generate().unwrap().hash, [0; 32]);
+        assert!(hash.matches(hash.as_bytes()));
+        other.copy_from_slice(hash.as_bytes());
+        other[31] ^= 1;
+        for stored in [&other[..], &hash.as_bytes()[..31], &[]] {
+            assert!(!hash.matches(stored));
+        }
     }
 
     #[test]

@@ -5,12 +5,17 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Db, StoreError, execute, fetch_all, fetch_optional, outbox};
+use super::images::{self, IMAGE_NOT_THEIRS};
+use super::{
+    Db, StoreError, deliveries, devices, execute, fetch_all, fetch_optional, names, outbox, phones,
+    preferences,
+};
 use crate::clock;
 use crate::domain::accounts::{Avatar, Bio, DisplayName, EmailAddress, Handle, Identifier, Roles};
 use crate::domain::backoff::{FORGET_AFTER, Failures};
 use crate::domain::events::{AUTH_EVENTS, DomainEvent, USER_EVENTS};
 use crate::domain::ids::UserId;
+use crate::domain::images::{Origin, origin_of};
 use crate::domain::time::Timestamp;
 
 /// The constraint that a handle in use breaks.
@@ -131,6 +136,8 @@ pub async fn insert_user(db: &mut Db, user: &NewUser, now: Timestamp) -> Result<
         now.millis(),
         user.verified_at.map(Timestamp::millis),
     )?;
+    let name = (user.handle.as_str(), user.display_name.as_str());
+    names::replace_names(db, user.id, Some(name)).await?;
     let data = json!({
         "user_id": user.id,
         "handle": user.handle.as_str(),
@@ -204,7 +211,8 @@ pub async fn list_users_by_ids(db: &mut Db, users: &[UserId]) -> Result<Vec<User
 /// Changes a profile and gives it as it is now; `UserProfileUpdated` and `UserUpdated`.
 ///
 /// # Errors
-/// [`StoreError::NotFound`] when there is no such user.
+/// [`StoreError::NotFound`] when there is no such user; [`StoreError::Constraint`] with [`IMAGE_NOT_THEIRS`] when the picture
+/// is one of ours, and not theirs.
 pub async fn update_profile(
     db: &mut Db,
     user: UserId,
@@ -228,6 +236,18 @@ pub async fn update_profile(
         now.millis(),
     )?;
     let updated = find_user(db, user).await?.ok_or(StoreError::NotFound)?;
+    if change.display_name.is_some() {
+        let name = (updated.handle.as_str(), updated.display_name.as_str());
+        names::replace_names(db, user, Some(name)).await?;
+    }
+    if change.avatar.is_some() {
+        let shown = match avatar.map(origin_of) {
+            Some(Ok(Origin::Ours(image))) => Some(image),
+            Some(Ok(Origin::Elsewhere)) | None => None,
+            Some(Err(_)) => return Err(StoreError::Constraint(IMAGE_NOT_THEIRS.to_owned())),
+        };
+        images::show_only(db, user, shown, now).await?;
+    }
     let data = json!({
         "user_id": user,
         "handle": updated.handle,
@@ -331,6 +351,13 @@ pub async fn delete_user(db: &mut Db, user: UserId, now: Timestamp) -> Result<()
         return Err(StoreError::NotFound);
     }
     execute!(db, "DELETE FROM one_time_tokens WHERE user_id = $1", user.uuid())?;
+    preferences::delete_preferences(db, user).await?;
+    deliveries::delete_deliveries_to(db, user).await?;
+    devices::delete_devices_of(db, user).await?;
+    execute!(db, "DELETE FROM user_settings WHERE user_id = $1", user.uuid())?;
+    names::replace_names(db, user, None).await?;
+    images::drop_all(db, user, now).await?;
+    phones::delete_phone(db, user, now).await?;
     publish(db, "UserDeleted", user, json!({ "user_id": user }), now).await
 }
 

@@ -12,6 +12,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::sends::sqlite::SendsConnection;
 use super::writer::Writer;
@@ -59,6 +60,8 @@ impl Store {
     pub async fn connect(config: &Config, io: Handle) -> anyhow::Result<Self> {
         let backend = config.backend();
         let settings = config.database.clone();
+        let commits = watch::Sender::default();
+        let committed = commits.clone();
         // Opened on the I/O runtime: a connection belongs to the runtime that made it.
         let database = io
             .spawn(async move {
@@ -106,13 +109,14 @@ impl Store {
                     settings.write_queue_max,
                     settings.group_commit_max,
                     settings.group_commit_interval(),
+                    committed,
                 )
                 .context("the writing thread cannot be started")?;
                 anyhow::Ok(Database::Sqlite { readers, writer })
             })
             .await
             .context("the I/O runtime has stopped")??;
-        Ok(Self(Arc::new(Inner { io, database })))
+        Ok(Self(Arc::new(Inner { io, database, commits })))
     }
 
     /// Brings the schema up to date and marks a new database with its epoch.

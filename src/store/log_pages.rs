@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Db, Store, StoreError, fetch_all, fetch_optional, messages};
 use crate::domain::ids::RoomId;
-use crate::domain::rooms::{EventName, LogEvent, Seq};
+use crate::domain::rooms::{EventName, LogEvent, RoomKind, Seq};
 use crate::domain::time::Timestamp;
 
 #[derive(sqlx::FromRow)]
@@ -38,6 +38,29 @@ impl Store {
             })
             .await?;
         Ok(row.map(|(head,)| head))
+    }
+
+    /// The head of a room's log and what kind of room it is, or `None` where there is no such room.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find_room_head_and_kind(
+        &self,
+        room: RoomId,
+    ) -> Result<Option<(Seq, RoomKind)>, StoreError> {
+        let row: Option<(i64, String)> = self
+            .read(move |db| {
+                Box::pin(async move {
+                    fetch_optional!(
+                        db,
+                        (i64, String),
+                        "SELECT last_seq, kind FROM rooms WHERE id = $1",
+                        room.uuid(),
+                    )
+                })
+            })
+            .await?;
+        Ok(row.map(|(head, kind)| (head, RoomKind::parse(&kind).unwrap_or(RoomKind::Group))))
     }
 
     /// The events of a room's log after `after`, ascending, at most `limit`.

@@ -3,19 +3,37 @@
 //! [`Store`] is a facade that any thread may call: its work runs on the shared I/O runtime, where the
 //! connections live. Invariant: one function here is one atomic fact, its outbox event included.
 
+mod audiences;
+pub mod blocks;
 mod connect;
+pub mod dead_addresses;
+pub mod deliveries;
+pub mod devices;
 mod error;
+pub mod follows;
+pub mod friends;
+pub mod images;
 mod inboxes;
 pub mod leases;
 mod log_pages;
+pub mod names;
 pub mod nodes;
+pub mod notifications;
 pub mod outbox;
+pub mod phones;
+pub mod preferences;
 mod presences;
+pub mod privacy;
 pub mod relay;
 pub mod room_log;
+mod room_notifications;
 pub mod rooms;
 mod sends;
+pub mod service_keys;
+pub mod settings;
 mod sql;
+pub mod templates;
+pub mod webhooks;
 mod writer;
 
 pub mod accounts;
@@ -30,6 +48,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sqlx::{PgPool, SqlitePool};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 pub use self::error::StoreError;
 use self::room_log::Batch;
@@ -49,6 +68,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     io: Handle,
     database: Database,
+    commits: watch::Sender<()>,
 }
 
 enum Database {
@@ -145,13 +165,14 @@ impl Store {
         match &self.0.database {
             Database::Sqlite { writer, .. } => writer.write(origin, work).await,
             Database::Postgres(pool) => {
-                let pool = pool.clone();
+                let (pool, commits) = (pool.clone(), self.0.commits.clone());
                 let task = self.0.io.spawn(origin::scope(origin, async move {
                     let tx = pool.begin().await.map_err(StoreError::from)?;
                     let working = async {
                         let mut db = Db::transaction(tx);
                         let value = work(&mut db).await?;
                         db.commit().await?;
+                        commits.send_replace(());
                         Ok(value)
                     };
                     within(limit, working).await
@@ -175,6 +196,12 @@ impl Store {
                 .await
             }
         }
+    }
+
+    /// Told whenever this process has committed something: whoever waits for work looks then, and not all the time.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<()> {
+        self.0.commits.subscribe()
     }
 
     /// Whether several processes may work on the database, each for itself: with PostgreSQL, never with SQLite.

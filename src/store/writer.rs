@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::SqlitePool;
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::room_log::Batch;
 use super::sends::SendBatch;
@@ -64,12 +64,13 @@ impl Writer {
         queue_max: usize,
         group_max: usize,
         interval: Duration,
+        commits: watch::Sender<()>,
     ) -> std::io::Result<Self> {
         let (work, queue) = mpsc::channel(queue_max.max(1));
         let runtime = Builder::new_current_thread().enable_time().build()?;
         let connections = pool.clone();
         thread::Builder::new().name("madang-writer".to_owned()).spawn(move || {
-            runtime.block_on(run(connections, sends, queue, group_max.max(1), interval));
+            runtime.block_on(run(connections, sends, queue, group_max.max(1), interval, commits));
         })?;
         Ok(Self { work, pool })
     }
@@ -157,6 +158,7 @@ async fn run(
     mut queue: mpsc::Receiver<Work>,
     group_max: usize,
     interval: Duration,
+    commits: watch::Sender<()>,
 ) {
     let mut connection = None;
     let mut received = Vec::new();
@@ -195,6 +197,7 @@ async fn run(
                 None => refuse(&mut group).await,
             }
         }
+        commits.send_replace(());
         if let Some(reply) = closed {
             drop(connection.take());
             // Whoever asked may have stopped waiting.

@@ -73,6 +73,7 @@ fn describe() {
     );
     describe_counter!("madang_room_events_total", "events appended to room logs");
     describe_cluster();
+    describe_post();
     describe_counter!("madang_hub_holes_total", "holes that a hub had to read from the store");
     describe_counter!(
         "madang_hub_fallen_behind_total",
@@ -118,6 +119,24 @@ fn describe_cluster() {
         "madang_node_lease_failures_total",
         "times that this node could not renew its lease"
     );
+}
+
+fn describe_post() {
+    describe_counter!(
+        "madang_deliveries_total",
+        "letters that were settled, by medium and outcome: an end, `retried` or `put_off`"
+    );
+    describe_histogram!(
+        "madang_delivery_duration_seconds",
+        "how long a provider took to answer, by medium"
+    );
+    describe_gauge!("madang_deliveries_queued", "letters in the queue of a medium, in the cluster");
+    describe_gauge!("madang_deliveries_dead", "dead letters of a medium, in the cluster");
+    describe_gauge!(
+        "madang_deliveries_overdue_seconds",
+        "seconds for which the letter that waits longest has been due, in the cluster"
+    );
+    describe_gauge!("madang_delivery_routes_down", "ways out that this node leaves alone");
 }
 
 #[cfg(test)]

@@ -5,16 +5,17 @@
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use madang::providers::couriers::outward::install_tls;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::both::Settings;
-use crate::database::{Database, Kind};
+use crate::database::{Database, Kind, Rows};
 use crate::user::User;
 
 /// How long anything may take before a test gives up on it: far longer than it should on a busy machine.
@@ -31,6 +32,11 @@ const DEFAULTS: Settings = &[
     ("MADANG__DATABASE__CONNECTIONS_MAX", "8"),
     ("MADANG__LIMITS__ENABLED", "false"),
     ("MADANG__LOG__FORMAT", "json"),
+    // What is told to everybody would be in the way of what a test is about.
+    (
+        "MADANG__NOTIFICATIONS__DISABLED_TYPES",
+        "welcome,friend_request_received,friend_request_accepted,message_received,mention_received",
+    ),
 ];
 
 /// The password of everybody whom [`TestApp::register`] makes.
@@ -64,7 +70,7 @@ impl TestApp {
         fs::create_dir(&folder).unwrap();
         let defaults = DEFAULTS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let mut app = Self {
-            http: reqwest::Client::builder().timeout(PATIENCE).build().unwrap(),
+            http: http_client(),
             port: 0,
             takeovers: 0,
             child: None,
@@ -192,6 +198,39 @@ impl TestApp {
         self.database.url()
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.database.kind()
+    }
+
+    /// Changes the database behind the server's back: the passing of a day, or what became of something outside.
+    pub(crate) async fn alter(&self, sql: &'static str) {
+        self.rows().await.execute(sql, None).await;
+    }
+
+    /// As [`Self::alter`], with an id.
+    pub(crate) async fn alter_with(&self, sql: &'static str, id: &Uuid) {
+        self.rows().await.execute(sql, Some(*id)).await;
+    }
+
+    /// The one number that a query gives.
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        self.rows().await.count(sql).await
+    }
+
+    /// The bytes in the first row that a query gives.
+    pub(crate) async fn bytes(&self, sql: &'static str) -> Vec<u8> {
+        self.rows().await.bytes(sql).await
+    }
+
+    /// The text in each row that a query gives.
+    pub(crate) async fn texts(&self, sqlite: &'static str, postgres: &'static str) -> Vec<String> {
+        self.rows().await.texts(sqlite, postgres).await
+    }
+
+    async fn rows(&self) -> Rows {
+        Rows::open(&self.database, &self.sqlite_file()).await
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.http.get(self.url(path))).await
     }
@@ -215,6 +254,26 @@ impl TestApp {
         let body = json!({ "identifier": name, "password": password });
         let grant = self.post("/v1/auth/login", &body).await.json(200);
         User::new(self, &grant)
+    }
+
+    /// Runs another command of the program beside the server.
+    pub(crate) fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = self.command(arguments, 0);
+        command.envs(variables.iter().copied()).output().expect("the binary can be run")
+    }
+
+    /// Makes an administrator whose handle is `name`, and logs them in.
+    pub(crate) async fn administrator(&self, name: &str) -> User {
+        let email = format!("{name}@example.com");
+        let arguments = ["admin", "create", "--handle", name, "--email", &email];
+        let output = self.run(&arguments, &[("MADANG_ADMIN_PASSWORD", PASSWORD)]);
+        assert!(output.status.success(), "{output:?}");
+        self.login(name, PASSWORD).await
+    }
+
+    /// Writes what somebody has chosen for themselves straight into the database.
+    pub(crate) async fn choose(&self, user: &User, what: &str, choice: &str) {
+        self.database.choose(&self.sqlite_file(), &user.id, what, choice).await;
     }
 
     /// The code in the newest mail of a kind to an address, once it has been written.
@@ -310,6 +369,12 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
         assert!(Instant::now() < deadline, "never happened: {what}");
         sleep(POLL_INTERVAL).await;
     }
+}
+
+/// A client of its own, with connections of its own. The library brings no cryptography by itself.
+pub(crate) fn http_client() -> reqwest::Client {
+    install_tls();
+    reqwest::Client::builder().timeout(PATIENCE).build().unwrap()
 }
 
 fn free_port() -> u16 {

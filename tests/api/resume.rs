@@ -382,28 +382,30 @@ async fn the_inbox_of_a_user_is_a_numbered_log(app: &mut TestApp) {
     let invited = json!({ "user_id": minho.id });
     jisoo.post(&format!("/chat/rooms/{group}/members"), &invited).await.is(201);
 
+    // The two became friends, because a direct room is not for strangers.
+    let of_friends = |state: &str| json!({ "user_id": jisoo.id, "state": state });
+    let of_room = |room: &str| json!({ "room_id": room, "by": jisoo.id });
     let expected = [
-        ("room_added", &direct),
-        ("room_added", &group),
-        ("room_removed", &group),
-        ("room_added", &group),
+        ("friend_updated", of_friends("incoming")),
+        ("friend_updated", of_friends("friends")),
+        ("room_added", of_room(&direct)),
+        ("room_added", of_room(&group)),
+        ("room_removed", of_room(&group)),
+        ("room_added", of_room(&group)),
     ];
     let mut late = minho.follow(&[]).await;
     late.subscribe(json!({ "channel": "me", "after": 0 })).await;
     for socket in [&mut watching, &mut late] {
-        for (n, (name, room)) in (1..).zip(&expected) {
+        for (n, (name, data)) in (1..).zip(&expected) {
             let event = socket.next_event().await;
             assert_eq!(event["event"], *name, "{event}");
             assert_eq!((&event["channel"], &event["seq"]), (&json!("me"), &json!(n)));
-            assert_eq!(
-                (&event["data"]["room_id"], &event["data"]["by"]),
-                (&json!(room), &json!(jisoo.id))
-            );
+            assert_eq!(event["data"], *data);
         }
     }
     let mut resumed = minho.follow(&[]).await;
-    resumed.subscribe(json!({ "channel": "me", "after": 3 })).await;
-    assert_eq!(resumed.next_event().await["seq"], 4);
+    resumed.subscribe(json!({ "channel": "me", "after": 5 })).await;
+    assert_eq!(resumed.next_event().await["seq"], 6);
 }
 
 async fn a_token_expires_during_sleep(app: &mut TestApp) {
@@ -412,6 +414,9 @@ async fn a_token_expires_during_sleep(app: &mut TestApp) {
     // Tokens that last for seconds may be over before they are used, on a busy machine.
     let (mut socket, channel, start) = eventually("a token lasts long enough", async || {
         let (jisoo, minho) = (login(app, "jisoo").await, login(app, "minho").await);
+        // Both have asked, so they are friends.
+        jisoo.post("/friends/request", &json!({ "user_id": minho.id })).await;
+        minho.post("/friends/request", &json!({ "user_id": jisoo.id })).await;
         let body = json!({ "kind": "direct", "user_id": minho.id });
         let room = jisoo.post("/chat/rooms", &body).await;
         let room: Value = serde_json::from_str(&room.text).unwrap();

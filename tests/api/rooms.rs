@@ -21,6 +21,7 @@ on_both_databases!(
 
 async fn a_pair_has_one_direct_room_however_many_ask_at_once(app: &mut TestApp) {
     let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
+    jisoo.befriend(&minho).await;
     let check = format!("/chat-rooms/check/{}", minho.id);
     assert_eq!(jisoo.get(&check).await.json(200), json!({ "exists": false, "room_id": null }));
 

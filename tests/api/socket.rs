@@ -197,6 +197,16 @@ impl Socket {
         }
     }
 
+    /// The next event of this name; others before it are passed over.
+    pub(crate) async fn next_named(&mut self, name: &str) -> Value {
+        loop {
+            let event = self.next_event().await;
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+
     /// The next event of a channel; what is said of anything else is passed over.
     pub(crate) async fn next_of(&mut self, channel: &str) -> Value {
         loop {

@@ -67,8 +67,19 @@ impl User {
         Answer::of(self.request(Method::DELETE, path)).await
     }
 
-    /// Opens the direct room with somebody, or finds it, and gives its id.
+    /// Makes friends with somebody, who agrees.
+    pub(crate) async fn befriend(&self, other: &Self) {
+        let asked = self.post("/friends/request", &json!({ "user_id": other.id })).await;
+        assert!([200, 201].contains(&asked.status), "{}", asked.text);
+        if asked.json(asked.status)["state"] == "outgoing" {
+            let accepted = other.post("/friends/accept", &json!({ "user_id": self.id })).await;
+            assert_eq!(accepted.json(200)["state"], "friends");
+        }
+    }
+
+    /// Opens the direct room with somebody, or finds it, and gives its id. Strangers become friends first.
     pub(crate) async fn direct_room(&self, other: &Self) -> String {
+        self.befriend(other).await;
         let answer =
             self.post("/chat/rooms", &json!({ "kind": "direct", "user_id": other.id })).await;
         assert!([200, 201].contains(&answer.status), "{}", answer.text);

@@ -44,7 +44,7 @@ const ABOVE: [(&str, &[&str]); 7] = [
 
 /// Where actix may be named: live things, the edge, and start-up.
 const ACTIX_ROOMS: [&str; 6] =
-    ["src/actors/", "src/ws/", "src/http/", "src/app/", "src/main.rs", "src/error.rs"];
+    ["src/actors/", "src/ws/", "src/http/", "src/app/", "src/main.rs", "src/error/"];
 
 /// Names that say nothing: a thing without a name has no home yet.
 const NAMELESS: [&str; 8] =

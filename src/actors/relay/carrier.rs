@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use tokio::sync::watch;
 
-use super::{Scope, Subscriber};
+use super::{Pace, Scope, Subscriber};
 use crate::actors::nodes::Nodes;
 use crate::clock;
 use crate::store::leases::Lease;
@@ -19,8 +19,11 @@ use crate::store::{Store, StoreError};
 const PAGE: u16 = 500;
 /// How long it rests after a page that was not full: what comes meanwhile is carried together.
 const GATHER_MS: u64 = 100;
+const PROMPT_GATHER_MS: u64 = 5;
 /// How long it rests when there was nothing to carry.
 const POLL_INTERVAL_MS: u64 = 500;
+/// The same where other nodes commit what somebody waits for.
+const PROMPT_POLL_INTERVAL_MS: u64 = 50;
 /// How long it leaves the work to another node before it looks again.
 const STAND_BY_MS: u64 = 3_000;
 /// How far a stored cursor may lie behind: after a crash, so much is offered again.
@@ -86,10 +89,18 @@ impl Carrier {
 
     /// Carries until it is told to stop.
     pub(super) async fn carry(mut self, mut stopped: watch::Receiver<bool>) {
+        let is_prompt = self.subscriber.pace() == Pace::Prompt;
+        let mut commits = self.store.commits();
         while !*stopped.borrow() {
+            let mut is_idle = false;
+            commits.mark_unchanged();
             let rest = match self.look().await {
                 Ok(Look::Carried(count)) if count >= usize::from(PAGE) => continue,
-                Ok(Look::Carried(0)) => a_while(POLL_INTERVAL_MS),
+                Ok(Look::Carried(0)) => {
+                    is_idle = true;
+                    self.poll_interval()
+                }
+                Ok(Look::Carried(_)) if is_prompt => Duration::from_millis(PROMPT_GATHER_MS),
                 Ok(Look::Carried(_)) => Duration::from_millis(GATHER_MS),
                 Ok(Look::NotMine) => a_while(STAND_BY_MS),
                 Err(cause) => {
@@ -100,6 +111,8 @@ impl Carrier {
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 _ = stopped.changed() => {}
+                // The store outlives its relay.
+                _ = commits.changed(), if is_prompt && is_idle => {}
             }
         }
         if let Err(cause) = self.save().await {
@@ -111,6 +124,15 @@ impl Carrier {
         {
             tracing::warn!(subscriber = self.name, %error, "another node has to wait for a lease");
         }
+    }
+
+    fn poll_interval(&self) -> Duration {
+        let others_wait = self.subscriber.pace() == Pace::Prompt && self.store.is_networked();
+        // A node that has not carried leaves the looking to the one that has.
+        if others_wait && self.held.is_some() {
+            return a_while(PROMPT_POLL_INTERVAL_MS);
+        }
+        a_while(POLL_INTERVAL_MS)
     }
 
     /// Carries one page, if there is one and it is this node's to carry.

@@ -10,6 +10,9 @@ mod carrier;
 pub mod figures;
 #[cfg(test)]
 mod tests;
+pub mod webhooks;
+#[cfg(test)]
+mod webhooks_tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +45,11 @@ pub trait Subscriber: Send + Sync + 'static {
         Scope::Cluster
     }
 
+    /// How soon after its commit an event is carried.
+    fn pace(&self) -> Pace {
+        Pace::Calm
+    }
+
     /// Takes a page of events, in order.
     ///
     /// # Errors
@@ -56,6 +64,15 @@ pub enum Scope {
     Cluster,
     /// Once to each node: what it is for lies there.
     Node,
+}
+
+/// How soon after its commit an event is carried to a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Within half a second or so, many together.
+    Calm,
+    /// At once where this node committed it, and soon where another did: somebody waits.
+    Prompt,
 }
 
 /// The running relay; dropping it stops nothing, [`Relay::stop`] does.

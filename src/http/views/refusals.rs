@@ -1,4 +1,4 @@
-//! The refusals that endpoints of rooms and messages have in common, for the description of the API.
+//! The refusals that endpoints have in common, for the description of the API.
 
 use utoipa::IntoResponses;
 
@@ -30,6 +30,26 @@ pub enum ReadRefusals {
     Busy(#[to_schema] Problem),
 }
 
+/// What a request for a list that is not everybody's may be told.
+#[derive(IntoResponses)]
+pub enum ListRefusals {
+    /// The request cannot be read.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(#[to_schema] Problem),
+    /// There is no valid access token.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(#[to_schema] Problem),
+    /// It is not for the caller.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(#[to_schema] Problem),
+    /// It does not exist, or the caller may not know that it does.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(#[to_schema] Problem),
+    /// A parameter is not allowed: out of bounds, unknown, or a cursor of another list.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(#[to_schema] Problem),
+}
+
 /// What a change without a body may be told.
 #[derive(IntoResponses)]
 pub enum ChangeRefusals {
@@ -39,13 +59,13 @@ pub enum ChangeRefusals {
     /// There is no valid access token.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthenticated(#[to_schema] Problem),
-    /// The caller is not a member of the public channel, or their role does not allow it.
+    /// Not for this caller: not a member, of too low a role, or not wanted.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(#[to_schema] Problem),
     /// It does not exist, or the caller may not know that it does.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(#[to_schema] Problem),
-    /// The state of the room does not allow it.
+    /// The state of things does not allow it.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(#[to_schema] Problem),
     /// An input is not allowed.
@@ -57,7 +77,7 @@ pub enum ChangeRefusals {
     /// Whether it was done is not known; doing it again does no harm (a message: with the same key).
     #[response(status = 500, content_type = "application/problem+json")]
     OutcomeUnknown(#[to_schema] Problem),
-    /// The room is too busy; nothing was done, and `Retry-After` says how long to wait.
+    /// Too busy; nothing was done, and `Retry-After` says how long to wait.
     #[response(status = 503, content_type = "application/problem+json")]
     Busy(#[to_schema] Problem),
 }

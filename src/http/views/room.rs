@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::ids::{MessageId, RoomId, UserId};
+use crate::domain::preferences::{RoomLevel, RoomNotifications};
 use crate::domain::rooms::{MemberRole, RoomKind, Seq, Visibility};
 use crate::domain::time::Timestamp;
 use crate::http::page::Page;
@@ -37,6 +38,16 @@ pub struct RoomView {
     pub last_message: Option<LastMessageView>,
     pub last_active_at: Timestamp,
     pub created_at: Timestamp,
+    /// What the caller wants to be told of.
+    pub notifications: RoomNotificationsView,
+}
+
+/// What a member wants to be told of in a room; nobody else sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RoomNotificationsView {
+    pub level: RoomLevel,
+    /// Until then nothing at all; null: as `level` says.
+    pub muted_until: Option<Timestamp>,
 }
 
 /// The newest message of a room.
@@ -121,7 +132,14 @@ impl From<RoomSummary> for RoomView {
             last_message: room.last_message.map(LastMessageView::from),
             last_active_at: room.last_active_at,
             created_at: room.created_at,
+            notifications: room.notifications.into(),
         }
+    }
+}
+
+impl From<RoomNotifications> for RoomNotificationsView {
+    fn from(chosen: RoomNotifications) -> Self {
+        Self { level: chosen.level, muted_until: chosen.muted_until }
     }
 }
 

@@ -2,12 +2,19 @@
 //!
 //! Invariant: without `MADANG_TEST_POSTGRES_URL` these tests fail; none of them is skipped.
 
+mod deliveries;
+mod devices;
+mod friends;
 mod leases;
 mod nodes;
+mod notifications;
+mod preferences;
+mod privacy;
 mod relay;
 mod room_log;
 mod rooms;
 mod sends;
+mod webhooks;
 mod writer;
 
 use std::path::PathBuf;

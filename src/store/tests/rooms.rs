@@ -7,6 +7,7 @@ use super::{Fixture, append, command, fixtures, send};
 use crate::clock;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::messages::MessageRef;
+use crate::domain::privacy::DirectRequirement;
 use crate::domain::rooms::{Action, EventName, RoomKind, Seq};
 use crate::domain::time::Timestamp;
 
@@ -28,8 +29,12 @@ async fn a_pair_that_asks_32_times_at_once_has_one_direct_room() {
                 let store = fixture.store.clone();
                 let (caller, peer) = if number % 2 == 0 { (one, other) } else { (other, one) };
                 tokio::spawn(async move {
-                    let (id, event) = (clock::new_uuid().into(), clock::new_uuid().into());
-                    store.insert_direct_room(id, event, caller, peer, clock::now()).await.unwrap()
+                    let ids = (clock::new_uuid().into(), clock::new_uuid().into());
+                    let anybody = DirectRequirement::No;
+                    store
+                        .insert_direct_room(ids, caller, peer, anybody, clock::now())
+                        .await
+                        .unwrap()
                 })
             })
             .collect();

@@ -25,7 +25,7 @@ async fn without_redis_the_nodes_go_on_and_say_so() {
     assert_eq!(listener.next_of(&channel).await["seq"], said["seq"]);
     // A room that is watched only now is heard as well.
     let group = jisoo.group("without Redis", &[&minho]).await;
-    assert_eq!(inbox.next_of("me").await["data"]["room_id"], json!(group));
+    assert_eq!(inbox.next_named("room_added").await["data"]["room_id"], json!(group));
     let mut newcomer = minho.follow(&[&group]).await;
     let said = jisoo.say(&group, "k2", "to somebody new").await;
     assert_eq!(newcomer.next_of(&format!("room:{group}")).await["seq"], said["seq"]);

@@ -12,3 +12,4 @@ mod delivery;
 mod failures;
 mod limits;
 mod presence;
+mod services;

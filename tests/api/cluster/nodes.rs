@@ -2,6 +2,7 @@
 
 use madang::providers::tokens::generate_pem;
 use secrecy::ExposeSecret as _;
+use uuid::Uuid;
 
 use super::redis::RedisServer;
 use crate::app::{TestApp, eventually};
@@ -35,6 +36,7 @@ impl Cluster {
         let (_, key) = generate_pem().unwrap();
         let mut all = link;
         all.push(("MADANG_SECRET_JWT_KEY".to_owned(), key.expose_secret().to_owned()));
+        all.push(("MADANG_SECRET_WEBHOOK_SEAL".to_owned(), Uuid::new_v4().simple().to_string()));
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let mut cluster = Self { nodes: Vec::new(), redis, database, settings: all };
         for _ in 0..count {

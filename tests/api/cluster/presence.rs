@@ -98,6 +98,33 @@ async fn a_node_that_slept_through_its_death_comes_back_as_another() {
 }
 
 #[tokio::test]
+async fn a_block_is_felt_on_another_node() {
+    let cluster = Cluster::start(2, &[]).await;
+    let (jisoo, minho, _) = cluster.pair().await;
+    let yuna = cluster.node(1).register("yuna").await;
+    let room = jisoo.group("three", &[&minho, &yuna]).await;
+    let mut of_minho = minho.follow(&[&room]).await.hear_presence();
+    let mut of_yuna = yuna.follow(&[&room]).await.hear_presence();
+    is_shown(&minho, &yuna, "online").await;
+    jisoo.post("/friends/block", &json!({ "user_id": minho.id })).await.is(200);
+
+    let _here = jisoo.follow(&[]).await;
+    assert_eq!(next_change(&mut of_yuna, &jisoo).await["status"], "online");
+    // What yuna does after that is the next that minho sees of anybody else.
+    of_yuna.ok(json!({ "op": "set_presence", "status": "away" })).await;
+    loop {
+        let event = of_minho.next_event().await;
+        let changes = event["data"]["changes"].as_array().expect("changes").clone();
+        assert!(changes.iter().all(|change| change["user_id"] != json!(jisoo.id)), "{event}");
+        let is_away = |change: &Value| change["status"] == "away";
+        if changes.iter().any(|change| change["user_id"] == json!(yuna.id) && is_away(change)) {
+            break;
+        }
+    }
+    cluster.finish().await;
+}
+
+#[tokio::test]
 async fn a_rolling_deploy_is_nobodys_going() {
     let mut cluster = Cluster::start(2, SHORT_GRACE).await;
     let (jisoo, minho, room) = cluster.pair().await;

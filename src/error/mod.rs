@@ -3,20 +3,31 @@
 //! Invariant: every failure has exactly one (status, code), chosen in tables without a `_` arm; sockets use the same
 //! codes. The cause of a 5xx is logged and never sent.
 
+mod conversions;
+mod table;
+
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::accounts::AccountsError;
 use crate::actors::kit::handle::CallError;
-use crate::actors::room::RoomFailure;
 use crate::domain::accounts::AccountError;
-use crate::domain::passwords::PasswordError;
+use crate::domain::deliveries::DeliveryLogError;
+use crate::domain::devices::DeviceError;
+use crate::domain::follows::FollowError;
+use crate::domain::friends::FriendError;
+use crate::domain::images::ImageError;
+use crate::domain::notifications::NotificationError;
+use crate::domain::phones::PhoneError;
+use crate::domain::preferences::PreferenceError;
 use crate::domain::rooms::RoomError;
+use crate::domain::service_keys::ServiceKeyError;
+use crate::domain::settings::SettingsError;
+use crate::domain::templates::TemplateError;
+use crate::domain::webhooks::WebhookError;
 use crate::store::StoreError;
-use crate::store::messages::ReadError;
 
 /// Every refusal says when to come back, at least roughly: what is full now has usually drained by then.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -70,6 +81,31 @@ pub enum ApiError {
     Account(#[from] AccountError),
     #[error(transparent)]
     Room(#[from] RoomError),
+    #[error(transparent)]
+    Notification(#[from] NotificationError),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// One choice of several, at this place in the body.
+    #[error("{error}")]
+    Preference { pointer: String, error: PreferenceError },
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Delivery(#[from] DeliveryLogError),
+    #[error(transparent)]
+    Friend(#[from] FriendError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Phone(#[from] PhoneError),
+    #[error(transparent)]
+    ServiceKey(#[from] ServiceKeyError),
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
@@ -153,10 +189,22 @@ impl ApiError {
             Self::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
             Self::TooManyConnections => (StatusCode::TOO_MANY_REQUESTS, "too_many_connections"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-            Self::Account(error) => of_account(error),
-            Self::Room(error) => of_room(*error),
-            Self::Call(error) => of_call(*error),
-            Self::Store(error) => of_store(error),
+            Self::Account(error) => table::of_account(error),
+            Self::Room(error) => table::of_room(*error),
+            Self::Notification(error) => table::of_notification(*error),
+            Self::Template(error) => table::of_template(error),
+            Self::Preference { error, .. } => table::of_preference(*error),
+            Self::Device(error) => table::of_device(*error),
+            Self::Delivery(error) => table::of_delivery(*error),
+            Self::Friend(error) => table::of_friend(*error),
+            Self::Follow(error) => table::of_follow(*error),
+            Self::Settings(error) => table::of_settings(*error),
+            Self::Image(error) => table::of_image(*error),
+            Self::Phone(error) => table::of_phone(*error),
+            Self::ServiceKey(error) => table::of_service_key(*error),
+            Self::Webhook(error) => table::of_webhook(error),
+            Self::Call(error) => table::of_call(*error),
+            Self::Store(error) => table::of_store(error),
             Self::RoomBusy => (StatusCode::SERVICE_UNAVAILABLE, "room_busy"),
             Self::OutcomeUnknown => (StatusCode::INTERNAL_SERVER_ERROR, "outcome_unknown"),
         }
@@ -173,12 +221,17 @@ impl ApiError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after }
-            | Self::Account(AccountError::LoginBackOff { retry_after }) => Some(*retry_after),
+            | Self::Friend(FriendError::TooManyRequests { retry_after })
+            | Self::Account(AccountError::LoginBackOff { retry_after })
+            | Self::Phone(
+                PhoneError::CodeBackOff { retry_after } | PhoneError::TooManyCodes { retry_after },
+            ) => Some(*retry_after),
             Self::Overloaded
             | Self::NotReady
             | Self::RoomBusy
             | Self::TooManyConnections
             | Self::Account(AccountError::HasherBusy)
+            | Self::Image(ImageError::Busy)
             | Self::Store(StoreError::Busy) => Some(RETRY_SOON),
             Self::Call(error) => error.never_ran().then_some(RETRY_SOON),
             _ => None,
@@ -199,7 +252,11 @@ impl ApiError {
             Self::Store(StoreError::Stopped | StoreError::Commit(_)) => {
                 Self::OutcomeUnknown.to_string()
             }
-            Self::Store(_) | Self::Account(AccountError::Crypto) => Self::Internal.to_string(),
+            Self::Store(_)
+            | Self::Account(AccountError::Crypto)
+            | Self::Webhook(WebhookError::Crypto | WebhookError::NoSeal) => {
+                Self::Internal.to_string()
+            }
             Self::Call(error) if error.never_ran() => Self::Overloaded.to_string(),
             Self::Call(_) => Self::OutcomeUnknown.to_string(),
             _ => self.to_string(),
@@ -215,11 +272,33 @@ impl ApiError {
         {
             return errors.clone();
         }
+        if let Self::Preference { pointer, error } = self {
+            return vec![self.field_error(pointer, &error.to_string())];
+        }
+        if let Self::Template(error) = self
+            && let Some(part) = error.part()
+        {
+            return vec![
+                self.field_error(&format!("/parts/{}", part.as_str()), &error.to_string()),
+            ];
+        }
         let pointer = match self {
+            Self::Template(TemplateError::SampleTooLarge) => "/data",
+            Self::Template(TemplateError::MediumNotTested) => "/medium",
             Self::Account(AccountError::HandleInvalid | AccountError::HandleReserved) => "/handle",
             Self::Account(AccountError::EmailInvalid) => "/email",
             Self::Account(AccountError::DisplayNameInvalid) => "/display_name",
             Self::Account(AccountError::BioInvalid) => "/bio",
+            Self::Device(DeviceError::InvalidEndpoint) => "/subscription/endpoint",
+            Self::Device(DeviceError::InvalidKeys) => "/subscription/keys",
+            Self::Device(DeviceError::InvalidToken) => "/token",
+            Self::Device(DeviceError::InvalidName) => "/name",
+            Self::Account(AccountError::AvatarInvalid) => "/avatar",
+            Self::Settings(SettingsError::LocaleInvalid) => "/locale",
+            Self::Settings(SettingsError::TimeZoneUnknown) => "/time_zone",
+            Self::Settings(SettingsError::QuietHoursInvalid) => "/quiet_hours",
+            Self::Phone(PhoneError::NumberInvalid) => "/number",
+            Self::Phone(PhoneError::CodeInvalid) => "/code",
             Self::Room(RoomError::InvalidName) => "/name",
             Self::Room(RoomError::InvalidTopic) => "/topic",
             Self::Room(RoomError::MessageEmpty | RoomError::MessageTooLong) => "/body",
@@ -228,14 +307,31 @@ impl ApiError {
             Self::Room(RoomError::TooManyMentions) => "/mentions",
             Self::Room(RoomError::InvalidAttachments) => "/attachments",
             Self::Room(RoomError::PositionBeyondHead) => "/seq",
+            Self::Notification(
+                NotificationError::UnknownType | NotificationError::ReservedType,
+            ) => "/type",
+            Self::Notification(NotificationError::InvalidAudience) => "/to",
+            Self::Notification(NotificationError::InvalidMedia) => "/media",
+            Self::Notification(NotificationError::DataTooLarge) => "/data",
+            Self::ServiceKey(ServiceKeyError::InvalidName) => "/name",
+            Self::ServiceKey(ServiceKeyError::NoScope | ServiceKeyError::UnknownScope) => "/scopes",
+            Self::ServiceKey(ServiceKeyError::InvalidLifetime) => "/expires_in_days",
+            Self::Webhook(WebhookError::InvalidEvents) => "/events",
+            Self::Webhook(WebhookError::InvalidUrl(_)) => "/url",
+            Self::Webhook(WebhookError::InvalidDescription) => "/description",
+            Self::Webhook(WebhookError::InvalidOverlap) => "/overlap_s",
             _ => return Vec::new(),
         };
 
-        vec![FieldError {
+        vec![self.field_error(pointer, &self.detail())]
+    }
+
+    fn field_error(&self, pointer: &str, detail: &str) -> FieldError {
+        FieldError {
             pointer: pointer.to_owned(),
             code: self.code().to_owned(),
-            detail: self.detail(),
-        }]
+            detail: detail.to_owned(),
+        }
     }
 
     /// The whole answer.
@@ -256,136 +352,6 @@ impl ApiError {
 
 fn first_detail(errors: &[FieldError]) -> &str {
     errors.first().map_or("The input is not allowed.", |error| error.detail.as_str())
-}
-
-fn of_account(error: &AccountError) -> (StatusCode, &'static str) {
-    match error {
-        AccountError::HandleInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_handle"),
-        AccountError::HandleReserved => (StatusCode::UNPROCESSABLE_ENTITY, "handle_reserved"),
-        AccountError::EmailInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_email"),
-        AccountError::DisplayNameInvalid => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_display_name")
-        }
-        AccountError::BioInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_bio"),
-        AccountError::AvatarInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_avatar"),
-        AccountError::Password(PasswordError::TooShort) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "password_too_short")
-        }
-        AccountError::Password(PasswordError::TooLong) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "password_too_long")
-        }
-        AccountError::Password(PasswordError::Common) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "password_common")
-        }
-        AccountError::Password(PasswordError::ContainsIdentity) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "password_contains_identity")
-        }
-        AccountError::AccountExists => (StatusCode::CONFLICT, "account_exists"),
-        AccountError::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
-        AccountError::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
-        AccountError::AccountDisabled => (StatusCode::FORBIDDEN, "account_disabled"),
-        AccountError::LoginBackOff { .. } => (StatusCode::TOO_MANY_REQUESTS, "login_backoff"),
-        AccountError::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
-        AccountError::InvalidRefreshToken => (StatusCode::UNAUTHORIZED, "invalid_refresh_token"),
-        AccountError::InvalidOneTimeToken => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_token"),
-        AccountError::SessionNotFound => (StatusCode::NOT_FOUND, "session_not_found"),
-        AccountError::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
-        AccountError::HasherBusy => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
-        AccountError::Crypto => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-    }
-}
-
-fn of_room(error: RoomError) -> (StatusCode, &'static str) {
-    match error {
-        RoomError::NotFound => (StatusCode::NOT_FOUND, "room_not_found"),
-        RoomError::NotMember => (StatusCode::FORBIDDEN, "not_room_member"),
-        RoomError::RoleTooLow => (StatusCode::FORBIDDEN, "role_too_low"),
-        RoomError::Muted => (StatusCode::FORBIDDEN, "member_muted"),
-        RoomError::NotSender => (StatusCode::FORBIDDEN, "not_message_sender"),
-        RoomError::MessageNotFound => (StatusCode::NOT_FOUND, "message_not_found"),
-        RoomError::MessageDeleted => (StatusCode::CONFLICT, "message_deleted"),
-        RoomError::DirectRoom => (StatusCode::CONFLICT, "direct_room"),
-        RoomError::RoomFull => (StatusCode::CONFLICT, "room_full"),
-        RoomError::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
-        RoomError::TargetNotMember => (StatusCode::NOT_FOUND, "member_not_found"),
-        RoomError::OwnerMustHandOver => (StatusCode::CONFLICT, "owner_must_hand_over"),
-        RoomError::Oneself => (StatusCode::UNPROCESSABLE_ENTITY, "oneself"),
-        RoomError::PositionBeyondHead => (StatusCode::UNPROCESSABLE_ENTITY, "position_beyond_head"),
-        RoomError::InvalidName => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_name"),
-        RoomError::InvalidTopic => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_topic"),
-        RoomError::InvalidAvatar => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_avatar"),
-        RoomError::MessageEmpty => (StatusCode::UNPROCESSABLE_ENTITY, "message_empty"),
-        RoomError::MessageTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "message_too_long"),
-        RoomError::InvalidKey => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_key"),
-        RoomError::InvalidEmoji => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_emoji"),
-        RoomError::TooManyMentions => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_mentions"),
-        RoomError::InvalidAttachments => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_attachments"),
-    }
-}
-
-fn of_call(error: CallError) -> (StatusCode, &'static str) {
-    match error {
-        CallError::Overloaded | CallError::Stopped | CallError::Unavailable => {
-            (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
-        }
-        CallError::Lost | CallError::TimedOut => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "outcome_unknown")
-        }
-    }
-}
-
-fn of_store(error: &StoreError) -> (StatusCode, &'static str) {
-    match error {
-        // Neither has done anything.
-        StoreError::Busy | StoreError::LeaseLost => (StatusCode::SERVICE_UNAVAILABLE, "store_busy"),
-        // A commit that failed may have reached a remote database all the same.
-        StoreError::Stopped | StoreError::TimedOut | StoreError::Commit(_) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "outcome_unknown")
-        }
-        StoreError::NotFound | StoreError::Constraint(_) | StoreError::Database(_) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
-        }
-    }
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<AccountsError> for ApiError {
-    fn from(error: AccountsError) -> Self {
-        match error {
-            AccountsError::Account(error) => Self::Account(error),
-            AccountsError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<PasswordError> for ApiError {
-    fn from(error: PasswordError) -> Self {
-        Self::Account(error.into())
-    }
-}
-
-impl From<ReadError> for ApiError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Room(error) => Self::Room(error),
-            ReadError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<RoomFailure> for ApiError {
-    fn from(failure: RoomFailure) -> Self {
-        match failure {
-            RoomFailure::Rule(error) => Self::Room(error),
-            RoomFailure::NeverRan(_) | RoomFailure::Busy => Self::RoomBusy,
-            RoomFailure::Unknown => Self::OutcomeUnknown,
-        }
-    }
 }
 
 #[cfg(test)]

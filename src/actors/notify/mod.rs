@@ -1,0 +1,197 @@
+//! Notify: tells people what happened, each of them once.
+//!
+//! The relay leaves occasions as fan-outs; every node takes some of them, a bounded number at a time, and does each page
+//! after page. Invariant: a page is one transaction under the fence of its fan-out, so that a node that dies, or sleeps
+//! through its lease, leaves nobody untold and nobody told twice.
+
+pub mod compose;
+mod fanout;
+pub mod subscriber;
+pub mod words;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use self::fanout::{Failure, FanoutDeps, LEASE};
+use self::words::Words;
+use super::inbox::Inboxes;
+use super::kit::permanent::OnEscalate;
+use super::kit::vital::spawn_vital;
+use super::nodes::Nodes;
+use crate::clock;
+use crate::domain::notifications::plan::Policy;
+use crate::store::notifications::fanouts::Fanout;
+use crate::store::{Store, StoreError};
+
+/// How often a node looks for fan-outs that others have left.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a fan-out is left alone that could not be done.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// A fan-out that so many nodes have taken and none has finished breaks whoever takes it.
+const TAKEN_MAX: i64 = 50;
+/// Finished fan-outs are known this long, for those who look into a mishap.
+const KEEP: Duration = Duration::from_hours(7 * 24);
+const CLEARED_MAX: i64 = 1_000;
+
+/// The running fan-out; dropping it stops nothing, [`Notify::stop`] does.
+pub struct Notify {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// What notifying is done with.
+pub struct NotifyDeps {
+    pub store: Store,
+    pub nodes: Nodes,
+    pub inboxes: Inboxes,
+    pub words: Arc<Words>,
+    pub policy: Policy,
+    /// Fan-outs that this node works on at once.
+    pub workers: usize,
+}
+
+impl Notify {
+    /// Starts on the shared I/O runtime.
+    #[must_use]
+    pub fn start(io: &Handle, deps: NotifyDeps, on_escalate: OnEscalate) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let NotifyDeps { store, nodes, inboxes, words, policy, workers } = deps;
+        let fanouts = Arc::new(FanoutDeps { store: store.clone(), inboxes, words, policy });
+        let foreman = Foreman { store, nodes, fanouts, workers: workers.max(1) };
+        let task = spawn_vital(io, "notify", on_escalate, foreman.work(stopped));
+        Self { stop, task }
+    }
+
+    /// Takes nothing more and ends what it works on at the next page.
+    pub async fn stop(self) {
+        // Nobody listening means that it has ended already.
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
+/// Forgets fan-outs that were finished long ago.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn clear(store: &Store) -> Result<(), StoreError> {
+    let before = clock::now().minus(KEEP);
+    let full = u64::try_from(CLEARED_MAX).unwrap_or(u64::MAX);
+    while store.delete_finished_fanouts(before, CLEARED_MAX).await? >= full {}
+    Ok(())
+}
+
+/// Takes fan-outs and gives each to a worker.
+struct Foreman {
+    store: Store,
+    nodes: Nodes,
+    fanouts: Arc<FanoutDeps>,
+    workers: usize,
+}
+
+impl Foreman {
+    async fn work(self, mut stopped: watch::Receiver<bool>) {
+        let mut commits = self.store.commits();
+        let mut working = JoinSet::new();
+        while !*stopped.borrow() {
+            commits.mark_unchanged();
+            let free = self.workers.saturating_sub(working.len());
+            let rest = self.take(&mut working, free).await;
+            tokio::select! {
+                Some(ended) = working.join_next() => log_panic(ended),
+                () = tokio::time::sleep(rest) => {}
+                _ = commits.changed(), if working.len() < self.workers => {}
+                _ = stopped.changed() => {}
+            }
+        }
+        // What is not finished goes on elsewhere, or here after the next start, behind whoever was told already.
+        working.abort_all();
+        while let Some(ended) = working.join_next().await {
+            log_panic(ended);
+        }
+    }
+
+    /// Takes what is due, if a worker is free; gives how long there is nothing to look for.
+    async fn take(&self, working: &mut JoinSet<()>, free: usize) -> Duration {
+        let poll = POLL_INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5));
+        if free == 0 {
+            return poll;
+        }
+        match self.claim(free).await {
+            Ok(Claim::Taken(fanouts)) => {
+                for fanout in fanouts {
+                    working.spawn(do_fanout(Arc::clone(&self.fanouts), fanout));
+                }
+                poll
+            }
+            Ok(Claim::Nothing(wait)) => poll.min(wait),
+            Err(error) => {
+                tracing::warn!(%error, "nobody can be notified now");
+                RETRY_AFTER
+            }
+        }
+    }
+
+    /// Looks before it takes: where there is nothing to do, nothing is written.
+    async fn claim(&self, free: usize) -> Result<Claim, StoreError> {
+        let now = clock::now();
+        match self.store.find_next_fanout().await? {
+            None => Ok(Claim::Nothing(POLL_INTERVAL)),
+            Some(due_at) if due_at > now => Ok(Claim::Nothing(due_at.since(now))),
+            Some(_) => {
+                let taken = self.store.claim_fanouts(self.nodes.me(), free, LEASE, now).await?;
+                Ok(Claim::Taken(taken))
+            }
+        }
+    }
+}
+
+/// What came of looking for work.
+enum Claim {
+    Taken(Vec<Fanout>),
+    /// None for so long.
+    Nothing(Duration),
+}
+
+async fn do_fanout(deps: Arc<FanoutDeps>, fanout: Fanout) {
+    let id = fanout.occasion.id;
+    let kind = fanout.occasion.kind.clone();
+    let done = if fanout.fence > TAKEN_MAX {
+        Err(Failure::Poison("it was begun again and again".to_owned()))
+    } else {
+        deps.run(fanout.clone()).await
+    };
+    let left = match done {
+        Ok(()) => {
+            metrics::counter!("madang_fanouts_total", "outcome" => "done").increment(1);
+            return;
+        }
+        // Somebody else does it.
+        Err(Failure::Store(StoreError::LeaseLost)) => return,
+        Err(Failure::Store(error)) => {
+            tracing::warn!(fanout.id = %id, kind, %error, "a fan-out will go on later");
+            let wait = RETRY_AFTER.mul_f64(rand::rng().random_range(0.5..1.5));
+            deps.store.release_fanout(fanout, clock::now().plus(wait)).await
+        }
+        Err(Failure::Poison(reason)) => {
+            tracing::error!(fanout.id = %id, kind, reason, "a fan-out was given up");
+            metrics::counter!("madang_fanouts_total", "outcome" => "dead").increment(1);
+            deps.store.bury_fanout(fanout, reason, clock::now()).await
+        }
+    };
+    if let Err(error) = left {
+        // Its lease ends by itself.
+        tracing::debug!(fanout.id = %id, %error, "a fan-out was not given back");
+    }
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        tracing::error!("a fan-out has panicked; it is tried again");
+    }
+}

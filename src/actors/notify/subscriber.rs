@@ -1,0 +1,112 @@
+//! The relay's way into notifications: domain events become occasions, and what was read in a room is read in the inbox.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use crate::actors::inbox::Inboxes;
+use crate::actors::relay::{Pace, Subscriber};
+use crate::clock;
+use crate::domain::ids::{RoomId, UserId};
+use crate::domain::notifications::Occasion;
+use crate::domain::notifications::triggers::{Cause, occasions};
+use crate::domain::rooms::Seq;
+use crate::store::notifications::{Change, Which};
+use crate::store::relay::OutboxEvent;
+use crate::store::{Store, StoreError};
+
+/// The name of the cursor; never changes.
+const NAME: &str = "notify";
+
+/// Takes domain events and leaves fan-outs behind; the work itself is done by whoever is free.
+pub struct NotifySubscriber {
+    store: Store,
+    inboxes: Inboxes,
+    /// Kinds that nobody is notified of here.
+    disabled: Vec<String>,
+}
+
+/// Who has read a room, and up to where.
+#[derive(Deserialize)]
+struct MessagesRead {
+    room_id: RoomId,
+    markers: Vec<Marker>,
+}
+
+#[derive(Deserialize)]
+struct Marker {
+    user_id: UserId,
+    seq: Seq,
+}
+
+impl NotifySubscriber {
+    #[must_use]
+    pub const fn new(store: Store, inboxes: Inboxes, disabled: Vec<String>) -> Self {
+        Self { store, inboxes, disabled }
+    }
+
+    /// Notes whom there is to tell. Rooms in which everybody is looking cost one question a page.
+    async fn note(&self, events: &[OutboxEvent]) -> Result<(), StoreError> {
+        let mut noted: Vec<Occasion> = events.iter().flat_map(occasions_of).collect();
+        noted.retain(|occasion| !self.disabled.contains(&occasion.kind));
+        let said: HashSet<(RoomId, UserId)> = noted.iter().filter_map(said_to_the_away).collect();
+        if !said.is_empty() {
+            let heard = self.store.list_rooms_with_away(said).await?;
+            noted.retain(|occasion| {
+                said_to_the_away(occasion).is_none_or(|pair| heard.contains(&pair))
+            });
+        }
+        self.store.insert_fanouts(noted, clock::now()).await
+    }
+
+    /// Whoever has read a room has read what they were notified of there.
+    async fn read(&self, events: &[OutboxEvent]) -> Result<(), StoreError> {
+        let markers = events
+            .iter()
+            .filter(|event| event.name == "MessagesRead")
+            .filter_map(|event| serde_json::from_str::<MessagesRead>(&event.data).ok())
+            .flat_map(|read| {
+                let room = read.room_id;
+                read.markers.into_iter().map(move |marker| (marker.user_id, room, marker.seq))
+            })
+            .collect::<Vec<_>>();
+        if markers.is_empty() {
+            return Ok(());
+        }
+        for (user, room, seq) in self.store.list_unread_of_rooms(markers).await? {
+            let which = Which::OfRoom { room, seq };
+            let changed =
+                self.store.change_notifications(user, which, Change::Read, clock::now()).await?;
+            self.inboxes.deliver(&changed.events).await;
+        }
+        Ok(())
+    }
+}
+
+fn occasions_of(event: &OutboxEvent) -> Vec<Occasion> {
+    occasions(&Cause { id: event.id, name: &event.name, at: event.at, data: &event.data })
+}
+
+fn said_to_the_away(occasion: &Occasion) -> Option<(RoomId, UserId)> {
+    if !occasion.audience.is_away_only() {
+        return None;
+    }
+    Some((occasion.message?.room, occasion.actor?))
+}
+
+#[async_trait]
+impl Subscriber for NotifySubscriber {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::Prompt
+    }
+
+    async fn take(&self, events: &[OutboxEvent]) -> Result<(), String> {
+        self.note(events).await.map_err(|error| error.to_string())?;
+        self.read(events).await.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,264 @@
+//! Triggers: which domain events notify whom of what. The table is the whole of it.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{Audience, MessagePlace, Occasion, derived_id};
+use crate::domain::ids::{EventId, RoomId, UserId};
+use crate::domain::rooms::Seq;
+use crate::domain::time::Timestamp;
+
+/// One row: an event and a kind of notification that comes of it.
+pub struct Trigger {
+    /// The domain event's name.
+    pub event: &'static str,
+    /// The kind of notification.
+    pub kind: &'static str,
+    /// Who is told, read off the event's data.
+    find: Finder,
+}
+
+/// How the people are found in an event's data.
+#[derive(Clone, Copy)]
+enum Finder {
+    /// The user whose id is at `user`; `actor` is where the id of whoever caused it is.
+    One { user: &'static str, actor: Option<&'static str> },
+    /// Whoever each message mentions.
+    Mentioned,
+    /// The members of the room who are not looking, and are not mentioned.
+    Away,
+}
+
+/// What is told of what. A new domain adds its rows here, and its templates.
+pub const TRIGGERS: &[Trigger] = &[
+    Trigger {
+        event: "FriendRequestSent",
+        kind: "friend_request_received",
+        find: Finder::One { user: "to", actor: Some("from") },
+    },
+    Trigger {
+        // `from` is who has accepted; `to` is who had asked.
+        event: "FriendRequestAccepted",
+        kind: "friend_request_accepted",
+        find: Finder::One { user: "to", actor: Some("from") },
+    },
+    Trigger { event: "MessageSent", kind: "mention_received", find: Finder::Mentioned },
+    Trigger { event: "MessageSent", kind: "message_received", find: Finder::Away },
+    Trigger {
+        event: "UserRegistered",
+        kind: "welcome",
+        find: Finder::One { user: "user_id", actor: None },
+    },
+];
+
+/// An event as far as triggers look at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Cause<'e> {
+    pub id: EventId,
+    pub name: &'e str,
+    pub at: Timestamp,
+    /// JSON.
+    pub data: &'e str,
+}
+
+/// What comes of an event; empty for one that notifies nobody.
+#[must_use]
+pub fn occasions(cause: &Cause<'_>) -> Vec<Occasion> {
+    let mut rows = TRIGGERS.iter().filter(|row| row.event == cause.name).peekable();
+    if rows.peek().is_none() {
+        return Vec::new();
+    }
+    let Ok(data) = serde_json::from_str::<Value>(cause.data) else { return Vec::new() };
+    rows.flat_map(|row| row.occasions(cause, &data)).collect()
+}
+
+impl Trigger {
+    /// Who is told, in words, for the documentation.
+    #[must_use]
+    pub const fn recipients(&self) -> &'static str {
+        match self.find {
+            Finder::One { .. } => "the user it is about",
+            Finder::Mentioned => "whoever is mentioned and a member of the room",
+            Finder::Away => "the other members of the room who are not looking",
+        }
+    }
+
+    fn occasions(&self, cause: &Cause<'_>, data: &Value) -> Vec<Occasion> {
+        match self.find {
+            Finder::One { user, actor } => self.one(cause, data, user, actor).into_iter().collect(),
+            Finder::Mentioned => messages(data)
+                .filter(|sent| !sent.mentions.is_empty())
+                .map(|sent| {
+                    let (room, users) = (sent.place.room, sent.mentions.clone());
+                    self.of_message(cause, &sent, Audience::Mentioned { room, users })
+                })
+                .collect(),
+            Finder::Away => messages(data)
+                .map(|sent| {
+                    let (room, except) = (sent.place.room, sent.mentions.clone());
+                    self.of_message(cause, &sent, Audience::Away { room, except })
+                })
+                .collect(),
+        }
+    }
+
+    fn one(
+        &self,
+        cause: &Cause<'_>,
+        data: &Value,
+        user: &str,
+        actor: Option<&str>,
+    ) -> Option<Occasion> {
+        let user = id_at(data, user)?;
+        let actor = actor.and_then(|field| id_at(data, field));
+        let mut params = Map::new();
+        if let Some(actor) = actor {
+            params.insert("actor".to_owned(), json!({ "id": actor }));
+        }
+        Some(Occasion {
+            id: self.occasion_id(cause, 0),
+            kind: self.kind.to_owned(),
+            audience: Audience::Users { users: vec![user] },
+            actor,
+            params,
+            media: None,
+            group_key: None,
+            message: None,
+            messages: 0,
+            at: cause.at,
+        })
+    }
+
+    fn of_message(&self, cause: &Cause<'_>, sent: &Sent, audience: Audience) -> Occasion {
+        let MessagePlace { room, seq } = sent.place;
+        let mut params = Map::new();
+        params.insert("actor".to_owned(), json!({ "id": sent.from }));
+        params.insert("room".to_owned(), json!({ "id": room }));
+        params.insert("message".to_owned(), json!({ "id": sent.id, "seq": seq }));
+        Occasion {
+            id: self.occasion_id(cause, seq),
+            kind: self.kind.to_owned(),
+            audience,
+            actor: Some(sent.from),
+            params,
+            media: None,
+            group_key: Some(format!("room:{room}")),
+            message: Some(sent.place),
+            messages: 1,
+            at: cause.at,
+        }
+    }
+
+    fn occasion_id(&self, cause: &Cause<'_>, part: Seq) -> Uuid {
+        let event = cause.id.uuid();
+        derived_id(cause.at, &[event.as_bytes(), self.kind.as_bytes(), &part.to_be_bytes()])
+    }
+}
+
+/// A message as its event tells of it; the wording is not part of that.
+struct Sent {
+    id: Value,
+    from: UserId,
+    place: MessagePlace,
+    mentions: Vec<UserId>,
+}
+
+fn messages(data: &Value) -> impl Iterator<Item = Sent> {
+    let room = id_at::<RoomId>(data, "room_id");
+    let sent = data.get("messages").and_then(Value::as_array).map(Vec::as_slice);
+    sent.unwrap_or_default().iter().filter_map(move |message| {
+        let from = id_at(message, "from")?;
+        let mentions = message.get("mentions").and_then(Value::as_array);
+        let mentions = mentions.into_iter().flatten().filter_map(Value::as_str);
+        Some(Sent {
+            id: message.get("id").cloned().unwrap_or_default(),
+            from,
+            place: MessagePlace { room: room?, seq: message.get("seq")?.as_i64()? },
+            mentions: mentions
+                .filter_map(|user| user.parse().ok())
+                .filter(|user| *user != from)
+                .collect(),
+        })
+    })
+}
+
+fn id_at<T: std::str::FromStr>(data: &Value, field: &str) -> Option<T> {
+    data.get(field)?.as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(n: u128) -> UserId {
+        Uuid::from_u128(n).into()
+    }
+
+    fn caused(name: &str, data: &Value) -> Vec<Occasion> {
+        let id = Uuid::from_u128(9).into();
+        let at = Timestamp::from_millis(1_795_244_400_000);
+        occasions(&Cause { id, name, at, data: &data.to_string() })
+    }
+
+    #[test]
+    fn a_friend_request_is_told_to_whom_it_was_sent() {
+        let told = caused("FriendRequestSent", &json!({ "from": user(1), "to": user(2) }));
+
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].kind, "friend_request_received");
+        assert_eq!(told[0].audience, Audience::Users { users: vec![user(2)] });
+        assert_eq!(told[0].actor, Some(user(1)));
+    }
+
+    #[test]
+    fn an_accepted_request_is_told_to_whoever_had_asked() {
+        let told = caused("FriendRequestAccepted", &json!({ "from": user(1), "to": user(2) }));
+
+        assert_eq!(told[0].audience, Audience::Users { users: vec![user(2)] });
+        assert_eq!(told[0].actor, Some(user(1)));
+    }
+
+    #[test]
+    fn a_message_is_told_once_to_each_person() {
+        let room = Uuid::from_u128(7);
+        let data = json!({ "room_id": room, "messages": [
+            { "id": Uuid::from_u128(70), "seq": 3, "from": user(1), "mentions": [user(2), user(1)] },
+            { "id": Uuid::from_u128(71), "seq": 4, "from": user(1), "mentions": [] },
+        ]});
+        let told = caused("MessageSent", &data);
+        let room = room.into();
+
+        let of = |kind| told.iter().filter(move |occasion| occasion.kind == kind);
+        let mentioned: Vec<_> = of("mention_received").map(|told| &told.audience).collect();
+        assert_eq!(mentioned, [&Audience::Mentioned { room, users: vec![user(2)] }]);
+        let away: Vec<_> = of("message_received").map(|told| &told.audience).collect();
+        assert_eq!(
+            away,
+            [
+                &Audience::Away { room, except: vec![user(2)] },
+                &Audience::Away { room, except: vec![] },
+            ]
+        );
+        assert_eq!(told[0].message, Some(MessagePlace { room, seq: 3 }));
+    }
+
+    #[test]
+    fn the_same_event_gives_the_same_occasions_and_no_two_are_alike() {
+        let message =
+            |seq: i64| json!({ "id": "m", "seq": seq, "from": user(1), "mentions": [user(2)] });
+        let data = json!({ "room_id": Uuid::from_u128(7), "messages": [message(1), message(2)] });
+        let ids = |told: Vec<Occasion>| told.into_iter().map(|told| told.id).collect::<Vec<_>>();
+
+        let first = ids(caused("MessageSent", &data));
+        assert_eq!(first, ids(caused("MessageSent", &data)));
+        let distinct: std::collections::HashSet<_> = first.iter().collect();
+        assert_eq!((first.len(), distinct.len()), (4, 4));
+    }
+
+    #[test]
+    fn what_cannot_be_read_notifies_nobody() {
+        assert!(caused("NotificationSent", &json!({})).is_empty());
+        assert!(caused("FriendRequestSent", &json!({ "from": user(1) })).is_empty());
+        assert!(caused("MessageSent", &json!({ "messages": [{ "seq": 1 }] })).is_empty());
+    }
+}

@@ -1,0 +1,105 @@
+//! Conversions: how the failures of the rooms below become the errors of the edge.
+
+use super::ApiError;
+use crate::accounts::AccountsError;
+use crate::accounts::service_keys::ServiceKeysError;
+use crate::actors::room::RoomFailure;
+use crate::actors::webhooks::WebhooksError;
+use crate::domain::passwords::PasswordError;
+use crate::store::StoreError;
+use crate::store::follows::FollowsError;
+use crate::store::friends::FriendsError;
+use crate::store::messages::ReadError;
+use crate::store::templates::TemplateFailure;
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<AccountsError> for ApiError {
+    fn from(error: AccountsError) -> Self {
+        match error {
+            AccountsError::Account(error) => Self::Account(error),
+            AccountsError::Phone(error) => Self::Phone(error),
+            AccountsError::Image(error) => Self::Image(error),
+            AccountsError::Blob(error) => {
+                tracing::error!(%error, "a picture could not be kept or read");
+                Self::Internal
+            }
+            AccountsError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<PasswordError> for ApiError {
+    fn from(error: PasswordError) -> Self {
+        Self::Account(error.into())
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Room(error) => Self::Room(error),
+            ReadError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<FollowsError> for ApiError {
+    fn from(error: FollowsError) -> Self {
+        match error {
+            FollowsError::Follow(error) => Self::Follow(error),
+            FollowsError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<RoomFailure> for ApiError {
+    fn from(failure: RoomFailure) -> Self {
+        match failure {
+            RoomFailure::Rule(error) => Self::Room(error),
+            RoomFailure::NeverRan(_) | RoomFailure::Busy => Self::RoomBusy,
+            RoomFailure::Unknown => Self::OutcomeUnknown,
+        }
+    }
+}
+
+impl From<TemplateFailure> for ApiError {
+    fn from(failure: TemplateFailure) -> Self {
+        match failure {
+            TemplateFailure::Template(error) => Self::Template(error),
+            TemplateFailure::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<FriendsError> for ApiError {
+    fn from(error: FriendsError) -> Self {
+        match error {
+            FriendsError::Friend(error) => Self::Friend(error),
+            FriendsError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<ServiceKeysError> for ApiError {
+    fn from(error: ServiceKeysError) -> Self {
+        match error {
+            ServiceKeysError::Key(error) => Self::ServiceKey(error),
+            ServiceKeysError::Account(error) => Self::Account(error),
+            ServiceKeysError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<WebhooksError> for ApiError {
+    fn from(error: WebhooksError) -> Self {
+        match error {
+            WebhooksError::Webhook(error) => Self::Webhook(error),
+            WebhooksError::Store(error) => Self::Store(error),
+        }
+    }
+}

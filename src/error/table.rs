@@ -1,0 +1,280 @@
+//! The tables: each failure's status and stable code. No `_` arm: a new failure must choose its own to compile.
+
+use actix_web::http::StatusCode;
+
+use crate::actors::kit::handle::CallError;
+use crate::domain::accounts::AccountError;
+use crate::domain::deliveries::DeliveryLogError;
+use crate::domain::devices::DeviceError;
+use crate::domain::follows::FollowError;
+use crate::domain::friends::FriendError;
+use crate::domain::images::ImageError;
+use crate::domain::notifications::NotificationError;
+use crate::domain::passwords::PasswordError;
+use crate::domain::phones::PhoneError;
+use crate::domain::preferences::PreferenceError;
+use crate::domain::rooms::RoomError;
+use crate::domain::service_keys::ServiceKeyError;
+use crate::domain::settings::SettingsError;
+use crate::domain::templates::TemplateError;
+use crate::domain::webhooks::WebhookError;
+use crate::store::StoreError;
+
+pub(super) fn of_account(error: &AccountError) -> (StatusCode, &'static str) {
+    match error {
+        AccountError::HandleInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_handle"),
+        AccountError::HandleReserved => (StatusCode::UNPROCESSABLE_ENTITY, "handle_reserved"),
+        AccountError::EmailInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_email"),
+        AccountError::DisplayNameInvalid => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_display_name")
+        }
+        AccountError::BioInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_bio"),
+        AccountError::AvatarInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_avatar"),
+        AccountError::Password(PasswordError::TooShort) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "password_too_short")
+        }
+        AccountError::Password(PasswordError::TooLong) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "password_too_long")
+        }
+        AccountError::Password(PasswordError::Common) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "password_common")
+        }
+        AccountError::Password(PasswordError::ContainsIdentity) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "password_contains_identity")
+        }
+        AccountError::AccountExists => (StatusCode::CONFLICT, "account_exists"),
+        AccountError::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
+        AccountError::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
+        AccountError::AccountDisabled => (StatusCode::FORBIDDEN, "account_disabled"),
+        AccountError::LoginBackOff { .. } => (StatusCode::TOO_MANY_REQUESTS, "login_backoff"),
+        AccountError::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+        AccountError::InvalidRefreshToken => (StatusCode::UNAUTHORIZED, "invalid_refresh_token"),
+        AccountError::InvalidOneTimeToken => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_token"),
+        AccountError::SessionNotFound => (StatusCode::NOT_FOUND, "session_not_found"),
+        AccountError::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
+        AccountError::HasherBusy => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        AccountError::Crypto => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
+pub(super) fn of_room(error: RoomError) -> (StatusCode, &'static str) {
+    match error {
+        RoomError::NotFound => (StatusCode::NOT_FOUND, "room_not_found"),
+        RoomError::NotMember => (StatusCode::FORBIDDEN, "not_room_member"),
+        RoomError::RoleTooLow => (StatusCode::FORBIDDEN, "role_too_low"),
+        RoomError::Muted => (StatusCode::FORBIDDEN, "member_muted"),
+        RoomError::Blocked => (StatusCode::FORBIDDEN, "blocked"),
+        RoomError::CannotMessage => (StatusCode::FORBIDDEN, "cannot_message"),
+        RoomError::NotSender => (StatusCode::FORBIDDEN, "not_message_sender"),
+        RoomError::MessageNotFound => (StatusCode::NOT_FOUND, "message_not_found"),
+        RoomError::MessageDeleted => (StatusCode::CONFLICT, "message_deleted"),
+        RoomError::DirectRoom => (StatusCode::CONFLICT, "direct_room"),
+        RoomError::RoomFull => (StatusCode::CONFLICT, "room_full"),
+        RoomError::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
+        RoomError::TargetNotMember => (StatusCode::NOT_FOUND, "member_not_found"),
+        RoomError::OwnerMustHandOver => (StatusCode::CONFLICT, "owner_must_hand_over"),
+        RoomError::Oneself => (StatusCode::UNPROCESSABLE_ENTITY, "oneself"),
+        RoomError::PositionBeyondHead => (StatusCode::UNPROCESSABLE_ENTITY, "position_beyond_head"),
+        RoomError::InvalidName => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_name"),
+        RoomError::InvalidTopic => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_topic"),
+        RoomError::InvalidAvatar => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_avatar"),
+        RoomError::MessageEmpty => (StatusCode::UNPROCESSABLE_ENTITY, "message_empty"),
+        RoomError::MessageTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "message_too_long"),
+        RoomError::InvalidKey => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_key"),
+        RoomError::InvalidEmoji => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_emoji"),
+        RoomError::TooManyMentions => (StatusCode::UNPROCESSABLE_ENTITY, "too_many_mentions"),
+        RoomError::InvalidAttachments => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_attachments"),
+    }
+}
+
+pub(super) fn of_notification(error: NotificationError) -> (StatusCode, &'static str) {
+    match error {
+        NotificationError::NotFound => (StatusCode::NOT_FOUND, "notification_not_found"),
+        NotificationError::UnknownType => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_type"),
+        NotificationError::ReservedType => (StatusCode::UNPROCESSABLE_ENTITY, "reserved_type"),
+        NotificationError::InvalidAudience => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_audience")
+        }
+        NotificationError::InvalidMedia => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_media"),
+        NotificationError::DataTooLarge => (StatusCode::UNPROCESSABLE_ENTITY, "data_too_large"),
+        NotificationError::InvalidKey => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_idempotency_key")
+        }
+        NotificationError::KeyReused => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused")
+        }
+        NotificationError::InvalidChange => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_change"),
+    }
+}
+
+pub(super) fn of_template(error: &TemplateError) -> (StatusCode, &'static str) {
+    match error {
+        TemplateError::InvalidKind => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_kind"),
+        TemplateError::InvalidLocale => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_locale"),
+        TemplateError::NotFound => (StatusCode::NOT_FOUND, "template_not_found"),
+        TemplateError::TooMany => (StatusCode::CONFLICT, "too_many_templates"),
+        TemplateError::SampleTooLarge => (StatusCode::UNPROCESSABLE_ENTITY, "sample_too_large"),
+        TemplateError::SourceTooLong { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "template_too_long")
+        }
+        TemplateError::Broken { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "template_broken"),
+        TemplateError::Unrendered { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "template_not_rendered")
+        }
+        TemplateError::OutputTooLong { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "template_output_too_long")
+        }
+        TemplateError::Empty { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "template_empty"),
+        TemplateError::MediumNotTested => (StatusCode::UNPROCESSABLE_ENTITY, "medium_not_tested"),
+        TemplateError::NoDevice => (StatusCode::CONFLICT, "no_device"),
+    }
+}
+
+pub(super) fn of_preference(error: PreferenceError) -> (StatusCode, &'static str) {
+    let code = match error {
+        PreferenceError::UnknownKind => "unknown_kind",
+        PreferenceError::Mandatory => "notification_mandatory",
+        PreferenceError::NotOffered => "medium_not_offered",
+        PreferenceError::NoDigestInInbox => "no_digest_in_inbox",
+        PreferenceError::InvalidDigestMinutes => "invalid_digest_minutes",
+        PreferenceError::TooManyChanges => "too_many_changes",
+    };
+    (StatusCode::UNPROCESSABLE_ENTITY, code)
+}
+
+pub(super) fn of_device(error: DeviceError) -> (StatusCode, &'static str) {
+    match error {
+        DeviceError::InvalidEndpoint => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_endpoint"),
+        DeviceError::InvalidKeys => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_keys"),
+        DeviceError::InvalidToken => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_registration_token")
+        }
+        DeviceError::InvalidName => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_name"),
+        DeviceError::NotFound => (StatusCode::NOT_FOUND, "device_not_found"),
+        DeviceError::NoPushKey => (StatusCode::NOT_FOUND, "no_push_key"),
+    }
+}
+
+pub(super) fn of_delivery(error: DeliveryLogError) -> (StatusCode, &'static str) {
+    match error {
+        DeliveryLogError::NotFound => (StatusCode::NOT_FOUND, "delivery_not_found"),
+        DeliveryLogError::NotDead => (StatusCode::CONFLICT, "delivery_not_dead"),
+    }
+}
+
+pub(super) fn of_friend(error: FriendError) -> (StatusCode, &'static str) {
+    match error {
+        FriendError::Oneself => (StatusCode::UNPROCESSABLE_ENTITY, "oneself"),
+        FriendError::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
+        FriendError::Blocked => (StatusCode::FORBIDDEN, "blocked"),
+        FriendError::CannotBefriend => (StatusCode::FORBIDDEN, "cannot_befriend"),
+        FriendError::RequestNotFound => (StatusCode::NOT_FOUND, "friend_request_not_found"),
+        FriendError::AlreadyFriends => (StatusCode::CONFLICT, "already_friends"),
+        FriendError::TooManyFriends => (StatusCode::CONFLICT, "too_many_friends"),
+        FriendError::TooManyOpenRequests => (StatusCode::CONFLICT, "too_many_open_requests"),
+        FriendError::TooManyRequests { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "too_many_friend_requests")
+        }
+        FriendError::TooManyBlocks => (StatusCode::CONFLICT, "too_many_blocks"),
+    }
+}
+
+pub(super) fn of_follow(error: FollowError) -> (StatusCode, &'static str) {
+    match error {
+        FollowError::Oneself => (StatusCode::UNPROCESSABLE_ENTITY, "oneself"),
+        FollowError::UserNotFound => (StatusCode::NOT_FOUND, "user_not_found"),
+        FollowError::Blocked => (StatusCode::FORBIDDEN, "blocked"),
+        FollowError::TooMany => (StatusCode::CONFLICT, "too_many_followed"),
+        FollowError::Private => (StatusCode::FORBIDDEN, "profile_private"),
+    }
+}
+
+pub(super) fn of_settings(error: SettingsError) -> (StatusCode, &'static str) {
+    match error {
+        SettingsError::LocaleInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_locale"),
+        SettingsError::TimeZoneUnknown => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_time_zone"),
+        SettingsError::QuietHoursInvalid => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_quiet_hours")
+        }
+    }
+}
+
+pub(super) fn of_image(error: ImageError) -> (StatusCode, &'static str) {
+    match error {
+        ImageError::TypeNotSupported => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "image_type_not_supported")
+        }
+        ImageError::TooManyPixels => (StatusCode::UNPROCESSABLE_ENTITY, "image_too_many_pixels"),
+        ImageError::Unreadable => (StatusCode::UNPROCESSABLE_ENTITY, "image_unreadable"),
+        ImageError::FieldMissing => (StatusCode::UNPROCESSABLE_ENTITY, "image_missing"),
+        ImageError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+    }
+}
+
+pub(super) fn of_phone(error: PhoneError) -> (StatusCode, &'static str) {
+    match error {
+        PhoneError::NumberInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_phone_number"),
+        PhoneError::CodeInvalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_code"),
+        PhoneError::CodeBackOff { .. } => (StatusCode::TOO_MANY_REQUESTS, "code_backoff"),
+        PhoneError::TooManyCodes { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_codes"),
+    }
+}
+
+pub(super) fn of_service_key(error: ServiceKeyError) -> (StatusCode, &'static str) {
+    match error {
+        ServiceKeyError::InvalidName => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_name"),
+        ServiceKeyError::NoScope | ServiceKeyError::UnknownScope => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_scopes")
+        }
+        ServiceKeyError::InvalidLifetime => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_lifetime"),
+        ServiceKeyError::TooMany => (StatusCode::CONFLICT, "too_many_service_keys"),
+        ServiceKeyError::NotFound => (StatusCode::NOT_FOUND, "service_key_not_found"),
+        ServiceKeyError::Invalid => (StatusCode::UNAUTHORIZED, "invalid_service_key"),
+        ServiceKeyError::ScopeMissing => (StatusCode::FORBIDDEN, "scope_missing"),
+    }
+}
+
+pub(super) fn of_webhook(error: &WebhookError) -> (StatusCode, &'static str) {
+    match error {
+        WebhookError::InvalidEvents => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_events"),
+        WebhookError::InvalidUrl(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_url"),
+        WebhookError::InvalidDescription => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_description")
+        }
+        WebhookError::InvalidOverlap => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_overlap"),
+        WebhookError::InvalidReplay => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_replay"),
+        WebhookError::TooMany => (StatusCode::CONFLICT, "too_many_webhooks"),
+        WebhookError::NotFound => (StatusCode::NOT_FOUND, "webhook_not_found"),
+        WebhookError::DeliveryNotFound => (StatusCode::NOT_FOUND, "delivery_not_found"),
+        WebhookError::Disabled => (StatusCode::CONFLICT, "webhook_disabled"),
+        // An operator has something to mend; the log says what.
+        WebhookError::NoSeal | WebhookError::Crypto => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        }
+    }
+}
+
+pub(super) fn of_call(error: CallError) -> (StatusCode, &'static str) {
+    match error {
+        CallError::Overloaded | CallError::Stopped | CallError::Unavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
+        }
+        CallError::Lost | CallError::TimedOut => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "outcome_unknown")
+        }
+    }
+}
+
+pub(super) fn of_store(error: &StoreError) -> (StatusCode, &'static str) {
+    match error {
+        // Neither has done anything.
+        StoreError::Busy | StoreError::LeaseLost => (StatusCode::SERVICE_UNAVAILABLE, "store_busy"),
+        // A commit that failed may have reached a remote database all the same.
+        StoreError::Stopped | StoreError::TimedOut | StoreError::Commit(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "outcome_unknown")
+        }
+        StoreError::NotFound | StoreError::Constraint(_) | StoreError::Database(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! Fan-outs: occasions to notify people, each taken by one node at a time and done page after page.
+//!
+//! Invariant: the transaction of a page begins by confirming the fence of its fan-out and ends by moving `after_user`;
+//! a node that slept through its lease changes nothing.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::waiting;
+use crate::domain::ids::{NodeId, UserId};
+use crate::domain::media::Medium;
+use crate::domain::notifications::{Audience, MessagePlace, Occasion};
+use crate::domain::time::Timestamp;
+use crate::store::leases::millis;
+use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
+
+/// A fan-out that this node may work on.
+#[derive(Debug, Clone)]
+pub struct Fanout {
+    pub occasion: Occasion,
+    /// Everybody up to here has been told.
+    pub after: Option<UserId>,
+    owner: NodeId,
+    /// Grows with every node that takes it.
+    pub fence: i64,
+}
+
+/// An occasion that another server or an administrator asks for.
+#[derive(Debug, Clone)]
+pub struct Requested {
+    pub occasion: Occasion,
+    /// Who asks, for the log.
+    pub by: String,
+    /// SHA-256 of the request: the same id with another one is another request.
+    pub hash: [u8; 32],
+    /// Not before then.
+    pub due_at: Timestamp,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestOutcome {
+    Accepted,
+    /// The same request was accepted before.
+    Repeated,
+    /// Another request was accepted under the same key.
+    Conflict,
+}
+
+/// A fan-out as an administrator looks at it.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct FanoutRow {
+    pub id: Uuid,
+    pub kind: String,
+    pub requested_by: Option<String>,
+    pub status: String,
+    pub reason: Option<String>,
+    pub notified: i64,
+    pub due_at: i64,
+    pub created_at: i64,
+    pub finished_at: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct ClaimedRow {
+    id: Uuid,
+    kind: String,
+    audience: String,
+    actor_id: Option<Uuid>,
+    params: String,
+    media: Option<String>,
+    group_key: Option<String>,
+    room_id: Option<Uuid>,
+    room_seq: Option<i64>,
+    messages: i64,
+    at: i64,
+    after_user: Option<Uuid>,
+    fence: i64,
+}
+
+impl Fanout {
+    /// Makes sure that this node still owns the fan-out, and locks it until the transaction ends.
+    pub(super) async fn confirm(&self, db: &mut Db) -> Result<(), StoreError> {
+        let select = db.dialect(
+            "SELECT fence FROM fanouts
+             WHERE id = $1 AND owner = $2 AND fence = $3 AND status = 'queued'
+               AND lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+            "SELECT fence FROM fanouts
+             WHERE id = $1 AND owner = $2 AND fence = $3 AND status = 'queued'
+               AND lease_until > (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+             FOR UPDATE",
+        );
+        let id = self.occasion.id;
+        fetch_optional!(db, (i64,), select, id, self.owner.uuid(), self.fence)?
+            .map(|_| ())
+            .ok_or(StoreError::LeaseLost)
+    }
+
+    /// Everybody up to `after` has been told, `notified` more than before; the lease goes on for `lasts`.
+    pub(super) async fn advance(
+        &mut self,
+        db: &mut Db,
+        after: UserId,
+        notified: usize,
+        lasts: Duration,
+    ) -> Result<(), StoreError> {
+        let update = db.dialect(
+            "UPDATE fanouts
+             SET after_user = $2, notified = notified + $3,
+                 lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $4
+             WHERE id = $1",
+            "UPDATE fanouts
+             SET after_user = $2, notified = notified + $3,
+                 lease_until = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $4
+             WHERE id = $1",
+        );
+        let notified = i64::try_from(notified).unwrap_or(i64::MAX);
+        execute!(db, update, self.occasion.id, after.uuid(), notified, millis(lasts))?;
+        self.after = Some(after);
+        Ok(())
+    }
+
+    /// Ends it, `notified` more than before: everybody has been told, or nobody more can be, for the `reason`.
+    pub(super) async fn finish(
+        &self,
+        db: &mut Db,
+        reason: Option<&str>,
+        notified: usize,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let notified = i64::try_from(notified).unwrap_or(i64::MAX);
+        let status = if reason.is_some() { "dead" } else { "done" };
+        execute!(
+            db,
+            "UPDATE fanouts
+             SET status = $2, reason = $3, finished_at = $4, notified = notified + $5,
+                 owner = NULL, lease_until = 0
+             WHERE id = $1",
+            self.occasion.id,
+            status,
+            reason,
+            now.millis(),
+            notified,
+        )
+        .map(|_| ())
+    }
+}
+
+impl Store {
+    /// Notes occasions, once each; those that are known are left as they are.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing was noted.
+    pub async fn insert_fanouts(
+        &self,
+        occasions: Vec<Occasion>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if occasions.is_empty() {
+            return Ok(());
+        }
+        self.write(move |db| {
+            Box::pin(async move {
+                let (away, others): (Vec<_>, Vec<_>) =
+                    occasions.into_iter().partition(|occasion| occasion.audience.is_away_only());
+                insert_all(db, &others, now).await?;
+                waiting::add(db, away, now).await
+            })
+        })
+        .await
+    }
+
+    /// Notes an occasion that somebody asks for.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing was noted.
+    pub async fn insert_requested_fanout(
+        &self,
+        requested: Requested,
+        now: Timestamp,
+    ) -> Result<RequestOutcome, StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                let Requested { occasion, by, hash, due_at } = requested;
+                let known = fetch_optional!(
+                    db,
+                    (Option<Vec<u8>>,),
+                    "SELECT request_hash FROM fanouts WHERE id = $1",
+                    occasion.id,
+                )?;
+                if let Some((known,)) = known {
+                    return Ok(if known.as_deref() == Some(hash.as_slice()) {
+                        RequestOutcome::Repeated
+                    } else {
+                        RequestOutcome::Conflict
+                    });
+                }
+                insert_all(db, std::slice::from_ref(&occasion), now).await?;
+                execute!(
+                    db,
+                    "UPDATE fanouts
+                     SET requested_by = $2, request_hash = $3, due_at = $4
+                     WHERE id = $1",
+                    occasion.id,
+                    by,
+                    hash.as_slice(),
+                    due_at.millis(),
+                )?;
+                Ok(RequestOutcome::Accepted)
+            })
+        })
+        .await
+    }
+
+    /// When the next fan-out is due that nobody works on; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find_next_fanout(&self) -> Result<Option<Timestamp>, StoreError> {
+        let row = self
+            .read(|db| {
+                Box::pin(async move {
+                    let select = db.dialect(
+                        "SELECT due_at FROM fanouts
+                         WHERE status = 'queued'
+                           AND lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
+                         ORDER BY due_at, id
+                         LIMIT 1",
+                        "SELECT due_at FROM fanouts
+                         WHERE status = 'queued'
+                           AND lease_until <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+                         ORDER BY due_at, id
+                         LIMIT 1",
+                    );
+                    fetch_optional!(db, (i64,), select)
+                })
+            })
+            .await?;
+        Ok(row.map(|(due_at,)| Timestamp::from_millis(due_at)))
+    }
+
+    /// Takes at most `limit` fan-outs that are due and that nobody works on, the longest due first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing was taken.
+    pub async fn claim_fanouts(
+        &self,
+        owner: NodeId,
+        limit: usize,
+        lasts: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<Fanout>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows: Vec<ClaimedRow> = self
+            .write::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    let claim = db.dialect(
+                        "UPDATE fanouts
+                         SET owner = $1, fence = fence + 1,
+                             lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $2
+                         WHERE id IN
+                             (SELECT id FROM fanouts
+                              WHERE status = 'queued' AND due_at <= $3
+                                AND lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
+                              ORDER BY due_at, id
+                              LIMIT $4)
+                         RETURNING id, kind, audience, actor_id, params, media, group_key, room_id,
+                                   room_seq, messages, at, after_user, fence",
+                        "UPDATE fanouts
+                         SET owner = $1, fence = fence + 1,
+                             lease_until =
+                                 (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $2
+                         WHERE id IN
+                             (SELECT id FROM fanouts
+                              WHERE status = 'queued' AND due_at <= $3
+                                AND lease_until
+                                    <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+                              ORDER BY due_at, id
+                              LIMIT $4
+                              FOR UPDATE SKIP LOCKED)
+                         RETURNING id, kind, audience, actor_id, params, media, group_key, room_id,
+                                   room_seq, messages, at, after_user, fence",
+                    );
+                    let lasts = millis(lasts);
+                    fetch_all!(db, ClaimedRow, claim, owner.uuid(), lasts, now.millis(), limit)
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(|row| row.into_fanout(owner)).collect())
+    }
+
+    /// Gives up a fan-out that no attempt would finish, such as one whose template is broken.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when it is somebody else's by now.
+    pub async fn bury_fanout(
+        &self,
+        fanout: Fanout,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                fanout.confirm(db).await?;
+                fanout.finish(db, Some(&reason), 0, now).await
+            })
+        })
+        .await
+    }
+
+    /// Lets others take a fan-out that this node could not finish now.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer; then its lease ends by itself.
+    pub async fn release_fanout(
+        &self,
+        fanout: Fanout,
+        due_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                fanout.confirm(db).await?;
+                execute!(
+                    db,
+                    "UPDATE fanouts
+                     SET owner = NULL, lease_until = 0, due_at = $2
+                     WHERE id = $1",
+                    fanout.occasion.id,
+                    due_at.millis(),
+                )
+                .map(|_| ())
+            })
+        })
+        .await
+    }
+
+    /// Begins a dead fan-out again from where it stopped; `false` when there is no such dead one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn replay_fanout(&self, id: Uuid, now: Timestamp) -> Result<bool, StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                let begun = execute!(
+                    db,
+                    "UPDATE fanouts
+                     SET status = 'queued', reason = NULL, finished_at = NULL, due_at = $2
+                     WHERE id = $1 AND status = 'dead'",
+                    id,
+                    now.millis(),
+                )?;
+                Ok(begun == 1)
+            })
+        })
+        .await
+    }
+
+    /// A fan-out as it stands.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find_fanout(&self, id: Uuid) -> Result<Option<FanoutRow>, StoreError> {
+        self.read(move |db| {
+            Box::pin(async move {
+                fetch_optional!(
+                    db,
+                    FanoutRow,
+                    "SELECT id, kind, requested_by, status, reason, notified, due_at, created_at,
+                            finished_at
+                     FROM fanouts
+                     WHERE id = $1",
+                    id,
+                )
+            })
+        })
+        .await
+    }
+
+    /// Those that were given up, the newest first, below `before`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_dead_fanouts(
+        &self,
+        before: Option<(Timestamp, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<FanoutRow>, StoreError> {
+        let (at, id) = before.map_or((i64::MAX, Uuid::max()), |(before, id)| (before.millis(), id));
+        self.read(move |db| {
+            Box::pin(async move {
+                fetch_all!(
+                    db,
+                    FanoutRow,
+                    "SELECT id, kind, requested_by, status, reason, notified, due_at, created_at,
+                            finished_at
+                     FROM fanouts
+                     WHERE status = 'dead' AND (created_at, id) < ($1, $2)
+                     ORDER BY created_at DESC, id DESC
+                     LIMIT $3",
+                    at,
+                    id,
+                    limit,
+                )
+            })
+        })
+        .await
+    }
+
+    /// Forgets fan-outs that were finished before `before`, at most `limit`; gives how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn delete_finished_fanouts(
+        &self,
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<u64, StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                execute!(
+                    db,
+                    "DELETE FROM fanouts
+                     WHERE id IN (SELECT id FROM fanouts
+                                  WHERE finished_at < $1 AND status = 'done'
+                                  ORDER BY finished_at
+                                  LIMIT $2)",
+                    before.millis(),
+                    limit,
+                )
+            })
+        })
+        .await
+    }
+}
+
+pub(super) async fn insert_all(
+    db: &mut Db,
+    occasions: &[Occasion],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let insert = db.dialect(
+        "INSERT INTO fanouts
+             (id, kind, audience, actor_id, params, media, group_key, room_id, room_seq,
+              messages, at, status, notified, due_at, created_at, fence, lease_until)
+         SELECT unhex(replace(j.value ->> 'id', '-', '')), j.value ->> 'kind',
+                j.value ->> 'audience', unhex(replace(j.value ->> 'actor', '-', '')),
+                j.value ->> 'params', j.value ->> 'media', j.value ->> 'group_key',
+                unhex(replace(j.value ->> 'room', '-', '')), j.value ->> 'room_seq',
+                j.value ->> 'messages', j.value ->> 'at', 'queued', 0, $2, $2, 0, 0
+         FROM json_each($1) j
+         WHERE TRUE
+         ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO fanouts
+             (id, kind, audience, actor_id, params, media, group_key, room_id, room_seq,
+              messages, at, status, notified, due_at, created_at, fence, lease_until)
+         SELECT id, kind, audience, actor, params, media, group_key, room, room_seq, messages, at,
+                'queued', 0, $2, $2, 0, 0
+         FROM jsonb_to_recordset($1::jsonb)
+             AS j (id uuid, kind text, audience text, actor uuid, params text, media text,
+                   group_key text, room uuid, room_seq bigint, messages bigint,
+                   at bigint)
+         ON CONFLICT (id) DO NOTHING",
+    );
+    let rows = occasions.iter().map(row).collect::<Result<Vec<Value>, _>>();
+    let rows = rows.map_err(|error| sqlx::Error::Encode(error.into()))?;
+    execute!(db, insert, json!(rows).to_string(), now.millis()).map(|_| ())
+}
+
+pub(super) fn row(occasion: &Occasion) -> Result<Value, serde_json::Error> {
+    let media = occasion.media.as_ref().map(serde_json::to_string).transpose()?;
+    Ok(json!({
+        "id": occasion.id,
+        "kind": occasion.kind,
+        "audience": serde_json::to_string(&occasion.audience)?,
+        "actor": occasion.actor,
+        "params": serde_json::to_string(&occasion.params)?,
+        "media": media,
+        "group_key": occasion.group_key,
+        "room": occasion.message.map(|place| place.room),
+        "room_seq": occasion.message.map(|place| place.seq),
+        "messages": occasion.messages,
+        "at": occasion.at.millis(),
+    }))
+}
+
+impl ClaimedRow {
+    /// What cannot be read tells nobody, and ends at once.
+    fn into_fanout(self, owner: NodeId) -> Fanout {
+        let nobody = Audience::Users { users: Vec::new() };
+        let message = self.room_id.zip(self.room_seq);
+        let params: Option<Map<String, Value>> = serde_json::from_str(&self.params).ok();
+        let media = self.media.and_then(|media| serde_json::from_str::<Vec<Medium>>(&media).ok());
+        let occasion = Occasion {
+            id: self.id,
+            kind: self.kind,
+            audience: serde_json::from_str(&self.audience).unwrap_or(nobody),
+            actor: self.actor_id.map(UserId::from),
+            params: params.unwrap_or_default(),
+            media,
+            group_key: self.group_key,
+            message: message.map(|(room, seq)| MessagePlace { room: room.into(), seq }),
+            messages: self.messages,
+            at: Timestamp::from_millis(self.at),
+        };
+        Fanout { occasion, after: self.after_user.map(UserId::from), owner, fence: self.fence }
+    }
+}
