@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use reqwest::{Client, RequestBuilder};
@@ -11,6 +12,9 @@ use crate::socket::Seat;
 
 /// People a scene has. Hashing a password is meant to be slow, so each of them opens many connections.
 pub const PEOPLE: usize = 20;
+
+/// A request to send that is not answered by then is repeated.
+const SEND_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 pub struct Person {
@@ -46,6 +50,56 @@ impl Api {
             });
         }
         Ok(people)
+    }
+
+    /// Logs somebody in who has an account.
+    pub async fn log_in(&self, handle: &str, password: &str) -> anyhow::Result<Person> {
+        let body = json!({ "identifier": handle, "password": password });
+        let answer = answered(self.post("/v1/auth/login", None).json(&body), 200);
+        let answer = answer.await.context("log in")?;
+        Ok(Person { id: text(&answer, "/user/id")?, token: text(&answer, "/access_token")?.into() })
+    }
+
+    /// Makes an endpoint for the events of `topic`.
+    pub async fn create_webhook(
+        &self,
+        admin: &Person,
+        url: &str,
+        topic: &str,
+    ) -> anyhow::Result<()> {
+        let body = json!({ "url": url, "events": [topic] });
+        created(self.post("/v1/webhooks", Some(admin)).json(&body))
+            .await
+            .context("make a webhook")?;
+        Ok(())
+    }
+
+    /// Writes what a notification of this `kind` says in English; `data` is an example of what it brings along.
+    pub async fn write_template(
+        &self,
+        admin: &Person,
+        kind: &str,
+        words: &Value,
+        data: &Value,
+    ) -> anyhow::Result<()> {
+        let address = self.address;
+        let request = self.http.put(format!("http://{address}/v1/admin/templates/{kind}/en"));
+        let request = request.bearer_auth(&admin.token);
+        let body = json!({ "parts": words, "data": data });
+        created(request.json(&body)).await.context("write a template")?;
+        Ok(())
+    }
+
+    /// Has users notified; the same `key` is the same sending. Gives the sending's id.
+    pub async fn send_notification(
+        &self,
+        sender: &Person,
+        key: &str,
+        body: &Value,
+    ) -> anyhow::Result<String> {
+        let request = self.post("/v1/notifications/send", Some(sender));
+        let request = request.header("Idempotency-Key", key).timeout(SEND_LIMIT).json(body);
+        text(&answered(request, 202).await?, "/id")
     }
 
     /// Creates a private group of `owner` and `others`; gives its id.
@@ -130,10 +184,15 @@ impl Api {
 }
 
 async fn created(request: RequestBuilder) -> anyhow::Result<Value> {
+    answered(request, 201).await
+}
+
+/// The answer's body, if its status is the one that is `expected`.
+async fn answered(request: RequestBuilder, expected: u16) -> anyhow::Result<Value> {
     let answer = request.send().await?;
     let status = answer.status();
     let body = answer.text().await?;
-    if status.as_u16() != 201 {
+    if status.as_u16() != expected {
         bail!("answered {status}: {body}");
     }
     Ok(serde_json::from_str(&body)?)

@@ -11,6 +11,7 @@ mod chaos;
 mod cluster;
 mod cluster_chaos;
 mod commits;
+mod database;
 mod fanout;
 mod folder;
 mod follower;
@@ -20,10 +21,13 @@ mod hops;
 mod idle;
 mod load;
 mod narrow;
+mod notify;
+mod notify_chaos;
 mod plan;
 mod reconnect;
 mod reference;
 mod report;
+mod residents;
 mod resume;
 mod seed;
 mod sends;
@@ -81,10 +85,14 @@ enum Scenario {
     Stalled(stalled::Options),
     /// What several nodes cost and are good for, with PostgreSQL and Redis.
     Cluster(cluster::Options),
+    /// One message to ten thousand, notifications that somebody watches, and what chat feels of them.
+    Notify(notify::Options),
     /// Clients that come and go while the server is killed and its store is slow: nothing may be lost.
     Chaos(chaos::Options),
     /// The same on several nodes, while these, Redis, PostgreSQL and the wires between them fail.
     ChaosCluster(cluster_chaos::Options),
+    /// Notifications on every medium while nodes are killed and providers fail: everybody is told, and told once.
+    ChaosNotify(notify_chaos::Options),
     Reference(reference::Options),
 }
 
@@ -92,6 +100,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let Cli { plan, scenario } = Cli::parse();
     stamp::start();
     usage::raise_open_files()?;
+    // The HTTP client asks for it, although it speaks in the clear.
+    let provider = rustls::crypto::ring::default_provider();
+    anyhow::ensure!(provider.install_default().is_ok(), "somebody else has chosen how TLS is done");
     if let Scenario::Reference(options) = &scenario {
         return reference::serve(options).map(|()| ExitCode::SUCCESS);
     }
@@ -145,8 +156,10 @@ async fn run(plan: &Plan, scenario: &Scenario) -> anyhow::Result<Report> {
         Scenario::Reconnect(options) => reconnect::run(plan, options, &mut report).await?,
         Scenario::Stalled(options) => stalled::run(plan, options, &mut report).await?,
         Scenario::Cluster(options) => cluster::run(plan, options, &mut report).await?,
+        Scenario::Notify(options) => notify::run(plan, options, &mut report).await?,
         Scenario::Chaos(options) => chaos::run(plan, options, &mut report).await?,
         Scenario::ChaosCluster(options) => cluster_chaos::run(plan, options, &mut report).await?,
+        Scenario::ChaosNotify(options) => notify_chaos::run(plan, options, &mut report).await?,
         Scenario::Reference(_) => {}
     }
     Ok(report)

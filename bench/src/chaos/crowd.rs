@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::client::{Client, Stage, Transport};
-use super::database::Database;
 use super::journal::Journal;
 use super::record::Record;
 use super::scene::Scene;
 use crate::chance::Chance;
+use crate::database::Database;
 use crate::report::Report;
 
 /// The stream of the seed that the scene is drawn from; each client has one after it.

@@ -28,12 +28,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use self::crowd::{Cast, Crowd, SCENE_STREAM};
-use self::database::Database;
 use self::oracle::Oracle;
 use self::scene::Scene;
 use self::schedule::{Schedule, Stroke};
 use crate::api::Api;
 use crate::chance::Chance;
+use crate::database::Database;
 use crate::folder::Folder;
 use crate::plan::Plan;
 use crate::report::Report;

@@ -17,6 +17,9 @@ use crate::server::{Server, forget_settings};
 
 const REDIS_URL: &str = "MADANG__CLUSTER__REDIS_URL";
 
+/// Names and values of a node's environment.
+pub type Settings = Vec<(String, String)>;
+
 /// What a cluster is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
@@ -45,7 +48,7 @@ pub struct Node {
     address: SocketAddr,
     program: PathBuf,
     folder: PathBuf,
-    settings: Vec<(String, String)>,
+    settings: Settings,
     /// Its wires, if it has any.
     wires: Option<Wires>,
 }
@@ -60,6 +63,15 @@ pub struct Wires {
 impl Cluster {
     /// Starts PostgreSQL, Redis and the nodes, and waits until all are ready.
     pub async fn start(plan: &Plan, layout: Layout) -> anyhow::Result<Self> {
+        Self::start_with(plan, layout, |_| Vec::new()).await
+    }
+
+    /// As [`Self::start`]; `of_node` gives settings of one node beside those of all, by its number from 1.
+    pub async fn start_with(
+        plan: &Plan,
+        layout: Layout,
+        of_node: impl Fn(usize) -> Settings,
+    ) -> anyhow::Result<Self> {
         let folder = Folder::new(&plan.folder())?;
         let postgres = Postgres::start(folder.path()).await?;
         let redis = Redis::start(folder.path()).await?;
@@ -68,6 +80,7 @@ impl Cluster {
         for number in 1..=layout.nodes {
             // One after the other: the first of them brings the schema.
             let mut node = cluster.prepare(plan, layout, number, &key).await?;
+            node.settings.extend(of_node(number));
             node.start().await?;
             cluster.nodes.push(node);
         }
@@ -149,6 +162,38 @@ impl Cluster {
 }
 
 impl Node {
+    /// One that shares nothing with others and keeps its data in `folder`; it is down.
+    pub fn alone(plan: &Plan, folder: &Path, settings: Settings) -> anyhow::Result<Self> {
+        let (address, program) = (lasting_address()?, plan.madang.clone());
+        let (name, folder) = ("node-1".to_owned(), folder.to_owned());
+        Ok(Self { name, server: None, address, program, folder, settings, wires: None })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The folder that holds its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Has its program do something else than serve, with its settings and those in `beside`.
+    pub async fn command(&self, arguments: &[&str], beside: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut command = Command::new(std::path::absolute(&self.program)?);
+        forget_settings(&mut command);
+        command
+            .args(arguments)
+            .env("MADANG__DATA__DIR", std::path::absolute(self.data())?)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .envs(beside.iter().copied())
+            .current_dir(&self.folder);
+        let done = command.output().await.with_context(|| format!("run {arguments:?}"))?;
+        let complaint = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "{arguments:?} failed: {complaint}");
+        Ok(())
+    }
+
     pub fn server(&self) -> anyhow::Result<&Server> {
         self.server.as_ref().with_context(|| format!("{} is down", self.name))
     }
