@@ -1,4 +1,4 @@
-//! The use cases of accounts against real databases: the embedded one always, the other where a test server is named.
+//! The use cases of accounts against real databases.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use crate::providers::tokens::{AccessTokenSettings, generate_pem};
 use crate::store::StoreError;
 use crate::store::accounts::{ProfileChange, list_event_names, list_users_by_ids};
 use crate::store::deliveries::log::{DeliveryFilter, LoggedDelivery};
+use crate::store::testing::database_urls;
 
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 const GRACE: Duration = Duration::from_secs(10);
@@ -21,7 +22,6 @@ const PASSWORD: &str = "a courtyard at noon";
 
 struct Fixture {
     accounts: Accounts,
-    /// Of this test alone, so that a shared database does not mix tests up.
     name: String,
     ip: IpAddr,
     data: PathBuf,
@@ -33,12 +33,10 @@ impl Drop for Fixture {
     }
 }
 
-/// One fixture for each database there is.
+/// One fixture for each database.
 async fn fixtures(grace: Duration) -> Vec<Fixture> {
-    let mut urls = vec![String::new()];
-    urls.extend(std::env::var("MADANG_TEST_POSTGRES_URL").ok());
     let mut fixtures = Vec::new();
-    for url in urls {
+    for url in database_urls().await {
         fixtures.push(fixture(&url, grace).await);
     }
     fixtures

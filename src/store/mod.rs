@@ -40,6 +40,8 @@ pub mod accounts;
 pub mod messages;
 pub mod sessions;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::domain::accounts::{DisplayName, EmailAddress, Handle as UserHandle, Role, Roles};
 use crate::providers::blobs::BlobError;
 use crate::store::accounts::{NewUser, delete_user, find_user, insert_user};
+use crate::store::testing::database_urls;
 
 /// Files in memory; the disk is full, or cannot be reached, when a test says so.
 #[derive(Default)]
@@ -67,12 +68,10 @@ impl Drop for Fixture {
     }
 }
 
-/// One fixture for each database there is.
+/// One fixture for each database.
 async fn fixtures() -> Vec<Fixture> {
-    let mut urls = vec![String::new()];
-    urls.extend(std::env::var("MADANG_TEST_POSTGRES_URL").ok());
     let mut fixtures = Vec::new();
-    for url in urls {
+    for url in database_urls().await {
         fixtures.push(Fixture::new(&url).await);
     }
     fixtures
@@ -121,7 +120,7 @@ impl Fixture {
         found.unwrap().unwrap().avatar
     }
 
-    /// Clears what is there after `wait`. Other tests share a database and have files of their own elsewhere.
+    /// Clears what is there after `wait`.
     async fn clear_after(&self, wait: Duration) {
         self.images.clear(clock::now().plus(wait)).await.unwrap();
     }

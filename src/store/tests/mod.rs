@@ -1,6 +1,4 @@
 //! The store against real databases: a file of its own for each test, and a schema of its own on PostgreSQL.
-//!
-//! Invariant: without `MADANG_TEST_POSTGRES_URL` these tests fail; none of them is skipped.
 
 mod deliveries;
 mod devices;
@@ -19,11 +17,11 @@ mod writer;
 
 use std::path::PathBuf;
 
-use sqlx::{Connection, PgConnection};
 use tokio::runtime::Handle;
 
 use super::room_log::Recorded;
 use super::rooms::NewGroup;
+use super::testing::new_schema;
 use super::{Store, StoreError, accounts};
 use crate::clock;
 use crate::config::Config;
@@ -67,28 +65,7 @@ impl Fixture {
     }
 
     async fn postgres() -> Self {
-        let server = std::env::var("MADANG_TEST_POSTGRES_URL").expect(
-            "MADANG_TEST_POSTGRES_URL is not set: run the tests with scripts/with-postgres",
-        );
-        let schema = format!("madang_test_{}", clock::new_uuid().simple());
-        let mut connection = PgConnection::connect(&server).await.unwrap();
-        // A name cannot be bound, but a setting can, and the server quotes it by itself.
-        sqlx::query("SELECT set_config('madang.schema', $1, false)")
-            .bind(&schema)
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        sqlx::query(
-            "DO $$ BEGIN
-                 EXECUTE format('CREATE SCHEMA %I', current_setting('madang.schema'));
-             END $$",
-        )
-        .execute(&mut connection)
-        .await
-        .unwrap();
-        connection.close().await.unwrap();
-        let separator = if server.contains('?') { '&' } else { '?' };
-        Self::open(Some(format!("{server}{separator}options[search_path]={schema}")), &[]).await
+        Self::open(Some(new_schema().await), &[]).await
     }
 
     async fn open(postgres: Option<String>, settings: &[(&str, &str)]) -> Self {
