@@ -8,11 +8,13 @@ use secrecy::ExposeSecret;
 use super::*;
 use crate::config::Config;
 use crate::domain::accounts::{DisplayName, EmailAddress, Role, Roles};
+use crate::domain::media::Medium;
 use crate::domain::settings::SettingsChange;
 use crate::providers::hasher::HasherSettings;
 use crate::providers::tokens::{AccessTokenSettings, generate_pem};
 use crate::store::StoreError;
 use crate::store::accounts::{ProfileChange, list_event_names, list_users_by_ids};
+use crate::store::dead_addresses::{insert_dead_address, is_dead_address};
 use crate::store::deliveries::log::{DeliveryFilter, LoggedDelivery};
 use crate::store::testing::database_urls;
 
@@ -369,6 +371,42 @@ async fn an_address_is_verified_by_its_token_once() {
         assert_refused(again, &AccountError::InvalidOneTimeToken);
         assert!(fixture.accounts.user(user.id).await.unwrap().verified_at.is_some());
         assert_eq!(fixture.events(user.id).await.last().unwrap(), "UserVerified");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_verified_is_no_longer_dead() {
+    for fixture in fixtures(GRACE).await {
+        let user = fixture.register().await.user;
+        let address = EmailAddress::parse(&user.email).unwrap();
+        let is_dead = async || -> bool {
+            let key = address.key().to_owned();
+            let found: Result<bool, StoreError> = fixture
+                .accounts
+                .store
+                .read(move |db| {
+                    Box::pin(async move { is_dead_address(db, Medium::Mail, &key).await })
+                })
+                .await;
+            found.unwrap()
+        };
+        let key = address.key().to_owned();
+        let noted: Result<(), StoreError> = fixture
+            .accounts
+            .store
+            .write(move |db| {
+                Box::pin(async move {
+                    insert_dead_address(db, Medium::Mail, &key, "gone", clock::now()).await
+                })
+            })
+            .await;
+        noted.unwrap();
+        assert!(is_dead().await);
+
+        let token = fixture.mailed_code(user.id, "verify_email").await;
+        fixture.accounts.verify_email(&token).await.unwrap();
+
+        assert!(!is_dead().await);
     }
 }
 

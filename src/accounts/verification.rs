@@ -5,12 +5,14 @@ use std::time::Duration;
 use super::mails::CodeLetter;
 use super::{Accounts, AccountsError, mails};
 use crate::clock;
-use crate::domain::accounts::AccountError;
+use crate::domain::accounts::{AccountError, EmailAddress};
 use crate::domain::deliveries::NewDelivery;
 use crate::domain::ids::UserId;
+use crate::domain::media::Medium;
 use crate::domain::time::Timestamp;
 use crate::providers::opaque::TokenHash;
 use crate::store::accounts::{find_user, update_verified};
+use crate::store::dead_addresses::delete_dead_address;
 use crate::store::sessions::{
     NewOneTimeToken, Purpose, replace_one_time_token, take_one_time_token,
 };
@@ -33,6 +35,12 @@ impl Accounts {
                     let owner = take_one_time_token(db, hash.as_bytes(), Purpose::VerifyEmail, now)
                         .await?
                         .ok_or(AccountError::InvalidOneTimeToken)?;
+                    // What was mailed there has arrived, whatever came back before.
+                    if let Some(user) = find_user(db, owner.user_id).await?
+                        && let Ok(address) = EmailAddress::parse(&user.email)
+                    {
+                        delete_dead_address(db, Medium::Mail, address.key()).await?;
+                    }
                     Ok(update_verified(db, owner.user_id, now).await?)
                 })
             })

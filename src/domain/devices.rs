@@ -72,7 +72,7 @@ pub enum DeviceError {
 }
 
 impl DeviceAddress {
-    /// Reads what `PushSubscription.toJSON()` gives in a browser. Whether the endpoint may be called is decided when it is.
+    /// Reads what `PushSubscription.toJSON()` gives in a browser. Whether the endpoint may be called is for others to say.
     ///
     /// # Errors
     /// [`DeviceError::InvalidEndpoint`], [`DeviceError::InvalidKeys`].

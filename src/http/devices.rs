@@ -14,6 +14,7 @@ use crate::domain::devices::{Device, DeviceAddress, DeviceError, DeviceKind, dev
 use crate::domain::ids::DeviceId;
 use crate::domain::time::Timestamp;
 use crate::error::ApiResult;
+use crate::providers::couriers::outward::guard::Guard;
 use crate::store::Store;
 
 /// Routes below the version. To be mounted before anything that takes an id right below `/notifications`.
@@ -147,9 +148,13 @@ impl DeviceBody {
 async fn register_device(
     caller: Caller,
     body: web::Json<DeviceBody>,
+    guard: web::Data<Guard>,
     store: web::Data<Store>,
 ) -> ApiResult<(web::Json<DeviceView>, StatusCode)> {
     let (address, name) = body.into_inner().parse()?;
+    if let DeviceAddress::WebPush { endpoint, .. } = &address {
+        guard.check(endpoint).map_err(|_| DeviceError::InvalidEndpoint)?;
+    }
     let id = clock::new_uuid().into();
     let (device, is_new) =
         store.insert_device(id, caller.user_id, address, name, clock::now()).await?;

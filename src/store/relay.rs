@@ -20,6 +20,15 @@ impl OutboxPosition {
     pub const START: Self = Self { xid: 0, id: 0 };
 }
 
+/// Where a subscriber begins that has never read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutboxBeginning {
+    /// At the oldest event that is still kept.
+    Oldest,
+    /// After everything that was committed before it.
+    Now,
+}
+
 /// An event as it stands in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEvent {
@@ -148,26 +157,39 @@ impl Store {
         .await
     }
 
-    /// Gives a new subscriber its cursor, before the first event: until it has read, nothing is deleted.
+    /// Gives a new subscriber its cursor: until it has read on from there, nothing is deleted. One that has a cursor keeps
+    /// it.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn insert_outbox_cursor(
         &self,
         subscriber: &str,
+        beginning: OutboxBeginning,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let subscriber = subscriber.to_owned();
         self.write::<_, StoreError, _>(move |db| {
             Box::pin(async move {
-                execute!(
-                    db,
+                let begins_now = beginning == OutboxBeginning::Now;
+                // In PostgreSQL, whatever is still being written has a number that is not below the horizon.
+                let insert = db.dialect(
                     "INSERT INTO outbox_cursors (subscriber, xid, position, updated_at)
-                     VALUES ($1, 0, 0, $2)
+                     SELECT $1, 0,
+                            CASE WHEN $2 THEN coalesce((SELECT max(id) FROM outbox), 0) ELSE 0 END,
+                            $3
+                     WHERE true
                      ON CONFLICT (subscriber) DO NOTHING",
-                    subscriber,
-                    now.millis(),
-                )
+                    "INSERT INTO outbox_cursors (subscriber, xid, position, updated_at)
+                     SELECT $1,
+                            CASE WHEN $2
+                                 THEN pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1
+                                 ELSE 0 END,
+                            CASE WHEN $2 THEN 9223372036854775807 ELSE 0 END,
+                            $3
+                     ON CONFLICT (subscriber) DO NOTHING",
+                );
+                execute!(db, insert, subscriber, begins_now, now.millis())
             })
         })
         .await

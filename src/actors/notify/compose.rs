@@ -117,7 +117,8 @@ impl LetterComposer {
         if !reader.is_verified && !facts.goes_to_unverified && Trial::of(delivery).is_none() {
             return Err(Stop::Suppressed("unverified"));
         }
-        if self.is_dead(to.key()).await? {
+        // What somebody has just asked for is how a dead address comes back to life.
+        if !facts.goes_to_unverified && self.is_dead(to.key()).await? {
             return Err(Stop::Suppressed("dead_address"));
         }
         let unsubscribe_url = match facts.offer(Medium::Mail) {

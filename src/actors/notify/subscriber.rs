@@ -13,7 +13,7 @@ use crate::domain::notifications::Occasion;
 use crate::domain::notifications::triggers::{Cause, occasions};
 use crate::domain::rooms::Seq;
 use crate::store::notifications::{Change, Which};
-use crate::store::relay::OutboxEvent;
+use crate::store::relay::{OutboxBeginning, OutboxEvent};
 use crate::store::{Store, StoreError};
 
 /// The name of the cursor; never changes.
@@ -99,6 +99,10 @@ fn said_to_the_away(occasion: &Occasion) -> Option<(RoomId, UserId)> {
 impl Subscriber for NotifySubscriber {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn beginning(&self) -> OutboxBeginning {
+        OutboxBeginning::Now
     }
 
     fn pace(&self) -> Pace {

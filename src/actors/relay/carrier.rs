@@ -70,7 +70,7 @@ impl Carrier {
             Scope::Cluster => subscriber.name().to_owned(),
             Scope::Node => format!("{}@{node_name}", subscriber.name()),
         };
-        store.insert_outbox_cursor(&name, clock::now()).await?;
+        store.insert_outbox_cursor(&name, subscriber.beginning(), clock::now()).await?;
         let position = store.find_outbox_cursor(&name).await?;
         let (store, nodes) = (store.clone(), nodes.clone());
         let now = Instant::now();

@@ -26,7 +26,7 @@ use super::kit::permanent::OnEscalate;
 use super::kit::vital::spawn_vital;
 use super::nodes::Nodes;
 use crate::clock;
-use crate::store::relay::OutboxEvent;
+use crate::store::relay::{OutboxBeginning, OutboxEvent};
 use crate::store::{Store, StoreError};
 
 /// Events that everybody has read are kept this long, for those who look into a mishap; and so is the cursor of a node
@@ -43,6 +43,12 @@ pub trait Subscriber: Send + Sync + 'static {
     /// Who is meant by it.
     fn scope(&self) -> Scope {
         Scope::Cluster
+    }
+
+    /// Where it begins when it is new. Whoever tells people or other systems begins now: an installation that learns to
+    /// tell does not tell of yesterday.
+    fn beginning(&self) -> OutboxBeginning {
+        OutboxBeginning::Oldest
     }
 
     /// How soon after its commit an event is carried.

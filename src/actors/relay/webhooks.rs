@@ -12,7 +12,7 @@ use crate::domain::media::Medium;
 use crate::domain::time::Timestamp;
 use crate::domain::webhooks::{BODY_BYTES_MAX, Receiver, delivery_id};
 use crate::store::Store;
-use crate::store::relay::OutboxEvent;
+use crate::store::relay::{OutboxBeginning, OutboxEvent};
 
 /// The name of the cursor; never changes.
 const NAME: &str = "webhooks";
@@ -62,6 +62,10 @@ impl WebhookSubscriber {
 impl Subscriber for WebhookSubscriber {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn beginning(&self) -> OutboxBeginning {
+        OutboxBeginning::Now
     }
 
     async fn take(&self, events: &[OutboxEvent]) -> Result<(), String> {

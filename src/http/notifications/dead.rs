@@ -12,7 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::error::ApiResult;
 use crate::http::caller::Admin;
 use crate::http::page::{Cursor, Page, PageQuery};
-use crate::http::views::{ChangeRefusals, ReadRefusals};
+use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals};
 use crate::store::Store;
 use crate::store::notifications::fanouts::FanoutRow;
 
@@ -39,7 +39,7 @@ struct DeadView {
     tag = "admin",
     params(PageQuery),
     security(("bearer" = [])),
-    responses((status = 200, body = Page<DeadView>), ReadRefusals),
+    responses((status = 200, body = Page<DeadView>), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/notifications/dead")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]

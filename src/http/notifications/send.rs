@@ -22,7 +22,7 @@ use crate::domain::templates::NotificationKind;
 use crate::domain::time::Timestamp;
 use crate::error::{ApiError, ApiResult};
 use crate::http::service::NotificationSender;
-use crate::http::views::{ChangeRefusals, ReadRefusals, WriteRefusals};
+use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 use crate::store::Store;
 use crate::store::notifications::fanouts::{FanoutRow, RequestOutcome, Requested};
 
@@ -130,7 +130,7 @@ pub(super) async fn send_notification(
     tag = "notifications",
     params(("id" = Uuid, Path)),
     security(("bearer" = []), ("service_key" = [])),
-    responses((status = 200, body = SendingView), ReadRefusals),
+    responses((status = 200, body = SendingView), ReadRefusals, RoleRefusals),
 )]
 #[get("/notifications/send/{id}")]
 #[tracing::instrument(skip_all, fields(sender = %sender.0.label()))]

@@ -17,7 +17,7 @@ pub use delivery::{
 };
 pub use message::{MarkerView, MessageView, PinsView, ReactionView, SentView};
 pub use person::{FollowView, FriendStateView, FriendView, ListedView, PersonView};
-pub use refusals::{ChangeRefusals, ListRefusals, ReadRefusals, WriteRefusals};
+pub use refusals::{ChangeRefusals, ListRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 pub use room::{
     DirectRoomView, LastMessageView, MemberView, PublicRoomView, RoomDetailsView,
     RoomNotificationsView, RoomView,

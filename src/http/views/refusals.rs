@@ -50,6 +50,14 @@ pub enum ListRefusals {
     Invalid(#[to_schema] Problem),
 }
 
+/// What a request that only reads, and is not for everybody, may be told besides [`ReadRefusals`].
+#[derive(IntoResponses)]
+pub enum RoleRefusals {
+    /// It is not for the caller.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(#[to_schema] Problem),
+}
+
 /// What a change without a body may be told.
 #[derive(IntoResponses)]
 pub enum ChangeRefusals {

@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::time::{interval, timeout};
 
-use super::super::relay::OutboxEvent;
+use super::super::relay::{OutboxBeginning, OutboxEvent};
 use super::super::{Store, StoreError, execute, fetch_all, outbox};
 use super::{Fixture, fixtures};
 use crate::clock;
@@ -252,12 +252,35 @@ async fn nothing_is_kept_for_a_subscriber_that_is_no_more() {
         let before = Timestamp::from_millis(2_000);
         let given = wait_for(store, "search", 3).await;
         store.update_outbox_cursor("search", given[2].position, None, clock::now()).await.unwrap();
-        store.insert_outbox_cursor("bus", clock::now()).await.unwrap();
+        store.insert_outbox_cursor("bus", OutboxBeginning::Oldest, clock::now()).await.unwrap();
         assert_eq!(store.delete_read_outbox(before, 100).await.unwrap(), 0);
 
         store.delete_outbox_cursor("bus").await.unwrap();
 
         assert!(store.delete_read_outbox(before, 100).await.unwrap() >= 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_begins_now_is_not_offered_what_was_before() {
+    for fixture in fixtures().await {
+        let store = &fixture.store;
+        for number in 0..3 {
+            publish(store, event("room", number, clock::now())).await;
+        }
+        wait_for(store, "search", 3).await;
+
+        for (subscriber, beginning) in
+            [("bus", OutboxBeginning::Oldest), ("notify", OutboxBeginning::Now)]
+        {
+            store.insert_outbox_cursor(subscriber, beginning, clock::now()).await.unwrap();
+        }
+        publish(store, event("room", 3, clock::now())).await;
+        // A cursor that is there stays where it is.
+        store.insert_outbox_cursor("notify", OutboxBeginning::Now, clock::now()).await.unwrap();
+
+        assert_eq!(numbers(&wait_for(store, "notify", 1).await), [3]);
+        assert_eq!(numbers(&wait_for(store, "bus", 4).await), [0, 1, 2, 3]);
     }
 }
 

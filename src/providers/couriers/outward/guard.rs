@@ -61,10 +61,11 @@ impl Guard {
         Ok(Self { allowed, ports: config.ports.as_slice().into(), https, http })
     }
 
-    /// As [`super::check`].
+    /// The URL as it will be called, if it is one that may be: see `[outward]` in the settings. Where a name leads is seen
+    /// only when it is called.
     ///
     /// # Errors
-    /// [`UrlError`].
+    /// [`UrlError`], in words for whoever gave the address.
     pub fn check(&self, text: &str) -> Result<Url, UrlError> {
         check(text, &self.allowed, &self.ports)
     }

@@ -10,11 +10,11 @@ use std::error::Error;
 use std::sync::Once;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder, Response, Url, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Response, redirect};
 
 use crate::config::OutwardConfig;
 
-use guard::{Closed, UrlError};
+use guard::Closed;
 
 /// What is read of an answer at most: whatever is longer is none that is known.
 pub const BODY_BYTES_MAX: usize = 64 * 1_024;
@@ -42,15 +42,6 @@ pub fn install_tls() {
             tracing::warn!("somebody else has chosen how TLS is done");
         }
     });
-}
-
-/// The URL as it will be called, if it is one that may be: see `[outward]` in the settings. Where a name leads is seen only
-/// when it is called.
-///
-/// # Errors
-/// [`UrlError`], in words for whoever gave the address.
-pub fn check(url: &str, config: &OutwardConfig) -> Result<Url, UrlError> {
-    guard::check(url, &config.allowed_networks, &config.ports)
 }
 
 /// A client for addresses that the operator gives, which may lead anywhere.
