@@ -46,23 +46,48 @@ pub struct Presence {
 }
 
 /// To whom a user is shown, of those who may see them at all: who shares a room, friends, and whoever watches them.
+///
+/// Looked into for each person of a crowd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Viewers {
     /// All but these, with whom there is a block.
-    AllBut(Vec<UserId>),
+    AllBut(People),
     /// Nobody but these.
-    Only(Vec<UserId>),
+    Only(People),
+}
+
+/// Some people, in the order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct People(Vec<UserId>);
+
+impl People {
+    #[must_use]
+    pub fn contains(&self, user: UserId) -> bool {
+        self.0.binary_search(&user).is_ok()
+    }
+
+    #[must_use]
+    pub fn as_slice(&self) -> &[UserId] {
+        &self.0
+    }
+}
+
+impl From<Vec<UserId>> for People {
+    fn from(mut users: Vec<UserId>) -> Self {
+        users.sort_unstable();
+        Self(users)
+    }
 }
 
 impl Viewers {
     /// All of them.
-    pub const EVERYBODY: Self = Self::AllBut(Vec::new());
+    pub const EVERYBODY: Self = Self::AllBut(People(Vec::new()));
 
     #[must_use]
     pub fn contains(&self, viewer: UserId) -> bool {
         match self {
-            Self::AllBut(users) => !users.contains(&viewer),
-            Self::Only(users) => users.contains(&viewer),
+            Self::AllBut(users) => !users.contains(viewer),
+            Self::Only(users) => users.contains(viewer),
         }
     }
 
@@ -107,13 +132,24 @@ mod tests {
         let [one, other] = [1, 2].map(|n| UserId::from(uuid::Uuid::from_u128(n)));
         for (viewers, seen) in [
             (Viewers::EVERYBODY, [true, true]),
-            (Viewers::AllBut(vec![one]), [false, true]),
-            (Viewers::Only(vec![one]), [true, false]),
-            (Viewers::Only(Vec::new()), [false, false]),
+            (Viewers::AllBut(vec![one].into()), [false, true]),
+            (Viewers::Only(vec![one].into()), [true, false]),
+            (Viewers::Only(People::default()), [false, false]),
         ] {
             assert_eq!([viewers.contains(one), viewers.contains(other)], seen, "{viewers:?}");
             assert_eq!(viewers.is_everybody(), seen == [true, true]);
         }
+    }
+
+    #[test]
+    fn people_are_found_in_whatever_order_they_were_named() {
+        let named: Vec<UserId> =
+            (0..100).rev().map(|n| UserId::from(uuid::Uuid::from_u128(n * 7 % 100))).collect();
+
+        let people = People::from(named.clone());
+
+        assert!(named.iter().all(|user| people.contains(*user)));
+        assert!(!people.contains(uuid::Uuid::from_u128(100).into()));
     }
 
     #[test]

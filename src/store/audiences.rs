@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Db, Store, StoreError, fetch_all, fetch_one, privacy};
 use crate::domain::ids::{RoomId, UserId};
-use crate::domain::presence::{Presence, Status, Viewers};
+use crate::domain::presence::{People, Presence, Status, Viewers};
 use crate::domain::privacy::{Block, Circle, Privacy, Relation, may_see_presence};
 use crate::domain::time::Timestamp;
 
@@ -50,7 +50,7 @@ struct ViewersRow {
 
 impl Store {
     /// How `users` are shown, as far as `viewer` may see them: oneself, friends, and whoever shares a room, as they have
-    /// chosen and no block forbids.
+    /// chosen and no block forbids. Any room: each shows its members to each other.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -236,7 +236,7 @@ async fn list_viewers(db: &mut Db, users: &str) -> Result<HashMap<UserId, Viewer
         let user = UserId::from(row.user_id);
         match circle {
             Circle::Nobody => {
-                viewers.insert(user, Viewers::Only(Vec::new()));
+                viewers.insert(user, Viewers::Only(People::default()));
             }
             Circle::Friends => to_friends.push(user),
             Circle::Everyone | Circle::Common if blocks >= BLOCKS_TOLD_MAX => to_friends.push(user),
@@ -248,12 +248,16 @@ async fn list_viewers(db: &mut Db, users: &str) -> Result<HashMap<UserId, Viewer
         let mut friends = list_friend_ids(db, &to_friends).await?;
         let only = to_friends.into_iter();
         viewers.extend(
-            only.map(|user| (user, Viewers::Only(friends.remove(&user).unwrap_or_default()))),
+            only.map(|user| {
+                (user, Viewers::Only(friends.remove(&user).unwrap_or_default().into()))
+            }),
         );
     }
     if !past_blocks.is_empty() {
         let blocked = list_block_ids(db, &past_blocks).await?;
-        viewers.extend(blocked.into_iter().map(|(user, others)| (user, Viewers::AllBut(others))));
+        viewers.extend(
+            blocked.into_iter().map(|(user, others)| (user, Viewers::AllBut(others.into()))),
+        );
     }
     Ok(viewers)
 }

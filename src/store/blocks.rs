@@ -42,18 +42,6 @@ impl BlockRow {
     }
 }
 
-/// Whether one of two users has blocked the other.
-///
-/// # Errors
-/// [`StoreError`] when the database does not answer.
-pub async fn is_blocked_between(
-    db: &mut Db,
-    one: UserId,
-    other: UserId,
-) -> Result<bool, StoreError> {
-    Ok(find_between(db, one, other).await?.is_some())
-}
-
 /// Those of `others` who have blocked `user`, or whom `user` has blocked: what `user` does must not reach them.
 ///
 /// One statement, however many they are.

@@ -6,7 +6,7 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
+use super::{Db, Store, StoreError, blocks, execute, fetch_all, fetch_optional};
 use crate::domain::ids::UserId;
 use crate::domain::names::{SearchTerm, words_of};
 
@@ -25,12 +25,9 @@ macro_rules! select_findable {
                 AND NOT EXISTS (
                     SELECT 1 FROM user_settings s WHERE s.user_id = u.id AND NOT s.findable
                 )
-                AND NOT EXISTS (
-                    SELECT 1 FROM blocks b
-                    WHERE (b.user_id = u.id AND b.blocked_id = $1)
-                       OR (b.user_id = $1 AND b.blocked_id = u.id)
-                )
                 AND ",
+            blocks::no_block_between!("u.id", "$1"),
+            " AND ",
             $condition
         )
     };

@@ -75,6 +75,8 @@ enum Look {
     Regular(ConnectionId),
     /// Something that came up in between.
     Extra(ConnectionId),
+    /// Whether it may still see whom it watches.
+    Watch(ConnectionId),
 }
 
 /// The hub of one worker. Cheap to clone; stays on its thread.
@@ -335,7 +337,12 @@ impl Hub {
 
     fn receive(&self, message: HubMessage) {
         let effect = match message {
-            HubMessage::Deliver(delivery) => self.0.state.borrow_mut().deliver(&delivery),
+            HubMessage::Deliver(delivery) => {
+                if let Channel::Me(user) = delivery.channel {
+                    self.ask_after(user, &delivery.events);
+                }
+                self.0.state.borrow_mut().deliver(&delivery)
+            }
             HubMessage::Ephemeral { channel, name, frame } => {
                 self.0.state.borrow().deliver_ephemeral(channel, name, &frame);
                 Effect::None
@@ -464,8 +471,15 @@ impl Hub {
         let due = self.0.wheel.borrow_mut().turn();
         let (now, time) = (Instant::now(), clock::now());
         self.0.pages.borrow_mut().prune(now);
+        let mut to_ask = Vec::new();
         for look in due {
-            let (Look::Regular(connection) | Look::Extra(connection)) = look;
+            let connection = match look {
+                Look::Regular(connection) | Look::Extra(connection) => connection,
+                Look::Watch(connection) => {
+                    to_ask.push(connection);
+                    continue;
+                }
+            };
             // Not held while it is called: a connection that ends leaves the hub.
             let subscriber = self.0.state.borrow().connection(connection);
             let wait = subscriber.map(|subscriber| subscriber.tick(now, time));
@@ -473,6 +487,7 @@ impl Hub {
                 self.0.wheel.borrow_mut().schedule(look, wait);
             }
         }
+        self.ask_again(to_ask);
     }
 
     /// Sends everybody elsewhere, each in a moment of its own.

@@ -9,18 +9,22 @@ use std::time::Duration;
 use rand::Rng;
 use serde_json::{Value, json};
 
-use super::Hub;
 use super::channel::Channel;
+use super::directory::EncodedEvent;
 use super::frame::Frame;
+use super::{Hub, Look};
 use crate::actors::presence::News;
 use crate::actors::presence::state::Report;
 use crate::domain::ids::{ConnectionId, RoomId, UserId};
-use crate::domain::presence::{Choice, Presence};
+use crate::domain::inbox::InboxEventName;
+use crate::domain::presence::Choice;
 
 /// How long changes are gathered before they are shown.
 const GATHER: Duration = Duration::from_millis(500);
 /// The same where only their number is shown, which has to be counted.
 const GATHER_LARGE: Duration = Duration::from_secs(5);
+/// How often it is asked whether whoever watches somebody may still see them, give or take a half.
+const ASK_AGAIN: Duration = Duration::from_secs(40);
 const RETRY: Duration = Duration::from_millis(500);
 /// The event that shows changes.
 pub const PRESENCE_CHANGED: &str = "presence_changed";
@@ -34,7 +38,10 @@ pub(super) struct Desk {
     version: u64,
     /// By whom a user is watched, in a room or not; and, for the way back, whom a connection watches.
     watched: HashMap<UserId, Vec<ConnectionId>>,
-    watching: HashMap<ConnectionId, Vec<UserId>>,
+    watching: HashMap<ConnectionId, Watching>,
+    /// Connections that are looked at again, whether they watch anybody by then or not.
+    to_ask: HashSet<ConnectionId>,
+    watches: u64,
     changes: HashMap<RoomId, HashMap<UserId, News>>,
     large: HashSet<RoomId>,
 }
@@ -48,9 +55,36 @@ struct Here {
     is_new: bool,
 }
 
+/// Whom a connection watches, as far as it may.
+struct Watching {
+    users: Vec<UserId>,
+    /// No two watches have the same number.
+    number: u64,
+}
+
+impl Watching {
+    fn asked(&self) -> (Vec<UserId>, u64) {
+        (self.users.clone(), self.number)
+    }
+}
+
 impl Desk {
+    fn watch(&mut self, connection: ConnectionId, users: &[UserId]) {
+        self.unwatch(connection);
+        if users.is_empty() {
+            return;
+        }
+        for user in users {
+            self.watched.entry(*user).or_default().push(connection);
+        }
+        self.watches = self.watches.saturating_add(1);
+        let watching = Watching { users: users.to_vec(), number: self.watches };
+        self.watching.insert(connection, watching);
+    }
+
     fn unwatch(&mut self, connection: ConnectionId) {
-        for user in self.watching.remove(&connection).unwrap_or_default() {
+        let Some(Watching { users, .. }) = self.watching.remove(&connection) else { return };
+        for user in users {
             if let Some(watchers) = self.watched.get_mut(&user) {
                 watchers.retain(|watcher| *watcher != connection);
                 if watchers.is_empty() {
@@ -91,12 +125,75 @@ impl Hub {
     /// From now on the connection is shown how these users are, and nobody it saw before outside its rooms.
     pub fn watch_presence(&self, connection: ConnectionId, users: &[UserId]) {
         let mut desk = self.0.desk.borrow_mut();
-        desk.unwatch(connection);
-        for user in users {
-            desk.watched.entry(*user).or_default().push(connection);
+        desk.watch(connection, users);
+        let is_first = !users.is_empty() && desk.to_ask.insert(connection);
+        drop(desk);
+        if is_first {
+            self.ask_later(connection);
         }
-        if !users.is_empty() {
-            desk.watching.insert(connection, users.to_vec());
+    }
+
+    /// Whether a connection may still see whom it watches is asked again from time to time: friends part, and rooms are
+    /// left.
+    fn ask_later(&self, connection: ConnectionId) {
+        let wait = ASK_AGAIN.mul_f64(rand::rng().random_range(0.5..1.5));
+        self.0.wheel.borrow_mut().schedule(Look::Watch(connection), wait);
+    }
+
+    /// Asks for each of these connections, one after the other, and once more later for those that still watch somebody.
+    pub(super) fn ask_again(&self, connections: Vec<ConnectionId>) {
+        if connections.is_empty() {
+            return;
+        }
+        let hub = self.clone();
+        actix_rt::spawn(async move {
+            for connection in connections {
+                hub.ask(connection).await;
+                if hub.0.desk.borrow().watching.contains_key(&connection) {
+                    hub.ask_later(connection);
+                } else {
+                    hub.0.desk.borrow_mut().to_ask.remove(&connection);
+                }
+            }
+        });
+    }
+
+    /// What `events` tell `user` may be the end of what they may see: asks at once for every connection of theirs.
+    pub(super) fn ask_after(&self, user: UserId, events: &[EncodedEvent]) {
+        let ends = [InboxEventName::FriendUpdated, InboxEventName::RoomRemoved];
+        if !events.iter().any(|event| ends.iter().any(|name| event.name == name.as_str())) {
+            return;
+        }
+        let state = self.0.state.borrow();
+        let desk = self.0.desk.borrow();
+        let is_theirs = |connection: &ConnectionId| {
+            state.connection(*connection).is_some_and(|known| known.user() == Some(user))
+        };
+        let theirs: Vec<ConnectionId> = desk.watching.keys().copied().filter(is_theirs).collect();
+        drop((state, desk));
+        let hub = self.clone();
+        actix_rt::spawn(async move {
+            for connection in theirs {
+                hub.ask(connection).await;
+            }
+        });
+    }
+
+    /// Ends the watch of those whom a connection may not see any more. Where the store does not answer, the next time does.
+    async fn ask(&self, connection: ConnectionId) {
+        let subscriber = self.0.state.borrow().connection(connection);
+        let Some(viewer) = subscriber.and_then(|subscriber| subscriber.user()) else { return };
+        let watching = self.0.desk.borrow().watching.get(&connection).map(Watching::asked);
+        let Some((users, number)) = watching else { return };
+        let Ok(seen) = self.0.store.list_presences(viewer, &users).await else { return };
+        if seen.len() == users.len() {
+            return;
+        }
+        let seen: Vec<UserId> = seen.iter().map(|presence| presence.user_id).collect();
+        let mut desk = self.0.desk.borrow_mut();
+        // One that began meanwhile was asked for by itself.
+        if desk.watching.get(&connection).is_some_and(|watching| watching.number == number) {
+            desk.watch(connection, &seen);
         }
     }
 
@@ -208,24 +305,28 @@ impl Hub {
     fn show_changes(&self) {
         let changes = std::mem::take(&mut self.0.desk.borrow_mut().changes);
         for (room, changes) in changes {
-            let changes: Vec<News> = changes.into_values().collect();
+            // Each is encoded once, to however many frames it belongs.
+            let changes: Vec<(News, String)> = changes
+                .into_values()
+                .map(|news| {
+                    let encoded = json!(news.presence).to_string();
+                    (news, encoded)
+                })
+                .collect();
             let channel = Channel::Room(room);
-            let frame_of = |changes: &[&News]| {
-                let changes: Vec<Presence> = changes.iter().map(|news| news.presence).collect();
-                changed(Some(channel), &json!({ "changes": changes }))
-            };
-            let for_all = frame_of(&changes.iter().collect::<Vec<_>>());
+            let for_all = changed_in(channel, changes.iter().map(|(_, encoded)| encoded.as_str()));
             let state = self.0.state.borrow();
-            if changes.iter().all(|news| news.viewers.is_everybody()) {
+            if changes.iter().all(|(news, _)| news.viewers.is_everybody()) {
                 state.deliver_ephemeral(channel, PRESENCE_CHANGED, &for_all);
                 continue;
             }
             state.deliver_ephemeral_by(channel, PRESENCE_CHANGED, |viewer| {
-                let seen: Vec<&News> = changes.iter().filter(|news| news.is_for(viewer)).collect();
+                let seen = changes.iter().filter(|(news, _)| news.is_for(viewer));
+                let seen: Vec<&str> = seen.map(|(_, encoded)| encoded.as_str()).collect();
                 match seen.len() {
                     0 => None,
                     count if count == changes.len() => Some(for_all.clone()),
-                    _ => Some(frame_of(&seen)),
+                    _ => Some(changed_in(channel, seen.into_iter())),
                 }
             });
         }
@@ -244,6 +345,15 @@ impl Hub {
             }
         });
     }
+}
+
+/// The event that shows changes in a room, each of which is JSON already.
+fn changed_in<'c>(channel: Channel, changes: impl Iterator<Item = &'c str>) -> Frame {
+    let changes: Vec<&str> = changes.collect();
+    let changes = changes.join(",");
+    Frame::text(&format!(
+        r#"{{"event":"{PRESENCE_CHANGED}","channel":"{channel}","data":{{"changes":[{changes}]}}}}"#
+    ))
 }
 
 /// The event that shows changes, of a room or of those a client watches.

@@ -281,8 +281,8 @@ fn get_news(bytes: &mut Bytes) -> Option<News> {
 
 fn put_viewers(bytes: &mut BytesMut, viewers: &Viewers) {
     let (kind, users) = match viewers {
-        Viewers::AllBut(users) => (0, users),
-        Viewers::Only(users) => (1, users),
+        Viewers::AllBut(users) => (0, users.as_slice()),
+        Viewers::Only(users) => (1, users.as_slice()),
     };
     bytes.put_u8(kind);
     bytes.put_u32(u32::try_from(users.len()).unwrap_or_default());
@@ -298,8 +298,8 @@ fn get_viewers(bytes: &mut Bytes) -> Option<Viewers> {
         users.push(get_uuid(bytes)?.into());
     }
     match kind {
-        0 => Some(Viewers::AllBut(users)),
-        1 => Some(Viewers::Only(users)),
+        0 => Some(Viewers::AllBut(users.into())),
+        1 => Some(Viewers::Only(users.into())),
         _ => None,
     }
 }
@@ -318,6 +318,7 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::RoomId;
+    use crate::domain::presence::People;
 
     const DATABASE: &str = "a9k3";
 
@@ -349,8 +350,8 @@ mod tests {
             packet.encode(node(), DATABASE)[1]
         };
         assert_eq!(kind_of(Viewers::EVERYBODY), kind::NEWS);
-        assert_eq!(kind_of(Viewers::AllBut(vec![user_id])), kind::LIMITED_NEWS);
-        assert_eq!(kind_of(Viewers::Only(Vec::new())), kind::LIMITED_NEWS);
+        assert_eq!(kind_of(Viewers::AllBut(vec![user_id].into())), kind::LIMITED_NEWS);
+        assert_eq!(kind_of(Viewers::Only(People::default())), kind::LIMITED_NEWS);
     }
 
     #[test]
@@ -372,9 +373,9 @@ mod tests {
                 news(presence(None), Vec::new(), Viewers::EVERYBODY),
             ]),
             Packet::News(vec![
-                news(presence(seen), vec![(room, true)], Viewers::AllBut(vec![user_id])),
-                news(presence(None), Vec::new(), Viewers::Only(vec![user_id, user_id])),
-                news(presence(None), Vec::new(), Viewers::Only(Vec::new())),
+                news(presence(seen), vec![(room, true)], Viewers::AllBut(vec![user_id].into())),
+                news(presence(None), Vec::new(), Viewers::Only(vec![user_id, user_id].into())),
+                news(presence(None), Vec::new(), Viewers::Only(People::default())),
             ]),
             Packet::SessionEnded(Uuid::from_u128(1).into()),
             Packet::UserEnded(user_id),

@@ -34,7 +34,7 @@ impl News {
     /// What it takes of a packet.
     fn names(&self) -> usize {
         let viewers = match &*self.viewers {
-            Viewers::AllBut(users) | Viewers::Only(users) => users.len(),
+            Viewers::AllBut(users) | Viewers::Only(users) => users.as_slice().len(),
         };
         self.rooms.len().saturating_add(viewers)
     }
@@ -133,7 +133,7 @@ mod tests {
             rooms: vec![(Uuid::from_u128(1).into(), false); rooms],
             viewers: Arc::new(Viewers::EVERYBODY),
         };
-        let shown_to = |viewers: usize| Arc::new(Viewers::Only(vec![user(9); viewers]));
+        let shown_to = |viewers: usize| Arc::new(Viewers::Only(vec![user(9); viewers].into()));
         let news = [one(1, 10), one(2, 2_000), one(3, 3_000), one(4, 5), one(5, 0)];
         let sizes: Vec<usize> = in_packets(&news).iter().map(|part| part.len()).collect();
         assert_eq!(sizes, [1, 1, 1, 2]);
@@ -148,7 +148,7 @@ mod tests {
     fn news_are_for_whom_they_are_meant_and_for_oneself() {
         let [one, friend, stranger] = [1, 2, 3].map(|n| UserId::from(Uuid::from_u128(n)));
         let presence = Presence { user_id: one, status: Status::Busy, last_seen_at: None };
-        let viewers = Arc::new(Viewers::Only(vec![friend]));
+        let viewers = Arc::new(Viewers::Only(vec![friend].into()));
         let news = News { presence, rooms: Vec::new(), viewers };
         assert!(news.is_for(one) && news.is_for(friend) && !news.is_for(stranger));
     }

@@ -3,19 +3,18 @@
 use serde_json::Value;
 
 use super::super::messages::ReadError;
-use super::super::rooms::NewGroup;
 use super::super::{StoreError, blocks, fetch_all};
 use super::{BODY_CHARS_MAX, Fixture, command, fixtures, only, send};
 use crate::clock;
 use crate::domain::friends::{FriendAction, FriendChange};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::messages::{Emoji, MessageBody, MessageDraft, MessageRef, NewMessage};
-use crate::domain::presence::Viewers;
-use crate::domain::privacy::DirectRequirement;
-use crate::domain::rooms::{Action, Command, RoomError, RoomName, Visibility};
+use crate::domain::presence::{People, Viewers};
+use crate::domain::privacy::{Block, DirectRequirement};
+use crate::domain::rooms::{Action, Command, RoomChange, RoomError};
 
 impl Fixture {
-    async fn open_direct(
+    pub(super) async fn open_direct(
         &self,
         caller: UserId,
         other: UserId,
@@ -104,6 +103,33 @@ async fn a_direct_room_is_opened_by_whom_the_installation_and_the_person_let_nea
         fixture.change(me, FriendAction::Block, stranger).await;
         assert_eq!(fixture.open_direct(me, stranger, No).await, Err(RoomError::Blocked));
         assert_eq!(fixture.open_direct(stranger, me, No).await, Err(RoomError::UserNotFound));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_others_have_read_is_shown_as_the_room_and_blocks_allow() {
+    for fixture in fixtures().await {
+        let (me, other) = (fixture.user().await, fixture.user().await);
+        let group = fixture.group(me, &[other], clock::now()).await;
+        let direct = fixture.open_direct(me, other, DirectRequirement::No).await.unwrap();
+        let read_by = async |room| {
+            let members = fixture.store.list_room_members(room, me, None, 10).await.unwrap();
+            let of = |user| members.iter().find(|member| member.user == user).unwrap().read_seq;
+            assert!(of(me).is_some());
+            of(other)
+        };
+
+        assert_eq!(read_by(group).await, None);
+        let receipts = RoomChange { read_receipts: Some(true), ..RoomChange::default() };
+        fixture.done(group, command(me, Action::Update(receipts))).await;
+        assert!(read_by(group).await.is_some());
+        assert!(read_by(direct).await.is_some());
+        for (one, another) in [(me, other), (other, me)] {
+            fixture.change(one, FriendAction::Block, another).await;
+            assert_eq!(read_by(direct).await, None);
+            assert!(read_by(group).await.is_some(), "a group goes on past a block");
+            fixture.change(one, FriendAction::Unblock, another).await;
+        }
     }
 }
 
@@ -215,31 +241,6 @@ async fn members_of_a_group_hear_each_other_past_a_block_but_are_not_called() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_brought_into_a_group_past_a_block() {
-    for fixture in fixtures().await {
-        let (blocker, blocked) = (fixture.user().await, fixture.user().await);
-        fixture.change(blocker, FriendAction::Block, blocked).await;
-        for (owner, guest, refused) in
-            [(blocked, blocker, RoomError::UserNotFound), (blocker, blocked, RoomError::Blocked)]
-        {
-            let room = fixture.group(owner, &[], clock::now()).await;
-            let invited = command(owner, Action::Invite { user: guest });
-            assert_eq!(fixture.refusal(room, invited).await, Some(refused));
-            let group = NewGroup {
-                id: clock::new_uuid().into(),
-                event: clock::new_uuid().into(),
-                owner,
-                name: RoomName::parse("마당").unwrap(),
-                visibility: Visibility::Private,
-                members: vec![guest],
-            };
-            let opened = fixture.store.insert_group(group, clock::now()).await.unwrap_err();
-            assert!(matches!(opened, ReadError::Room(error) if error == refused), "{opened:?}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn presence_is_seen_by_whom_the_person_lets_near() {
     for fixture in fixtures().await {
         let me = fixture.user().await;
@@ -253,9 +254,9 @@ async fn presence_is_seen_by_whom_the_person_lets_near() {
         fixture.befriend(friend, me).await;
         fixture.change(me, FriendAction::Block, blocked).await;
         for (presence, expected, viewers) in [
-            ("everyone", [false, true, true, false], Viewers::AllBut(vec![blocked])),
-            ("friends", [false, false, true, false], Viewers::Only(vec![friend])),
-            ("nobody", [false, false, false, false], Viewers::Only(Vec::new())),
+            ("everyone", [false, true, true, false], Viewers::AllBut(vec![blocked].into())),
+            ("friends", [false, false, true, false], Viewers::Only(vec![friend].into())),
+            ("nobody", [false, false, false, false], Viewers::Only(People::default())),
         ] {
             fixture.let_near(me, "everyone", "everyone", presence).await;
             for (viewer, expected) in [stranger, member, friend, blocked].into_iter().zip(expected)
@@ -273,7 +274,7 @@ async fn presence_is_seen_by_whom_the_person_lets_near() {
         // Of somebody who has chosen nothing, everybody is told, but for whom a block keeps away.
         let audiences = fixture.store.list_audiences(&[member, blocked]).await.unwrap();
         assert_eq!(audiences[&member].viewers, Viewers::EVERYBODY);
-        assert_eq!(audiences[&blocked].viewers, Viewers::AllBut(vec![me]));
+        assert_eq!(audiences[&blocked].viewers, Viewers::AllBut(vec![me].into()));
         assert!(fixture.store.list_presences(me, &[blocked]).await.unwrap().is_empty());
     }
 }
@@ -326,7 +327,7 @@ async fn those_kept_apart_are_found_whoever_set_the_block() {
                     let mut between = Vec::new();
                     for other in others {
                         between.push((
-                            blocks::is_blocked_between(db, me, other).await?,
+                            blocks::find_between(db, me, other).await?,
                             blocks::is_visible(db, me, other).await?,
                         ));
                     }
@@ -339,6 +340,7 @@ async fn those_kept_apart_are_found_whoever_set_the_block() {
         expected.sort_unstable();
         assert_eq!(apart, expected);
         // Whoever has blocked still sees whom.
-        assert_eq!(between, [(true, true), (true, false), (false, true)]);
+        let (by_me, by_other) = (Some(Block::ByActor), Some(Block::ByOther));
+        assert_eq!(between, [(by_me, true), (by_other, false), (None, true)]);
     }
 }
