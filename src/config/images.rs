@@ -1,6 +1,7 @@
 //! Settings of the pictures that people upload.
 
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -15,6 +16,7 @@ pub struct ImagesConfig {
     /// As set; [`ImagesConfig::permits`] resolves 0.
     pub concurrency: usize,
     pub uploads_max: usize,
+    pub read_timeout_ms: u64,
 }
 
 impl ImagesConfig {
@@ -27,10 +29,17 @@ impl ImagesConfig {
         }
     }
 
+    /// `read_timeout_ms` as a duration.
+    #[must_use]
+    pub const fn read_timeout(&self) -> Duration {
+        Duration::from_millis(self.read_timeout_ms)
+    }
+
     pub(super) fn validate(&self, problems: &mut Problems) {
         problems.within("images.bytes_max", self.bytes_max, 1_024..=100 * 1_024 * 1_024);
         problems.within("images.pixels_max", self.pixels_max, 4_096..=200_000_000);
         problems.within("images.concurrency", self.concurrency, 0..=1_024);
         problems.within("images.uploads_max", self.uploads_max, 1..=10_000);
+        problems.within("images.read_timeout_ms", self.read_timeout_ms, 100..=600_000);
     }
 }

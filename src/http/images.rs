@@ -7,6 +7,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use tokio::time::timeout;
 use utoipa::{OpenApi, ToSchema};
 
 use super::auth::refusals::{CallerRefusals, PublicRefusals};
@@ -94,13 +95,15 @@ async fn upload_image(
     let bytes_max = config.images.bytes_max;
     let boundary = multipart::boundary_of(&request)?;
     // Before the body is read: those that wait hold their bodies in memory.
-    let upload = images.begin()?;
+    let upload = images.begin(caller.user_id)?;
+    let body_bytes_max = boundary.as_ref().map_or(bytes_max, |_| bytes_max + OVERHEAD_BYTES_MAX);
+    let reading = whole(&request, payload, body_bytes_max);
+    // It holds a place.
+    let reading = timeout(config.images.read_timeout(), reading);
+    let body = reading.await.map_err(|_| ApiError::Timeout)??;
     let picture = match boundary {
-        None => whole(&request, payload, bytes_max).await?,
-        Some(boundary) => {
-            let form = whole(&request, payload, bytes_max + OVERHEAD_BYTES_MAX).await?;
-            taken_out(form, boundary).await?
-        }
+        None => body,
+        Some(boundary) => taken_out(body, boundary).await?,
     };
     if picture.len() > bytes_max {
         return Err(ApiError::PayloadTooLarge { bytes_max });

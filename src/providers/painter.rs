@@ -3,10 +3,12 @@
 //!
 //! Invariants: nothing of a file but its pixels survives, so no place, no camera, no script; no more memory is asked for
 //! than its number of pixels allows, which is looked at before anything is unpacked. At most `concurrency` pictures are
-//! worked on and at most `uploads_max` are under way; others hear [`ImageError::Busy`] before anything was done.
+//! worked on and at most `uploads_max` are under way, few of them for one user; others hear [`ImageError::Busy`] before
+//! anything was done.
 
+use std::collections::HashMap;
 use std::io::Cursor;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,8 +21,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ImagesConfig;
+use crate::domain::ids::UserId;
 use crate::domain::images::{ImageError, ImageFormat, ImageSize};
 
+/// Uploads of one user that are under way: whoever sends slowly keeps places from nobody else.
+const UPLOADS_A_USER_MAX: usize = 2;
 /// The longest an upload waits for its turn.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 const JPEG_QUALITY: u8 = 85;
@@ -43,6 +48,8 @@ pub struct Painter {
     pixels_max: u32,
     /// Places for uploads that are under way.
     places: Arc<Semaphore>,
+    /// How many of them each user has.
+    held: Arc<Mutex<HashMap<UserId, usize>>>,
     /// Places to work.
     working: Arc<Semaphore>,
 }
@@ -50,6 +57,7 @@ pub struct Painter {
 /// A place for one upload, held from before its body is read. It is given back when dropped and nothing of it is worked on.
 pub struct Place {
     painter: Painter,
+    user: UserId,
     _place: OwnedSemaphorePermit,
 }
 
@@ -60,17 +68,37 @@ impl Painter {
             io,
             pixels_max: config.pixels_max,
             places: Arc::new(Semaphore::new(config.uploads_max)),
+            held: Arc::default(),
             working: Arc::new(Semaphore::new(config.permits())),
         }
     }
 
-    /// Takes a place for an upload.
+    /// Takes a place for an upload of `user`.
     ///
     /// # Errors
-    /// [`ImageError::Busy`] when there is none.
-    pub fn place(&self) -> Result<Place, ImageError> {
+    /// [`ImageError::Busy`] when there is none, or the user has as many as one may have.
+    pub fn place(&self, user: UserId) -> Result<Place, ImageError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ImageError::Busy)?;
-        Ok(Place { painter: self.clone(), _place: place })
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_user = held.entry(user).or_default();
+        if *of_user >= UPLOADS_A_USER_MAX {
+            return Err(ImageError::Busy);
+        }
+        *of_user += 1;
+        drop(held);
+        Ok(Place { painter: self.clone(), user, _place: place })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut held = self.painter.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_user) = held.get_mut(&self.user) {
+            *of_user = of_user.saturating_sub(1);
+            if *of_user == 0 {
+                held.remove(&self.user);
+            }
+        }
     }
 }
 
@@ -99,7 +127,7 @@ impl Place {
 
 fn paint(upload: &[u8], pixels_max: u32) -> Result<Painted, ImageError> {
     let encoding = sniffed(upload).ok_or(ImageError::TypeNotSupported)?;
-    let square = cut(unpacked(upload, encoding, pixels_max)?);
+    let square = cut(&unpacked(upload, encoding, pixels_max)?);
     let format = if shines_through(&square) { ImageFormat::Png } else { ImageFormat::Jpeg };
     let mut files = Vec::with_capacity(ImageSize::ALL.len());
     let mut picture = square;
@@ -122,7 +150,7 @@ fn sniffed(upload: &[u8]) -> Option<Encoding> {
     }
 }
 
-/// The pixels, upright; of a moving picture the first.
+/// The pixels, upright, with eight bits a colour; of a moving picture the first.
 fn unpacked(
     upload: &[u8],
     encoding: Encoding,
@@ -141,9 +169,19 @@ fn unpacked(
     }
     // A damaged note about the orientation is no reason to refuse the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(refusal)?;
+    // Before anything else is made of it: each step has its result and what it is made of in memory.
+    let mut picture = narrowed(DynamicImage::from_decoder(decoder).map_err(refusal)?);
     picture.apply_orientation(orientation);
     Ok(picture)
+}
+
+/// The picture with eight bits a colour; what it was made of is gone.
+fn narrowed(picture: DynamicImage) -> DynamicImage {
+    if picture.color().has_alpha() {
+        DynamicImage::ImageRgba8(picture.into_rgba8())
+    } else {
+        DynamicImage::ImageRgb8(picture.into_rgb8())
+    }
 }
 
 fn refusal(error: image::ImageError) -> ImageError {
@@ -153,16 +191,11 @@ fn refusal(error: image::ImageError) -> ImageError {
     }
 }
 
-/// The middle of the picture, as wide as it is high, with eight bits a colour.
-fn cut(picture: DynamicImage) -> DynamicImage {
+/// The middle of the picture, as wide as it is high.
+fn cut(picture: &DynamicImage) -> DynamicImage {
     let (width, height) = (picture.width(), picture.height());
     let side = width.min(height);
-    let square = picture.crop_imm((width - side) / 2, (height - side) / 2, side, side);
-    if square.color().has_alpha() {
-        DynamicImage::ImageRgba8(square.into_rgba8())
-    } else {
-        DynamicImage::ImageRgb8(square.into_rgb8())
-    }
+    picture.crop_imm((width - side) / 2, (height - side) / 2, side, side)
 }
 
 /// The square with a side of at most `pixels`; it is never made larger.
@@ -337,22 +370,56 @@ mod tests {
         assert!(paint(&encoded(&halves(1_000, 1_000), Encoding::Jpeg), PIXELS_MAX).is_ok());
     }
 
+    #[test]
+    fn a_picture_of_many_bits_has_eight_before_it_is_worked_on() {
+        let wide = ImageBuffer::from_pixel(30, 20, Rgba([65_535_u16, 0, 0, 65_535]));
+        let upload = encoded(&DynamicImage::ImageRgba16(wide), Encoding::Png);
+
+        let picture = unpacked(&upload, Encoding::Png, PIXELS_MAX).unwrap();
+
+        assert_eq!(picture.color(), image::ColorType::Rgba8);
+        assert!(is_like(&picture, 1, 1, RED));
+    }
+
     #[tokio::test]
-    async fn a_full_house_refuses_at_once_and_recovers() {
+    async fn one_user_has_two_places_and_leaves_the_others_theirs() {
+        let painter = painter(4);
+        let [one, other] = [1, 2].map(user);
+        let places = [painter.place(one).unwrap(), painter.place(one).unwrap()];
+
+        assert_eq!(painter.place(one).err(), Some(ImageError::Busy));
+        assert!(painter.place(other).is_ok());
+        drop(places);
+
+        assert!(painter.place(one).is_ok());
+        assert!(painter.held.lock().unwrap().is_empty());
+    }
+
+    fn user(n: u128) -> UserId {
+        uuid::Uuid::from_u128(n).into()
+    }
+
+    fn painter(uploads_max: usize) -> Painter {
         let config = ImagesConfig {
             bytes_max: 1_024,
             pixels_max: PIXELS_MAX,
             concurrency: 1,
-            uploads_max: 1,
+            uploads_max,
+            read_timeout_ms: 1_000,
         };
-        let painter = Painter::new(&config, Handle::current());
-        let place = painter.place().unwrap();
-        assert_eq!(painter.place().err(), Some(ImageError::Busy));
+        Painter::new(&config, Handle::current())
+    }
+
+    #[tokio::test]
+    async fn a_full_house_refuses_at_once_and_recovers() {
+        let painter = painter(1);
+        let place = painter.place(user(1)).unwrap();
+        assert_eq!(painter.place(user(2)).err(), Some(ImageError::Busy));
 
         let painted = place.paint(encoded(&halves(9, 9), Encoding::Png).into()).await;
 
         assert!(painted.is_ok());
-        assert!(painter.place().is_ok());
+        assert!(painter.place(user(2)).is_ok());
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

@@ -57,13 +57,18 @@ pub(super) async fn show_only(
     .map(|_| ())
 }
 
-/// Drops every picture of somebody who leaves, those included that are still arriving.
-pub(super) async fn drop_all(db: &mut Db, user: UserId, now: Timestamp) -> Result<(), StoreError> {
+/// Drops the picture that somebody shows who leaves. One that is still arriving is given up like any that does not arrive:
+/// its row stays until its last file can have been written.
+pub(super) async fn drop_shown(
+    db: &mut Db,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     execute!(
         db,
         "UPDATE images
          SET state = 'dropped', changed_at = $2
-         WHERE user_id = $1 AND state <> 'dropped'",
+         WHERE user_id = $1 AND state = 'shown'",
         user.uuid(),
         now.millis(),
     )

@@ -38,12 +38,12 @@ impl Images {
         Self { store, painter, blobs }
     }
 
-    /// Takes a place for an upload, before its body is read.
+    /// Takes a place for an upload of `user`, before its body is read.
     ///
     /// # Errors
-    /// [`ImageError::Busy`] when there is none.
-    pub fn begin(&self) -> Result<Upload, ImageError> {
-        self.painter.place().map(Upload)
+    /// [`ImageError::Busy`] when there is none, or the user has as many as one may have.
+    pub fn begin(&self, user: UserId) -> Result<Upload, ImageError> {
+        self.painter.place(user).map(Upload)
     }
 
     /// Makes a picture of an upload and puts it into the profile of `user`, which is given as it is now. The picture that was

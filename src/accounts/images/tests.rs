@@ -109,7 +109,7 @@ impl Fixture {
     }
 
     async fn show(&self) -> Result<User, AccountsError> {
-        let upload = self.images.begin().unwrap();
+        let upload = self.images.begin(self.user).unwrap();
         self.images.show(self.user, upload, picture()).await
     }
 
@@ -118,6 +118,15 @@ impl Fixture {
         let found: Result<Option<User>, StoreError> =
             self.store.read(move |db| Box::pin(async move { find_user(db, user).await })).await;
         found.unwrap().unwrap().avatar
+    }
+
+    async fn leave(&self) {
+        let user = self.user;
+        let left: Result<(), StoreError> = self
+            .store
+            .write(move |db| Box::pin(async move { delete_user(db, user, clock::now()).await }))
+            .await;
+        left.unwrap();
     }
 
     /// Clears what is there after `wait`.
@@ -200,20 +209,35 @@ async fn files_that_cannot_be_deleted_go_later() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_takes_their_pictures_along_even_one_that_is_arriving() {
+async fn whoever_leaves_takes_their_pictures_along() {
     for fixture in fixtures().await {
         fixture.show().await.unwrap();
-        let user = fixture.user;
-        let left: Result<(), StoreError> = fixture
-            .store
-            .write(move |db| Box::pin(async move { delete_user(db, user, clock::now()).await }))
-            .await;
-        left.unwrap();
+        fixture.leave().await;
 
         let late = fixture.show().await;
 
         assert!(matches!(late, Err(AccountsError::Account(AccountError::UserNotFound))));
+        fixture.images.clear_of(fixture.user).await;
+        assert_eq!(fixture.blobs.count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_picture_that_was_arriving_when_its_owner_left_goes_whatever_its_upload_does() {
+    for fixture in fixtures().await {
+        let user = fixture.user;
+        let upload = fixture.images.begin(user).unwrap();
+        let painted = upload.0.paint(picture()).await.unwrap();
+        let name = ImageName::new(clock::new_uuid().into(), painted.format);
+        fixture.store.insert_image(user, name, clock::now()).await.unwrap();
+        fixture.leave().await;
         fixture.images.clear_of(user).await;
+
+        // It dies after its last file, and before it hears that there is no such profile.
+        fixture.images.keep(name, painted).await.unwrap();
+        assert_eq!(fixture.blobs.count(), 3);
+        fixture.clear_after(Duration::from_mins(70)).await;
+
         assert_eq!(fixture.blobs.count(), 0);
     }
 }
