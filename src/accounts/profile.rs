@@ -14,7 +14,7 @@ use crate::domain::profiles::{Portrait, Viewer, portrait};
 use crate::domain::settings::ProfileVisibility;
 use crate::store::accounts::{
     ProfileChange, User, confirm_password_hash, delete_login_failures, delete_user, find_user,
-    update_profile,
+    lock_deletions, update_profile,
 };
 use crate::store::follows::{self, FollowCounts};
 use crate::store::sessions::{anonymise_sessions, revoke_sessions};
@@ -111,6 +111,7 @@ impl Accounts {
             .store
             .write::<_, AccountsError, _>(move |db| {
                 Box::pin(async move {
+                    lock_deletions(db).await?;
                     if !confirm_password_hash(db, user, &hash, &hash).await? {
                         return Err(AccountError::WrongPassword.into());
                     }

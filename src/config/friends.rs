@@ -12,6 +12,7 @@ use super::problems::Problems;
 pub struct FriendsConfig {
     pub friends_max: i64,
     pub requests_open_max: i64,
+    pub requests_received_max: i64,
     pub requests_per_day: i64,
     pub new_account_hours: u32,
     pub new_account_requests_per_day: i64,
@@ -38,6 +39,7 @@ impl FriendsConfig {
     pub(super) fn validate(&self, problems: &mut Problems) {
         problems.within("friends.friends_max", self.friends_max, 1..=20_000);
         problems.within("friends.requests_open_max", self.requests_open_max, 1..=10_000);
+        problems.within("friends.requests_received_max", self.requests_received_max, 1..=100_000);
         problems.within("friends.requests_per_day", self.requests_per_day, 1..=10_000);
         problems.within("friends.new_account_hours", self.new_account_hours, 0..=8_760);
         problems.within(

@@ -66,6 +66,8 @@ pub struct FriendLimits {
     pub friends_max: i64,
     /// Requests of one person that wait for an answer.
     pub requests_open_max: i64,
+    /// Requests to one person that wait for an answer.
+    pub requests_received_max: i64,
     /// Requests that one person sends in a day.
     pub requests_per_day: i64,
     /// How long an account is new.
@@ -126,6 +128,8 @@ pub struct Numbers {
     /// Friends of the other.
     pub other_friends: i64,
     pub requests_open: i64,
+    /// Requests to the other that wait for an answer.
+    pub other_requests_received: i64,
     /// As it was last written.
     pub day: Option<RequestDay>,
     pub account_since: Timestamp,
@@ -184,6 +188,11 @@ pub fn decide(
     if facts.actor == facts.other {
         return Err(FriendError::Oneself);
     }
+    let is_about_blocks = matches!(action, FriendAction::Block | FriendAction::Unblock);
+    if facts.relation.block == Some(Block::ByOther) && !is_about_blocks {
+        // To whoever was blocked, the other is not there.
+        return Err(FriendError::UserNotFound);
+    }
     match (action, facts.tie) {
         (FriendAction::Block, _) if facts.relation.block == Some(Block::ByActor) => {
             Ok(FriendChange::Nothing)
@@ -218,15 +227,12 @@ pub fn decide(
 
 fn request(facts: &FriendFacts, now: Timestamp) -> Result<FriendChange, FriendError> {
     let (numbers, limits) = (&facts.numbers, &facts.limits);
-    match facts.relation.block {
-        Some(Block::ByActor) => return Err(FriendError::Blocked),
-        // To whoever was blocked, the other is not there.
-        Some(Block::ByOther) => return Err(FriendError::UserNotFound),
-        None => {}
-    }
+    allow(facts.relation.block.is_none(), FriendError::Blocked)?;
     let is_too_soon = facts.rejected_at.is_some_and(|at| now.since(at) < limits.reject_cooldown);
-    // One word for both, so that a refusal cannot be told from a closed door.
-    let is_welcome = may_befriend(&facts.privacy, &facts.relation) && !is_too_soon;
+    let is_asked_by_many = numbers.other_requests_received >= limits.requests_received_max;
+    // One word for all, so that a refusal cannot be told from a closed door.
+    let is_welcome =
+        may_befriend(&facts.privacy, &facts.relation) && !is_too_soon && !is_asked_by_many;
     allow(is_welcome, FriendError::CannotBefriend)?;
     allow(numbers.friends < limits.friends_max, FriendError::TooManyFriends)?;
     allow(numbers.requests_open < limits.requests_open_max, FriendError::TooManyOpenRequests)?;

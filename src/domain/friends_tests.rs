@@ -12,6 +12,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const LIMITS: FriendLimits = FriendLimits {
     friends_max: 10,
     requests_open_max: 5,
+    requests_received_max: 6,
     requests_per_day: 4,
     new_account: Duration::from_secs(48 * 60 * 60),
     new_account_requests_per_day: 2,
@@ -28,6 +29,7 @@ fn between(tie: Tie) -> FriendFacts {
         friends: 0,
         other_friends: 0,
         requests_open: 0,
+        other_requests_received: 0,
         day: None,
         account_since: Timestamp::from_millis(0),
         blocks: 0,
@@ -144,6 +146,15 @@ fn a_request_needs_room_on_both_sides_once_it_is_accepted() {
 }
 
 #[test]
+fn who_is_asked_by_many_looks_like_a_closed_door() {
+    let mut facts = between(Tie::Nothing);
+    facts.numbers.other_requests_received = 6;
+    assert_eq!(decided(FriendAction::Request, &facts), Err(FriendError::CannotBefriend));
+    facts.numbers.other_requests_received = 5;
+    assert_eq!(decided(FriendAction::Request, &facts), Ok(FriendChange::Requested));
+}
+
+#[test]
 fn a_new_account_asks_fewer_people_a_day() {
     let asked = |requests, began_ago, account_ago| {
         let mut facts = between(Tie::Nothing);
@@ -178,8 +189,15 @@ fn blocks_are_counted_too() {
 #[test]
 fn who_was_blocked_is_told_nothing_about_it() {
     let blocked = behind(Block::ByOther);
-    assert_eq!(decided(FriendAction::Request, &blocked), Err(FriendError::UserNotFound));
-    assert_eq!(decided(FriendAction::Accept, &blocked), Err(FriendError::RequestNotFound));
+    // As where there is no account at all.
+    for action in &ALL[..5] {
+        assert_eq!(decided(*action, &blocked), Err(FriendError::UserNotFound), "{action:?}");
+    }
+    assert_eq!(
+        decided(FriendAction::Block, &blocked),
+        Ok(FriendChange::Blocked(Tie::Nothing)),
+        "one may block back"
+    );
     assert_eq!(blocked.state(), FriendState::None);
     assert_eq!(FriendChange::Blocked(Tie::Nothing).told_to_other(), None);
     assert_eq!(FriendChange::Blocked(Tie::Friends).told_to_other(), Some(FriendState::None));

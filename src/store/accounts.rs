@@ -2,6 +2,8 @@
 //!
 //! Invariant: a deleted account keeps only its id; nothing here finds it again.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -18,6 +20,8 @@ use crate::domain::ids::UserId;
 use crate::domain::images::{Origin, origin_of};
 use crate::domain::time::Timestamp;
 
+/// The name of the lock under which accounts are deleted: the letters of `leave`.
+const DELETIONS_LOCK: i64 = 0x006c_6561_7665;
 /// The constraint that a handle in use breaks.
 pub const HANDLE_TAKEN: &str = "users_handle_key_key";
 /// The constraint that an e-mail address in use breaks.
@@ -327,6 +331,38 @@ pub async fn update_verified(db: &mut Db, user: UserId, now: Timestamp) -> Resul
     publish(db, "UserVerified", user, json!({ "user_id": user }), now).await
 }
 
+/// Waits until no other account is being deleted, and has others wait until the transaction ends. Two who know each other
+/// would otherwise each hold their own row and wait for that of the other.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn lock_deletions(db: &mut Db) -> Result<(), StoreError> {
+    let lock = db.dialect("SELECT $1", "SELECT pg_advisory_xact_lock($1)");
+    execute!(db, lock, DELETIONS_LOCK).map(|_| ())
+}
+
+/// Holds those of `users` who are still there, in the order of their ids, so that none of them leaves before the
+/// transaction ends; nothing else that happens to them has to wait. Gives who they are.
+///
+/// Whoever writes what an account's deletion takes away does this first: the deletion locks the account before it.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn hold_users(db: &mut Db, users: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
+    let select = db.dialect(
+        "SELECT id FROM users
+         WHERE id IN (SELECT unhex(replace(value, '-', '')) FROM json_each($1))
+           AND deleted_at IS NULL",
+        "SELECT id FROM users
+         WHERE id IN (SELECT value::uuid FROM jsonb_array_elements_text($1::jsonb))
+           AND deleted_at IS NULL
+         ORDER BY id
+         FOR KEY SHARE",
+    );
+    let rows = fetch_all!(db, (Uuid,), select, json!(users).to_string())?;
+    Ok(rows.into_iter().map(|(user,)| user.into()).collect())
+}
+
 /// Takes everything personal out of an account and closes it for good; `UserDeleted`.
 ///
 /// The row stays, because messages and rooms point to it. Handle and address are free again.
@@ -356,7 +392,7 @@ pub async fn delete_user(db: &mut Db, user: UserId, now: Timestamp) -> Result<()
     devices::delete_devices_of(db, user).await?;
     execute!(db, "DELETE FROM user_settings WHERE user_id = $1", user.uuid())?;
     names::replace_names(db, user, None).await?;
-    images::drop_all(db, user, now).await?;
+    images::drop_shown(db, user, now).await?;
     phones::delete_phone(db, user, now).await?;
     publish(db, "UserDeleted", user, json!({ "user_id": user }), now).await
 }

@@ -2,10 +2,12 @@
 //!
 //! Invariant: under the lock of the inbox's row, `seq` goes on from `inboxes.last_seq` without a hole.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
+use super::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::inbox::{InboxEvent, InboxEventName, InboxNote};
 use crate::domain::rooms::Seq;
@@ -19,7 +21,8 @@ struct EventRow {
     data: String,
 }
 
-/// Numbers and stores notes in the inboxes of their users; each user's in the order given.
+/// Numbers and stores notes in the inboxes of their users, each user's in the order given: two statements, however many
+/// notes there are.
 ///
 /// The inboxes are locked in the order of their users, so that two transactions never wait for each other.
 pub(super) async fn append(
@@ -27,31 +30,61 @@ pub(super) async fn append(
     mut notes: Vec<InboxNote>,
     now: Timestamp,
 ) -> Result<Vec<InboxEvent>, StoreError> {
-    notes.sort_by_key(|note| note.user);
-    let mut events = Vec::with_capacity(notes.len());
-    for InboxNote { user, name, data } in notes {
-        let (seq,) = fetch_one!(
-            db,
-            (i64,),
-            "INSERT INTO inboxes (user_id, last_seq)
-             VALUES ($1, 1)
-             ON CONFLICT (user_id) DO UPDATE SET last_seq = inboxes.last_seq + 1
-             RETURNING last_seq",
-            user.uuid(),
-        )?;
-        let data = data.to_string();
-        execute!(
-            db,
-            "INSERT INTO inbox_events (user_id, seq, name, at, data) VALUES ($1, $2, $3, $4, $5)",
-            user.uuid(),
-            seq,
-            name.as_str(),
-            now.millis(),
-            data.as_str(),
-        )?;
-        events.push(InboxEvent { user, seq, name, at: now, data });
+    if notes.is_empty() {
+        return Ok(Vec::new());
     }
+    notes.sort_by_key(|note| note.user);
+    let mut last = number(db, &notes).await?;
+    // From the last to the first: what was given is the number of the last.
+    let mut events = Vec::with_capacity(notes.len());
+    for InboxNote { user, name, data } in notes.into_iter().rev() {
+        let seq = last.get_mut(&user).ok_or(StoreError::NotFound)?;
+        events.push(InboxEvent { user, seq: *seq, name, at: now, data: data.to_string() });
+        *seq = seq.saturating_sub(1);
+    }
+    events.reverse();
+    let rows: Vec<_> = events
+        .iter()
+        .map(|event| {
+            let name = event.name.as_str();
+            json!({ "user": event.user, "seq": event.seq, "name": name, "data": event.data })
+        })
+        .collect();
+    let insert = db.dialect(
+        "INSERT INTO inbox_events (user_id, seq, name, at, data)
+         SELECT unhex(replace(j.value ->> 'user', '-', '')), j.value ->> 'seq',
+                j.value ->> 'name', $2, j.value ->> 'data'
+         FROM json_each($1) j",
+        "INSERT INTO inbox_events (user_id, seq, name, at, data)
+         SELECT \"user\", seq, name, $2, data
+         FROM jsonb_to_recordset($1::jsonb) AS j (\"user\" uuid, seq bigint, name text, data text)",
+    );
+    execute!(db, insert, json!(rows).to_string(), now.millis())?;
     Ok(events)
+}
+
+/// Gives the inboxes numbers for these notes, which are in the order of their users; for each, the last of them.
+async fn number(db: &mut Db, notes: &[InboxNote]) -> Result<HashMap<UserId, Seq>, StoreError> {
+    let counts: Vec<_> = notes
+        .chunk_by(|one, next| one.user == next.user)
+        .filter_map(|notes| Some(json!([notes.first()?.user, notes.len()])))
+        .collect();
+    let upsert = db.dialect(
+        "INSERT INTO inboxes (user_id, last_seq)
+         SELECT unhex(replace(j.value ->> 0, '-', '')), j.value ->> 1 FROM json_each($1) j
+         WHERE TRUE
+         ORDER BY j.key
+         ON CONFLICT (user_id) DO UPDATE SET last_seq = inboxes.last_seq + excluded.last_seq
+         RETURNING user_id, last_seq",
+        "INSERT INTO inboxes (user_id, last_seq)
+         SELECT (j.value ->> 0)::uuid, (j.value ->> 1)::bigint
+         FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS j (value, place)
+         ORDER BY j.place
+         ON CONFLICT (user_id) DO UPDATE SET last_seq = inboxes.last_seq + excluded.last_seq
+         RETURNING user_id, last_seq",
+    );
+    let rows = fetch_all!(db, (Uuid, i64), upsert, json!(counts).to_string())?;
+    Ok(rows.into_iter().map(|(user, seq)| (user.into(), seq)).collect())
 }
 
 impl Store {

@@ -6,7 +6,7 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::accounts::event;
+use super::accounts::{event, hold_users};
 use super::{Db, StoreError, deliveries, execute, fetch_all, fetch_one, fetch_optional, outbox};
 use crate::domain::backoff::Failures;
 use crate::domain::deliveries::NewDelivery;
@@ -43,7 +43,8 @@ pub async fn find_phone(db: &mut Db, user: UserId) -> Result<Option<PhoneNumber>
 
 /// The number that a user is about to prove, and the code that does.
 ///
-/// The row stays locked until the transaction ends, so that tries are counted one after another.
+/// The row stays locked until the transaction ends, so that tries are counted one after another. The user is held before
+/// it, as whoever deletes the account locks the two.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.
@@ -51,6 +52,7 @@ pub async fn find_challenge(
     db: &mut Db,
     user: UserId,
 ) -> Result<Option<(PhoneNumber, Challenge)>, StoreError> {
+    hold_users(db, &[user]).await?;
     let select = db.dialect(
         "SELECT number, code_hash, tries, tried_at, expires_at FROM phone_codes WHERE user_id = $1",
         "SELECT number, code_hash, tries, tried_at, expires_at FROM phone_codes WHERE user_id = $1

@@ -8,6 +8,8 @@ use crate::domain::ids::{EventId, RoomId, UserId};
 use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
 
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
 /// One row: an event and a kind of notification that comes of it.
 pub struct Trigger {
     /// The domain event's name.
@@ -23,6 +25,8 @@ pub struct Trigger {
 enum Finder {
     /// The user whose id is at `user`; `actor` is where the id of whoever caused it is.
     One { user: &'static str, actor: Option<&'static str> },
+    /// The same, once in a day for these two: who takes back and asks again, again and again, is told of once.
+    OneADay { user: &'static str, actor: &'static str },
     /// Whoever each message mentions.
     Mentioned,
     /// The members of the room who are not looking, and are not mentioned.
@@ -34,7 +38,7 @@ pub const TRIGGERS: &[Trigger] = &[
     Trigger {
         event: "FriendRequestSent",
         kind: "friend_request_received",
-        find: Finder::One { user: "to", actor: Some("from") },
+        find: Finder::OneADay { user: "to", actor: "from" },
     },
     Trigger {
         // `from` is who has accepted; `to` is who had asked.
@@ -77,7 +81,7 @@ impl Trigger {
     #[must_use]
     pub const fn recipients(&self) -> &'static str {
         match self.find {
-            Finder::One { .. } => "the user it is about",
+            Finder::One { .. } | Finder::OneADay { .. } => "the user it is about",
             Finder::Mentioned => "whoever is mentioned and a member of the room",
             Finder::Away => "the other members of the room who are not looking",
         }
@@ -86,6 +90,9 @@ impl Trigger {
     fn occasions(&self, cause: &Cause<'_>, data: &Value) -> Vec<Occasion> {
         match self.find {
             Finder::One { user, actor } => self.one(cause, data, user, actor).into_iter().collect(),
+            Finder::OneADay { user, actor } => {
+                self.one_a_day(cause, data, user, actor).into_iter().collect()
+            }
             Finder::Mentioned => messages(data)
                 .filter(|sent| !sent.mentions.is_empty())
                 .map(|sent| {
@@ -127,6 +134,21 @@ impl Trigger {
             messages: 0,
             at: cause.at,
         })
+    }
+
+    /// As [`Self::one`], with an id that follows from the two people and the day (UTC): a repeat is known already.
+    fn one_a_day(
+        &self,
+        cause: &Cause<'_>,
+        data: &Value,
+        user: &str,
+        actor: &str,
+    ) -> Option<Occasion> {
+        let [from, to] = [id_at::<UserId>(data, actor)?, id_at(data, user)?].map(UserId::uuid);
+        let millis = cause.at.millis();
+        let day = Timestamp::from_millis(millis.saturating_sub(millis.rem_euclid(DAY_MS)));
+        let id = derived_id(day, &[self.kind.as_bytes(), from.as_bytes(), to.as_bytes()]);
+        Some(Occasion { id, ..self.one(cause, data, user, Some(actor))? })
     }
 
     fn of_message(&self, cause: &Cause<'_>, sent: &Sent, audience: Audience) -> Occasion {
@@ -208,6 +230,22 @@ mod tests {
         assert_eq!(told[0].kind, "friend_request_received");
         assert_eq!(told[0].audience, Audience::Users { users: vec![user(2)] });
         assert_eq!(told[0].actor, Some(user(1)));
+    }
+
+    #[test]
+    fn who_asks_again_and_again_is_told_of_once_a_day() {
+        let asked = |event: u128, from: u128, at: i64| {
+            let data = json!({ "from": user(from), "to": user(2) }).to_string();
+            let (id, at) = (Uuid::from_u128(event).into(), Timestamp::from_millis(at));
+            occasions(&Cause { id, name: "FriendRequestSent", at, data: &data })[0].id
+        };
+        let morning = 20_000 * DAY_MS;
+
+        let first = asked(1, 1, morning);
+
+        assert_eq!(asked(2, 1, morning + DAY_MS - 1), first);
+        assert_ne!(asked(3, 1, morning + DAY_MS), first);
+        assert_ne!(asked(4, 3, morning), first);
     }
 
     #[test]

@@ -253,6 +253,7 @@ impl From<&FriendsConfig> for FriendLimits {
         Self {
             friends_max: config.friends_max,
             requests_open_max: config.requests_open_max,
+            requests_received_max: config.requests_received_max,
             requests_per_day: config.requests_per_day,
             new_account: config.new_account(),
             new_account_requests_per_day: config.new_account_requests_per_day,

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::AvatarSizes;
 use crate::domain::friends::FriendState;
 use crate::domain::ids::UserId;
 use crate::domain::presence::Presence;
@@ -17,6 +18,8 @@ pub struct PersonView {
     pub display_name: String,
     /// An `https` address or an absolute path.
     pub avatar: Option<String>,
+    /// Null unless the picture is kept here.
+    pub avatar_sizes: Option<AvatarSizes>,
 }
 
 /// A person, and when they came into the list.
@@ -52,7 +55,8 @@ pub struct FollowView {
 impl From<Person> for PersonView {
     fn from(person: Person) -> Self {
         let Person { id, handle, display_name, avatar } = person;
-        Self { id, handle, display_name, avatar }
+        let avatar_sizes = AvatarSizes::of(avatar.as_deref());
+        Self { id, handle, display_name, avatar, avatar_sizes }
     }
 }
 

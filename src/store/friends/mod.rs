@@ -219,8 +219,9 @@ async fn delete_open_requests(db: &mut Db, one: UserId, other: UserId) -> Result
     .map(|_| ())
 }
 
-/// Forgets everything between a user who leaves for good and everybody else; gives what those are told who were friends
-/// or had asked. The user's row must be locked already, and nothing else may be waited for after this.
+/// Forgets everything between a user who leaves for good and everybody else; gives what friends are told. Requests go
+/// silently: whoever sent one, or was sent one, does not find it any more. The user's row must be locked already, and
+/// nothing else may be waited for after this.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
@@ -232,11 +233,7 @@ pub async fn delete_all(
     let rows = fetch_all!(
         db,
         (uuid::Uuid,),
-        "SELECT friend_id FROM friendships WHERE user_id = $1
-         UNION
-         SELECT to_id FROM friend_requests WHERE from_id = $1 AND rejected_at IS NULL
-         UNION
-         SELECT from_id FROM friend_requests WHERE to_id = $1 AND rejected_at IS NULL",
+        "SELECT friend_id FROM friendships WHERE user_id = $1",
         user.uuid(),
     )?;
     // The other half of a friendship has no index of its own: it is found through this half.

@@ -37,6 +37,7 @@ struct FactsRow {
     friends: i64,
     other_friends: i64,
     requests_open: i64,
+    other_requests_received: i64,
     day_began_at: Option<i64>,
     day_requests: Option<i64>,
     blocks: i64,
@@ -71,6 +72,8 @@ impl Facts {
                     (SELECT COUNT(*) FROM friendships WHERE user_id = $2) AS other_friends,
                     (SELECT COUNT(*) FROM friend_requests
                      WHERE from_id = $1 AND rejected_at IS NULL) AS requests_open,
+                    (SELECT COUNT(*) FROM friend_requests
+                     WHERE to_id = $2 AND rejected_at IS NULL) AS other_requests_received,
                     (SELECT began_at FROM friend_request_days WHERE user_id = $1) AS day_began_at,
                     (SELECT requests FROM friend_request_days WHERE user_id = $1) AS day_requests,
                     (SELECT COUNT(*) FROM blocks WHERE user_id = $1) AS blocks",
@@ -99,6 +102,7 @@ impl Facts {
                 friends: row.friends,
                 other_friends: row.other_friends,
                 requests_open: row.requests_open,
+                other_requests_received: row.other_requests_received,
                 day,
                 account_since,
                 blocks: row.blocks,

@@ -17,7 +17,9 @@ use crate::domain::notifications::Occasion;
 use crate::domain::notifications::plan::{Recipient, Sending};
 use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
-use crate::store::{Db, Store, StoreError, deliveries, execute, fetch_all, fetch_optional, outbox};
+use crate::store::{
+    Db, Store, StoreError, accounts, deliveries, execute, fetch_all, fetch_optional, outbox,
+};
 
 /// The next people of a fan-out.
 #[derive(Debug)]
@@ -146,6 +148,7 @@ impl Store {
                 fanout.confirm(db).await?;
                 let Told { mut sendings, last, event } = told;
                 sendings.sort_by_key(|sending| sending.user);
+                keep_those_here(db, &mut sendings).await?;
                 let seqs = number(db, &sendings).await?;
                 store_notifications(db, &fanout.occasion, &sendings, &seqs, now).await?;
                 store_letters(db, &fanout.occasion, &sendings, &seqs, now).await?;
@@ -166,6 +169,14 @@ impl Store {
         })
         .await
     }
+}
+
+/// Drops whoever has left for good since the page was read; nobody else of it leaves before it is told.
+async fn keep_those_here(db: &mut Db, sendings: &mut Vec<Sending>) -> Result<(), StoreError> {
+    let users: Vec<UserId> = sendings.iter().map(|sending| sending.user).collect();
+    let here = accounts::hold_users(db, &users).await?;
+    sendings.retain(|sending| here.contains(&sending.user));
+    Ok(())
 }
 
 /// Gives each inbox its next number, in the order of the users: two pages never wait for each other crosswise.
