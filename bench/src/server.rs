@@ -49,6 +49,7 @@ impl Server {
             .env("MADANG__DATA__DIR", folder.join("data"))
             .env("MADANG__LOG__FORMAT", "json")
             .env("MADANG__LIMITS__ENABLED", "false")
+            .env("MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP", "no")
             .env("MADANG__LIMITS__CONNECTIONS_PER_USER", "100000")
             .env("MADANG__SOCKET__OPS_PER_SECOND", "1000000")
             .env("MADANG__SOCKET__OPS_BURST", "1000000")

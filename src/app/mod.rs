@@ -47,6 +47,7 @@ use crate::actors::room::{RoomDeps, Rooms};
 use crate::actors::schedule::Schedule;
 use crate::config::Config;
 use crate::domain::accounts::{Role, Roles};
+use crate::domain::rooms::RoomRules;
 use crate::domain::settings::SettingsChange;
 use crate::handover::{self, Place};
 use crate::http::gateway::Limiters;
@@ -164,7 +165,10 @@ impl Node {
                 inboxes: inboxes.clone(),
                 link: link.clone(),
                 epoch: Arc::clone(&epoch),
-                member_count_max: i64::try_from(config.chat.group_members_max)?,
+                rules: RoomRules {
+                    member_count_max: i64::try_from(config.chat.group_members_max)?,
+                    requirement: config.chat.direct_requires_friendship,
+                },
             },
             Settings::new(Arc::new(escalate)),
         );

@@ -29,7 +29,7 @@ stored_as!(Circle {
 /// What a person has chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Privacy {
-    /// Who may open a direct room with them.
+    /// Who may bring them into a room: open a direct one with them, or make them a member of a group.
     pub message: Circle,
     /// Who may ask them to be friends.
     pub befriend: Circle,
@@ -65,6 +65,7 @@ impl Block {
 pub struct Relation {
     pub block: Option<Block>,
     pub are_friends: bool,
+    /// Whether both are in one room. One that anybody may join brings nobody nearer, and shows only who is there.
     pub share_room: bool,
     pub share_friend: bool,
 }
@@ -80,23 +81,24 @@ impl Relation {
     }
 }
 
-/// What two people have to be to each other before one opens their direct room.
+/// What two people have to be to each other before one brings the other into a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DirectRequirement {
     /// Nothing.
     No,
-    /// Friends, or members of a common room.
+    /// Friends, or members of a common room that not anybody may join.
     Acquainted,
     Friends,
 }
 
-/// Whether somebody may open a direct room with a person who has chosen `privacy`.
+/// Whether somebody may bring a person who has chosen `privacy` into a room: their direct room, or a group, which would
+/// otherwise be the way round every refusal.
 ///
 /// # Errors
 /// [`RoomError::UserNotFound`] for whoever was blocked, [`RoomError::Blocked`] for whoever blocked,
 /// [`RoomError::CannotMessage`] for a stranger.
-pub fn may_open_direct(
+pub fn may_bring_into_room(
     requirement: DirectRequirement,
     privacy: &Privacy,
     relation: &Relation,
@@ -188,7 +190,7 @@ mod tests {
             let block = if by_actor { Block::ByActor } else { Block::ByOther };
             let relation = Relation { block: Some(block), ..relation };
             let told = if by_actor { RoomError::Blocked } else { RoomError::UserNotFound };
-            prop_assert_eq!(may_open_direct(requirement, &privacy, &relation), Err(told));
+            prop_assert_eq!(may_bring_into_room(requirement, &privacy, &relation), Err(told));
             prop_assert!(!may_befriend(&privacy, &relation));
             prop_assert!(!may_see_presence(&privacy, &relation));
         }
@@ -201,7 +203,7 @@ mod tests {
                 presence: Circle::Nobody,
                 is_private: true,
             };
-            let opened = may_open_direct(requirement, &privacy, &relation);
+            let opened = may_bring_into_room(requirement, &privacy, &relation);
             prop_assert_eq!(opened, Err(RoomError::CannotMessage));
             prop_assert!(!may_befriend(&privacy, &relation));
             prop_assert!(!may_see_presence(&privacy, &relation));
@@ -213,7 +215,7 @@ mod tests {
         ) {
             let friend = Relation { are_friends: true, ..relation };
             for (less, more) in [(STRANGER, relation), (relation, friend)] {
-                let opened = |relation| may_open_direct(requirement, &privacy, relation).is_ok();
+                let opened = |relation| may_bring_into_room(requirement, &privacy, relation).is_ok();
                 prop_assert!(!opened(&less) || opened(&more));
                 prop_assert!(!may_befriend(&privacy, &less) || may_befriend(&privacy, &more));
                 prop_assert!(!may_see_presence(&privacy, &less) || may_see_presence(&privacy, &more));
@@ -228,7 +230,9 @@ mod tests {
         let opened = |relation| {
             let [no, acquainted, friends] =
                 [DirectRequirement::No, DirectRequirement::Acquainted, DirectRequirement::Friends]
-                    .map(|requirement| may_open_direct(requirement, &privacy, &relation).is_ok());
+                    .map(|requirement| {
+                        may_bring_into_room(requirement, &privacy, &relation).is_ok()
+                    });
             (no, acquainted, friends)
         };
 

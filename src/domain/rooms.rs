@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::ids::{MessageId, RoomId, UserId};
 use super::messages::{Emoji, MessageBody, MessageRef, NewMessage};
-use super::privacy::Block;
+use super::privacy::{Block, DirectRequirement, Privacy, Relation, may_bring_into_room};
 use super::stored_as;
 use super::time::Timestamp;
 
@@ -238,13 +238,31 @@ pub struct Facts {
     pub actor: Option<MemberFacts>,
     /// The membership of the person the action is about.
     pub target: Option<MemberFacts>,
-    /// Whether that person has an account at all.
-    pub target_exists: bool,
+    /// Whoever is invited, if they have an account; read for an invitation only.
+    pub guest: Option<Guest>,
     /// The message the action is about.
     pub message: Option<MessageFacts>,
-    /// What stands between the actor and the one person whom the action reaches: the other in a direct room, or whoever
-    /// is invited. Two members of a group are not kept apart.
+    /// In a direct room: what stands between the actor and the other. Two members of a group are not kept apart.
     pub block: Option<Block>,
+}
+
+/// What the rules need to know of somebody who is to be brought into a room.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest {
+    /// What the installation wants of the two.
+    pub requirement: DirectRequirement,
+    pub privacy: Privacy,
+    /// How the actor stands to them.
+    pub relation: Relation,
+}
+
+/// What the installation allows of every room.
+#[derive(Debug, Clone, Copy)]
+pub struct RoomRules {
+    /// Members a group may have.
+    pub member_count_max: i64,
+    /// What two people have to be to each other before one brings the other into a room.
+    pub requirement: DirectRequirement,
 }
 
 /// Why something in a room is refused.
@@ -312,7 +330,7 @@ pub fn decide(command: &Command, facts: &Facts, now: Timestamp) -> Result<(), Ro
     };
     let group_only = facts.room.kind == RoomKind::Group;
     if !group_only && command.action.is_said_to_others() {
-        unhindered(facts.block, RoomError::CannotMessage)?;
+        unhindered(facts.block)?;
     }
     match &command.action {
         Action::Send(_) if actor.muted_until.is_some_and(|until| until > now) => {
@@ -341,9 +359,8 @@ pub fn decide(command: &Command, facts: &Facts, now: Timestamp) -> Result<(), Ro
         _ if !group_only => Err(RoomError::DirectRoom),
         Action::Invite { .. } if facts.target.is_some() => Ok(()),
         Action::Invite { .. } => {
-            allow(facts.target_exists, RoomError::UserNotFound)?;
-            // To whoever was blocked, the other is not there.
-            unhindered(facts.block, RoomError::UserNotFound)?;
+            let guest = facts.guest.ok_or(RoomError::UserNotFound)?;
+            may_bring_into_room(guest.requirement, &guest.privacy, &guest.relation)?;
             has_space(&facts.room)
         }
         Action::Leave => {
@@ -372,12 +389,12 @@ fn outsider(action: &Action, room: &RoomFacts) -> Result<(), RoomError> {
     }
 }
 
-/// Refuses what a block forbids; whoever was blocked is told no more than `otherwise`.
-fn unhindered(block: Option<Block>, otherwise: RoomError) -> Result<(), RoomError> {
+/// Refuses what a block forbids in a direct room; whoever was blocked is told no more than that it cannot be done.
+fn unhindered(block: Option<Block>) -> Result<(), RoomError> {
     match block {
         None => Ok(()),
         Some(Block::ByActor) => Err(RoomError::Blocked),
-        Some(Block::ByOther) => Err(otherwise),
+        Some(Block::ByOther) => Err(RoomError::CannotMessage),
     }
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::privacy::Circle;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 
@@ -23,7 +24,13 @@ fn group(actor: Option<MemberFacts>) -> Facts {
         member_count: 3,
         member_count_max: 100,
     };
-    Facts { room, actor, target: None, target_exists: true, message: None, block: None }
+    Facts { room, actor, target: None, guest: Some(guest()), message: None, block: None }
+}
+
+/// Somebody who lets everybody near, and whom the installation lets anybody invite.
+fn guest() -> Guest {
+    let (privacy, relation) = (Privacy::default(), Relation::default());
+    Guest { requirement: DirectRequirement::No, privacy, relation }
 }
 
 fn wants(action: Action) -> Command {
@@ -114,12 +121,34 @@ fn nobody_brings_somebody_into_a_group_past_a_block() {
     for (block, told) in
         [(Block::ByActor, RoomError::Blocked), (Block::ByOther, RoomError::UserNotFound)]
     {
-        facts.block = Some(block);
+        let relation = Relation { block: Some(block), ..Relation::default() };
+        facts.guest = Some(Guest { relation, ..guest() });
         assert_eq!(decide(&invite, &facts, NOW), Err(told));
     }
     // Who is a member already stays one.
     facts.target = member(MemberRole::Member);
     assert_eq!(decide(&invite, &facts, NOW), Ok(()));
+}
+
+#[test]
+fn a_stranger_is_invited_only_where_a_direct_room_might_be_opened() {
+    let mut facts = group(member(MemberRole::Owner));
+    let invite = wants(Action::Invite { user: user(2) });
+    let refused = Err(RoomError::CannotMessage);
+    let acquainted = Guest { requirement: DirectRequirement::Acquainted, ..guest() };
+    let privacy = Privacy { message: Circle::Nobody, ..Privacy::default() };
+    let relation = Relation { are_friends: true, ..Relation::default() };
+    for (guest, expected) in [
+        (acquainted, refused),
+        (Guest { relation, ..acquainted }, Ok(())),
+        (Guest { relation, privacy, ..acquainted }, refused),
+        (Guest { privacy, ..guest() }, refused),
+    ] {
+        facts.guest = Some(guest);
+        assert_eq!(decide(&invite, &facts, NOW), expected, "{guest:?}");
+    }
+    facts.guest = None;
+    assert_eq!(decide(&invite, &facts, NOW), Err(RoomError::UserNotFound));
 }
 
 #[test]

@@ -118,11 +118,10 @@ async fn create_room(
     inboxes: web::Data<Inboxes>,
     config: web::Data<Config>,
 ) -> ApiResult<(web::Json<RoomDetailsView>, StatusCode)> {
-    let now = clock::now();
+    let (now, requirement) = (clock::now(), config.chat.direct_requires_friendship);
     let (room, told) = match body.into_inner() {
         NewRoomBody::Direct { user_id } => {
             let ids = (clock::new_uuid().into(), clock::new_uuid().into());
-            let requirement = config.chat.direct_requires_friendship;
             store.insert_direct_room(ids, caller.user_id, user_id, requirement, now).await?
         }
         NewRoomBody::Group { name, member_ids, visibility } => {
@@ -130,7 +129,7 @@ async fn create_room(
             let members = others(caller.user_id, member_ids, config.chat.group_members_max)?;
             let group = new_group(caller.user_id, name, visibility, members);
             let room = group.id;
-            (room, Some(store.insert_group(group, now).await?))
+            (room, Some(store.insert_group(group, requirement, now).await?))
         }
     };
     let status = if told.is_some() { StatusCode::CREATED } else { StatusCode::OK };

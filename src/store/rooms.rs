@@ -8,9 +8,9 @@ use super::{Db, Store, StoreError, blocks, execute, fetch_all, fetch_optional, p
 use crate::domain::ids::{EventId, MessageId, RoomId, UserId};
 use crate::domain::inbox::InboxEvent;
 use crate::domain::preferences::{RoomLevel, RoomNotifications};
-use crate::domain::privacy::{Block, DirectRequirement, may_open_direct};
+use crate::domain::privacy::{DirectRequirement, may_bring_into_room};
 use crate::domain::rooms::{
-    MemberRole, RoomError, RoomKind, RoomName, Seq, Visibility, direct_key,
+    MemberRole, RoomError, RoomKind, RoomName, RoomRules, Seq, Visibility, direct_key,
 };
 use crate::domain::time::Timestamp;
 
@@ -58,7 +58,8 @@ pub struct RoomMember {
     pub display_name: String,
     pub role: MemberRole,
     pub joined_at: Timestamp,
-    pub read_seq: Seq,
+    /// `None` where it is not shown to the reader.
+    pub read_seq: Option<Seq>,
     pub muted_until: Option<Timestamp>,
 }
 
@@ -126,7 +127,7 @@ struct MemberRow {
     display_name: String,
     role: String,
     joined_at: i64,
-    read_seq: i64,
+    read_seq: Option<i64>,
     muted_until: Option<i64>,
 }
 
@@ -147,7 +148,7 @@ impl Store {
     ///
     /// # Errors
     /// [`RoomError::UserNotFound`] when the other has no account, [`RoomError::Oneself`], and what
-    /// [`may_open_direct`] refuses.
+    /// [`may_bring_into_room`] refuses.
     pub async fn insert_direct_room(
         &self,
         (id, event): (RoomId, EventId),
@@ -161,14 +162,12 @@ impl Store {
         }
         self.write(move |db| {
             Box::pin(async move {
-                require_users(db, &[other]).await?;
+                require_user(db, other).await?;
                 let key = direct_key(caller, other);
                 if let Some(found) = find_by_direct_key(db, &key).await? {
                     return Ok((found, None));
                 }
-                let chosen = privacy::find(db, other).await?;
-                let relation = privacy::find_relation(db, caller, other).await?;
-                may_open_direct(requirement, &chosen, &relation)?;
+                require_welcome(db, requirement, caller, &[other]).await?;
                 let room = NewRow {
                     id,
                     kind: RoomKind::Direct,
@@ -194,17 +193,16 @@ impl Store {
     /// Opens a group with its first members, of whom the owner is the first; gives what their inboxes are told.
     ///
     /// # Errors
-    /// [`RoomError::UserNotFound`] when one of them has no account or has blocked the owner, [`RoomError::Blocked`] when
-    /// the owner has blocked one of them.
+    /// [`RoomError::UserNotFound`] when one of them has no account, and what [`may_bring_into_room`] refuses of any.
     pub async fn insert_group(
         &self,
         group: NewGroup,
+        requirement: DirectRequirement,
         now: Timestamp,
     ) -> Result<Vec<InboxEvent>, ReadError> {
         self.write(move |db| {
             Box::pin(async move {
-                require_users(db, &group.members).await?;
-                require_unblocked(db, group.owner, &group.members).await?;
+                require_welcome(db, requirement, group.owner, &group.members).await?;
                 let room = NewRow {
                     id: group.id,
                     kind: RoomKind::Group,
@@ -350,7 +348,8 @@ impl Store {
         Ok(rows.into_iter().map(|(room,)| room.into()).collect())
     }
 
-    /// The members of a room for one of them, in the order of their ids, from above `after`.
+    /// The members of a room for one of them, in the order of their ids, from above `after`. How far the others have read
+    /// is shown as its events are: where the room has read receipts, and in a direct room not past a block.
     ///
     /// # Errors
     /// [`RoomError::NotFound`] for everybody who is not a member.
@@ -367,16 +366,24 @@ impl Store {
                 let rows = fetch_all!(
                     db,
                     MemberRow,
-                    "SELECT rm.user_id, u.handle, u.display_name, rm.role, rm.joined_at,
-                            rm.read_seq, rm.muted_until
-                     FROM room_members rm
-                     JOIN users u ON u.id = rm.user_id
-                     WHERE rm.room_id = $1 AND rm.user_id > $2
-                     ORDER BY rm.user_id
-                     LIMIT $3",
+                    concat!(
+                        "SELECT rm.user_id, u.handle, u.display_name, rm.role, rm.joined_at,
+                                rm.muted_until,
+                                CASE WHEN rm.user_id = $4 THEN rm.read_seq
+                                     WHEN r.read_receipts AND (r.kind <> 'direct' OR (",
+                        blocks::no_block_between!("rm.user_id", "$4"),
+                        ")) THEN rm.read_seq END AS read_seq
+                         FROM room_members rm
+                         JOIN rooms r ON r.id = rm.room_id
+                         JOIN users u ON u.id = rm.user_id
+                         WHERE rm.room_id = $1 AND rm.user_id > $2
+                         ORDER BY rm.user_id
+                         LIMIT $3"
+                    ),
                     room.uuid(),
                     after.map_or(Uuid::nil(), UserId::uuid),
                     limit,
+                    reader.uuid(),
                 )?;
                 Ok(rows.into_iter().map(MemberRow::into_member).collect())
             })
@@ -467,8 +474,9 @@ async fn open_log(
     members: &[(UserId, MemberRole)],
     now: Timestamp,
 ) -> Result<Vec<InboxEvent>, StoreError> {
-    let mut log =
-        RoomLog::lock(db, room, None, i64::MAX, now).await?.ok_or(StoreError::NotFound)?;
+    // Who the first members are has been decided.
+    let rules = RoomRules { member_count_max: i64::MAX, requirement: DirectRequirement::No };
+    let mut log = RoomLog::lock(db, room, None, rules, now).await?.ok_or(StoreError::NotFound)?;
     for (user, role) in members {
         log.add_member(db, creator, *user, *role).await?;
     }
@@ -483,30 +491,31 @@ async fn find_by_direct_key(db: &mut Db, key: &str) -> Result<Option<RoomId>, St
     Ok(found.map(|(id,)| id.into()))
 }
 
-/// Refuses to bring people together with somebody of whom a block keeps them apart.
-async fn require_unblocked(db: &mut Db, owner: UserId, users: &[UserId]) -> Result<(), ReadError> {
-    let apart = blocks::list_blocked_between(db, owner, users).await?;
-    let Some(user) = apart.first() else { return Ok(()) };
-    let refusal = match blocks::find_between(db, owner, *user).await? {
-        Some(Block::ByActor) => RoomError::Blocked,
-        Some(Block::ByOther) | None => RoomError::UserNotFound,
-    };
-    Err(refusal.into())
-}
-
-async fn require_users(db: &mut Db, users: &[UserId]) -> Result<(), ReadError> {
-    for user in users {
-        let known = fetch_optional!(
-            db,
-            (i64,),
-            "SELECT created_at FROM users WHERE id = $1 AND deleted_at IS NULL",
-            user.uuid(),
-        )?;
-        if known.is_none() {
-            return Err(RoomError::UserNotFound.into());
-        }
+/// Refuses to bring people into a room who have no account, or do not let `actor` so near.
+async fn require_welcome(
+    db: &mut Db,
+    requirement: DirectRequirement,
+    actor: UserId,
+    users: &[UserId],
+) -> Result<(), ReadError> {
+    let guests = privacy::list_guests(db, requirement, actor, users).await?;
+    if guests.len() < users.len() {
+        return Err(RoomError::UserNotFound.into());
+    }
+    for guest in guests {
+        may_bring_into_room(guest.requirement, &guest.privacy, &guest.relation)?;
     }
     Ok(())
+}
+
+async fn require_user(db: &mut Db, user: UserId) -> Result<(), ReadError> {
+    let known = fetch_optional!(
+        db,
+        (i64,),
+        "SELECT created_at FROM users WHERE id = $1 AND deleted_at IS NULL",
+        user.uuid(),
+    )?;
+    known.map(|_| ()).ok_or_else(|| RoomError::UserNotFound.into())
 }
 
 impl SummaryRow {

@@ -31,6 +31,8 @@ const DEFAULTS: Settings = &[
     ("MADANG__AUTH__HASH_QUEUE_MAX", "1000"),
     ("MADANG__DATABASE__CONNECTIONS_MAX", "8"),
     ("MADANG__LIMITS__ENABLED", "false"),
+    // Groups of people who have just met; what keeps them apart has tests of its own.
+    ("MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP", "no"),
     ("MADANG__LOG__FORMAT", "json"),
     // What is told to everybody would be in the way of what a test is about.
     (

@@ -6,8 +6,10 @@ use crate::app::{TestApp, eventually};
 use crate::both::Settings;
 use crate::event_stream::EventStream;
 use crate::socket::Socket;
-use crate::user::User;
+use crate::user::{User, pluck};
 
+/// Everything is told.
+const EVERY_TYPE: Settings = &[("MADANG__NOTIFICATIONS__DISABLED_TYPES", "")];
 /// Long enough that nobody goes by mistake.
 const LONG_GRACE: Settings = &[("MADANG__PRESENCE__GRACE_MS", "600000")];
 
@@ -16,11 +18,13 @@ on_both_databases!(
     who_was_blocked_finds_nobody,
     who_blocks_knows_it,
     a_block_ends_a_friendship_without_a_word,
-    a_group_goes_on_past_a_block,
+    how_far_the_other_has_read_is_not_shown_past_a_block,
 );
+on_both_databases!(with super::EVERY_TYPE; a_group_goes_on_past_a_block);
 on_both_databases!(with super::LONG_GRACE;
     friends_see_each_other_without_a_room,
     who_was_blocked_sees_nobody_come_or_go,
+    who_was_a_friend_sees_nobody_come_or_go,
     presence_is_shown_to_whom_one_has_chosen,
 );
 
@@ -84,13 +88,13 @@ async fn who_was_blocked_finds_nobody(app: &mut TestApp) {
     // In the group where both are, they stay.
     let members = minho.get(&format!("/chat/rooms/{yard}/members")).await.json(200);
     assert_eq!(members["items"].as_array().unwrap().len(), 2);
-    // It is as if nothing had happened: no event, and nothing to accept or to end.
-    let states = ["accept", "reject"];
-    for call in states {
+    // As if there were no such account; and no event tells that there is one no more.
+    for call in ["accept", "reject", "cancel"] {
         let answer = minho.post(&format!("/friends/{call}"), &whom(&jisoo)).await;
-        answer.refused(404, "friend_request_not_found");
+        answer.refused(404, "user_not_found");
     }
-    assert_eq!(minho.post("/friends/cancel", &whom(&jisoo)).await.json(200)["state"], "none");
+    let ended = minho.delete(&format!("/friends/{}", jisoo.id)).await;
+    ended.refused(404, "user_not_found");
     let mut inbox = minho.follow(&[]).await;
     inbox.subscribe(json!({ "channel": "me", "last": 10 })).await;
     while let event = inbox.next_event().await
@@ -131,15 +135,41 @@ async fn a_block_ends_a_friendship_without_a_word(app: &mut TestApp) {
 }
 
 async fn a_group_goes_on_past_a_block(app: &mut TestApp) {
-    let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
-    let room = jisoo.group("Yard", &[&minho]).await;
+    let [jisoo, minho, yuna] =
+        [app.register("jisoo").await, app.register("minho").await, app.register("yuna").await];
+    let room = jisoo.group("Yard", &[&minho, &yuna]).await;
     jisoo.post("/friends/block", &whom(&minho)).await.is(200);
     let mut watching = jisoo.follow(&[&room]).await;
 
-    let call = json!({ "key": "k1", "body": "@jisoo", "mentions": [jisoo.id] });
+    let call = json!({ "key": "k1", "body": "@jisoo", "mentions": [jisoo.id, yuna.id] });
     minho.post(&format!("/chat/rooms/{room}/messages"), &call).await.is(201);
     assert_eq!(watching.next_event().await["data"]["body"], "@jisoo");
-    jisoo.say(&room, "k2", "to everybody").await;
+    // It calls nobody past the block, and neither does what is said without a call.
+    is_told(&yuna, "mention_received").await;
+    drop(watching);
+    minho.say(&room, "k2", "to everybody").await;
+    is_told(&yuna, "message_received").await;
+    assert_eq!(told(&jisoo).await, ["welcome"]);
+    jisoo.say(&room, "k3", "to everybody").await;
+}
+
+async fn how_far_the_other_has_read_is_not_shown_past_a_block(app: &mut TestApp) {
+    let (jisoo, minho, room) = pair(app).await;
+    let path = format!("/chat/rooms/{room}");
+    let read_by = async |other: &User, reader: &User| {
+        let shown = reader.get(&path).await.json(200);
+        let members = reader.get(&format!("{path}/members")).await.json(200)["items"].clone();
+        assert_eq!(shown["members"], members);
+        let mut members = members.as_array().unwrap().iter();
+        members.find(|member| member["user_id"] == json!(other.id)).unwrap()["read_seq"].clone()
+    };
+    assert!(read_by(&jisoo, &minho).await.is_i64());
+
+    jisoo.post("/friends/block", &whom(&minho)).await.is(200);
+
+    assert_eq!(read_by(&jisoo, &minho).await, Value::Null);
+    assert_eq!(read_by(&minho, &jisoo).await, Value::Null);
+    assert!(read_by(&minho, &minho).await.is_i64());
 }
 
 async fn friends_see_each_other_without_a_room(app: &mut TestApp) {
@@ -186,6 +216,35 @@ async fn who_was_blocked_sees_nobody_come_or_go(app: &mut TestApp) {
     jisoo.get(&format!("/online-status/{}", minho.id)).await.refused(404, "user_not_found");
 }
 
+async fn who_was_a_friend_sees_nobody_come_or_go(app: &mut TestApp) {
+    let [jisoo, minho, yuna] =
+        [app.register("jisoo").await, app.register("minho").await, app.register("yuna").await];
+    minho.befriend(&jisoo).await;
+    minho.befriend(&yuna).await;
+    let (mut of_jisoo, mut of_yuna) = (jisoo.follow(&[]).await, yuna.follow(&[]).await);
+    is_shown(&minho, &jisoo, "online").await;
+    is_shown(&minho, &yuna, "online").await;
+    let mut watching = minho.socket().await;
+    watching.hello(&["me"]).await;
+    let watch = json!({ "op": "get_presence", "users": [jisoo.id, yuna.id], "watch": true });
+    assert_eq!(watching.ok(watch).await["items"].as_array().unwrap().len(), 2);
+
+    jisoo.delete(&format!("/friends/{}", minho.id)).await.is(200);
+
+    // It is asked at once whether minho may still see whom; what comes before the answer may be shown.
+    let mut statuses = ["busy", "away"].iter().cycle();
+    eventually("minho sees yuna and nobody else", async || {
+        let status = statuses.next().unwrap();
+        let choice = json!({ "op": "set_presence", "status": status });
+        of_jisoo.ok(choice.clone()).await;
+        is_shown(&jisoo, &jisoo, status).await;
+        of_yuna.ok(choice).await;
+        let seen = up_to(&mut watching, &yuna, status).await;
+        seen.iter().all(|change| change["user_id"] != json!(jisoo.id)).then_some(())
+    })
+    .await;
+}
+
 async fn presence_is_shown_to_whom_one_has_chosen(app: &mut TestApp) {
     let [jisoo, minho, yuna] =
         [app.register("jisoo").await, app.register("minho").await, app.register("yuna").await];
@@ -213,6 +272,18 @@ async fn pair(app: &TestApp) -> (User, User, String) {
     let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
     let room = jisoo.direct_room(&minho).await;
     (jisoo, minho, room)
+}
+
+/// Waits until somebody is notified of this.
+async fn is_told(user: &User, kind: &str) {
+    eventually(kind, async || told(user).await.iter().any(|told| *told == kind).then_some(()))
+        .await;
+}
+
+/// What somebody was notified of.
+async fn told(user: &User) -> Vec<Value> {
+    let listed = user.get("/notifications").await.json(200);
+    pluck(listed["items"].as_array().unwrap(), "type")
 }
 
 fn whom(other: &User) -> Value {

@@ -19,8 +19,6 @@ const FEW: Settings = &[
     ("MADANG__FRIENDS__FOLLOWING_MAX", "1"),
 ];
 const NO_COOLDOWN: Settings = &[("MADANG__FRIENDS__REJECT_COOLDOWN_HOURS", "0")];
-const ANYBODY: Settings = &[("MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP", "no")];
-const FRIENDS_ONLY: Settings = &[("MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP", "friends")];
 
 on_both_databases!(
     a_request_that_is_accepted_makes_friends_and_both_are_told,
@@ -32,13 +30,10 @@ on_both_databases!(
     people_follow_each_other_and_are_counted,
     a_private_profile_shows_its_followers_to_friends_only,
     who_leaves_for_good_is_nobodys_friend,
-    acquaintances_may_open_a_direct_room_and_strangers_may_not,
 );
 on_both_databases!(with super::NEW_ACCOUNTS; a_new_account_asks_few_people);
 on_both_databases!(with super::FEW; there_are_only_so_many_friends_blocks_and_follows);
 on_both_databases!(with super::NO_COOLDOWN; without_a_cooldown_a_request_is_repeated_at_once);
-on_both_databases!(with super::ANYBODY; strangers_talk_where_the_server_lets_them);
-on_both_databases!(with super::FRIENDS_ONLY; only_friends_talk_where_the_server_wants_it);
 
 async fn a_request_that_is_accepted_makes_friends_and_both_are_told(app: &mut TestApp) {
     let [jisoo, minho, _] = trio(app).await;
@@ -317,40 +312,11 @@ async fn who_leaves_for_good_is_nobodys_friend(app: &mut TestApp) {
     assert_eq!(told["data"], json!({ "user_id": jisoo.id, "state": "none" }));
     assert_eq!(friends_of(&minho).await, NOBODY);
     assert_eq!(counts(&yuna, &minho).await, (0, 0));
-    assert_eq!(states_told(&yuna, &jisoo, 2).await, ["outgoing", "none"]);
+    assert_eq!(
+        yuna.get("/friends/requests?direction=outgoing").await.json(200)["items"],
+        json!([])
+    );
     yuna.post("/friends/request", &whom(&jisoo)).await.refused(404, "user_not_found");
-}
-
-async fn acquaintances_may_open_a_direct_room_and_strangers_may_not(app: &mut TestApp) {
-    let [jisoo, minho, yuna] = trio(app).await;
-    jisoo.post("/chat/rooms", &direct(&minho)).await.refused(403, "cannot_message");
-    jisoo.group("Yard", &[&minho]).await;
-    let room = jisoo.post("/chat/rooms", &direct(&minho)).await.json(201);
-    jisoo.befriend(&yuna).await;
-    yuna.post("/chat/rooms", &direct(&jisoo)).await.is(201);
-
-    app.choose(&minho, "who_may_message", "nobody").await;
-    // The room that is there stays.
-    assert_eq!(jisoo.post("/chat/rooms", &direct(&minho)).await.json(200)["id"], room["id"]);
-    jisoo.say(room["id"].as_str().unwrap(), "k1", "still here").await;
-    yuna.befriend(&minho).await;
-    yuna.post("/chat/rooms", &direct(&minho)).await.refused(403, "cannot_message");
-    app.choose(&minho, "who_may_befriend", "nobody").await;
-    let late = app.register("late").await;
-    late.post("/friends/request", &whom(&minho)).await.refused(403, "cannot_befriend");
-}
-
-async fn strangers_talk_where_the_server_lets_them(app: &mut TestApp) {
-    let [jisoo, minho, _] = trio(app).await;
-    jisoo.post("/chat/rooms", &direct(&minho)).await.is(201);
-}
-
-async fn only_friends_talk_where_the_server_wants_it(app: &mut TestApp) {
-    let [jisoo, minho, _] = trio(app).await;
-    jisoo.group("Yard", &[&minho]).await;
-    jisoo.post("/chat/rooms", &direct(&minho)).await.refused(403, "cannot_message");
-    jisoo.befriend(&minho).await;
-    jisoo.post("/chat/rooms", &direct(&minho)).await.is(201);
 }
 
 const NOBODY: [Value; 0] = [];
@@ -361,10 +327,6 @@ async fn trio(app: &TestApp) -> [User; 3] {
 
 fn whom(other: &User) -> Value {
     json!({ "user_id": other.id })
-}
-
-fn direct(other: &User) -> Value {
-    json!({ "kind": "direct", "user_id": other.id })
 }
 
 async fn friends_of(user: &User) -> Vec<Value> {

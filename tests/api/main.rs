@@ -45,6 +45,7 @@ mod service_keys;
 mod settings;
 mod shutdown;
 mod sockets;
+mod strangers;
 mod streams;
 mod takeover;
 mod templates;

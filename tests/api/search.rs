@@ -13,6 +13,7 @@ on_both_databases!(
     a_handle_comes_first_and_everybody_once,
     pages_skip_and_repeat_nobody_while_people_come_and_go,
     whoever_does_not_want_it_is_not_found,
+    neither_of_two_finds_the_other_past_a_block,
     a_new_name_takes_the_place_of_the_old_one,
     whoever_was_there_before_the_search_is_found,
     what_cannot_be_looked_for_is_refused,
@@ -173,6 +174,21 @@ async fn whoever_does_not_want_it_is_not_found(app: &mut TestApp) {
     }
     let left = "SELECT word FROM user_names WHERE word LIKE 'jisoo%' OR word LIKE 'deleted%'";
     assert_eq!(rows::texts(app, left).await, [""; 0]);
+}
+
+async fn neither_of_two_finds_the_other_past_a_block(app: &mut TestApp) {
+    let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
+    assert_eq!(found(&minho, "jis").await, ["jisoo"]);
+    jisoo.post("/friends/block", &json!({ "user_id": minho.id })).await.is(200);
+
+    // Neither by the beginning of a word nor by the handle.
+    for (searching, typed) in
+        [(&minho, "jis"), (&minho, "jisoo"), (&jisoo, "min"), (&jisoo, "minho")]
+    {
+        assert_eq!(found(searching, typed).await, [""; 0], "{typed}");
+    }
+    jisoo.delete(&format!("/friends/unblock/{}", minho.id)).await.is(200);
+    assert_eq!(found(&minho, "jis").await, ["jisoo"]);
 }
 
 async fn a_new_name_takes_the_place_of_the_old_one(app: &mut TestApp) {

@@ -20,10 +20,9 @@ use crate::servers::postgres::Postgres;
 use crate::socket::{self, Socket};
 
 /// Every message of the crowded room is told to everybody in it, and nobody is held back.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 2] = [
     ("MADANG__CHAT__GROUP_MEMBERS_MAX", "100000"),
     ("MADANG__NOTIFICATIONS__EVERY_MESSAGE_MEMBERS", "100000"),
-    ("MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP", "no"),
 ];
 /// How often the inboxes are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);

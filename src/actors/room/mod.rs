@@ -28,7 +28,7 @@ use super::link::Link;
 use super::link::packet::Packet;
 use crate::clock;
 use crate::domain::ids::{RoomId, UserId};
-use crate::domain::rooms::{Appended, Command, LogEvent, RoomError, RoomKind, Seq};
+use crate::domain::rooms::{Appended, Command, LogEvent, RoomError, RoomKind, RoomRules, Seq};
 use crate::origin::{self, Origin};
 use crate::store::room_log::{Batch, Recorded};
 use crate::store::{Store, StoreError};
@@ -76,8 +76,8 @@ pub struct RoomDeps {
     /// The other nodes.
     pub link: Link,
     pub epoch: Arc<str>,
-    /// Members a group may have.
-    pub member_count_max: i64,
+    /// What the installation allows.
+    pub rules: RoomRules,
 }
 
 impl Rooms {
@@ -348,8 +348,8 @@ async fn commit(room: RoomId, known: Seq, deps: &RoomDeps, batch: Vec<Pending<An
     }
     let outbox_ids = [clock::new_uuid().into(), clock::new_uuid().into()];
     let users: Vec<UserId> = commands.iter().filter_map(Command::member).collect();
-    let limit = deps.member_count_max;
-    let append = deps.store.append_to_room(room, commands, limit, outbox_ids, clock::now());
+    let now = clock::now();
+    let append = deps.store.append_to_room(room, commands, deps.rules, outbox_ids, now);
     let stored = origin::scope(first_origin.unwrap_or_default(), append).await;
     let head = match stored {
         Ok(Some(results)) => answer_and_deliver(room, known, deps, replies, results).await,

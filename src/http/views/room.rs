@@ -81,8 +81,9 @@ pub struct MemberView {
     pub display_name: String,
     pub role: MemberRole,
     pub joined_at: Timestamp,
-    #[schema(value_type = i64)]
-    pub read_seq: Seq,
+    /// The member's read marker; null where it is not shown to the caller.
+    #[schema(value_type = Option<i64>)]
+    pub read_seq: Option<Seq>,
     /// Until when the member may not send; null for those who may.
     pub muted_until: Option<Timestamp>,
 }

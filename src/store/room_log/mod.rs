@@ -12,14 +12,14 @@ use serde_json::json;
 
 use super::messages::{self, event_data};
 use super::sends::{SendBatch, are_plain_sends};
-use super::{Db, Store, StoreError, blocks, execute, fetch_optional, inboxes, outbox};
+use super::{Db, Store, StoreError, blocks, execute, fetch_optional, inboxes, outbox, privacy};
 use crate::domain::events::{CHAT_EVENTS, DomainEvent, MESSAGE_EVENTS};
 use crate::domain::ids::{EventId, RoomId, UserId};
 use crate::domain::inbox::{InboxEvent, InboxNote};
-use crate::domain::privacy::Block;
+use crate::domain::privacy::{Block, DirectRequirement};
 use crate::domain::rooms::{
     Action, Appended, Command, EventName, Facts, LogEvent, MemberFacts, MemberRole, ReadMarker,
-    RoomChange, RoomError, RoomFacts, RoomKind, Seq, Visibility, decide,
+    RoomChange, RoomError, RoomFacts, RoomKind, RoomRules, Seq, Visibility, decide,
 };
 use crate::domain::time::Timestamp;
 use crate::origin;
@@ -52,20 +52,20 @@ impl Store {
         &self,
         room: RoomId,
         commands: Vec<Command>,
-        member_count_max: i64,
+        rules: RoomRules,
         outbox_ids: [EventId; 2],
         now: Timestamp,
     ) -> Result<Option<Batch>, StoreError> {
         if are_plain_sends(&commands) {
             let [outbox_id, _] = outbox_ids;
+            let member_count_max = rules.member_count_max;
             let origin = origin::current();
             let batch = SendBatch { room, commands, member_count_max, outbox_id, now, origin };
             return self.append_sends(batch).await;
         }
         self.write(move |db| {
             Box::pin(async move {
-                let Some(mut log) =
-                    RoomLog::lock(db, room, commands.first(), member_count_max, now).await?
+                let Some(mut log) = RoomLog::lock(db, room, commands.first(), rules, now).await?
                 else {
                     return Ok(None);
                 };
@@ -85,6 +85,7 @@ impl Store {
 pub(super) struct RoomLog {
     room: RoomId,
     facts: RoomFacts,
+    requirement: DirectRequirement,
     read_receipts: bool,
     now: Timestamp,
     first: Seq,
@@ -124,7 +125,7 @@ impl RoomLog {
         db: &mut Db,
         room: RoomId,
         first: Option<&Command>,
-        member_count_max: i64,
+        rules: RoomRules,
         now: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
         let select = db.dialect(
@@ -150,7 +151,7 @@ impl RoomLog {
             visibility: Visibility::parse(&row.visibility).unwrap_or(Visibility::Private),
             head: row.last_seq,
             member_count: row.member_count,
-            member_count_max,
+            member_count_max: rules.member_count_max,
         };
         let mut members = HashMap::new();
         if let Some(actor) = actor.filter(|_| row.knows_actor) {
@@ -159,6 +160,7 @@ impl RoomLog {
         Ok(Some(Self {
             room,
             facts,
+            requirement: rules.requirement,
             read_receipts: row.read_receipts,
             now,
             first: row.last_seq,
@@ -234,24 +236,18 @@ impl RoomLog {
             room: self.facts,
             actor,
             target: None,
-            target_exists: false,
+            guest: None,
             message: None,
             block: None,
         };
         if self.facts.kind == RoomKind::Direct {
             facts.block = self.block(db, command.actor).await?;
         } else if let Action::Invite { user } = command.action {
-            facts.block = blocks::find_between(db, command.actor, user).await?;
+            let found = privacy::list_guests(db, self.requirement, command.actor, &[user]).await?;
+            facts.guest = found.into_iter().next();
         }
         if let Some(user) = command.action.user() {
             facts.target = self.member(db, user).await?;
-            let known = fetch_optional!(
-                db,
-                (i64,),
-                "SELECT created_at FROM users WHERE id = $1 AND deleted_at IS NULL",
-                user.uuid()
-            )?;
-            facts.target_exists = known.is_some();
         }
         if let Some(message) = command.action.message() {
             facts.message = messages::find_facts(db, self.room, message).await?;

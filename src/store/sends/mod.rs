@@ -225,7 +225,7 @@ impl<'b> Group<'b> {
             room: RoomFacts { member_count_max: batch.member_count_max, ..*room },
             actor: self.members.get(&(batch.room, sender)).copied(),
             target: None,
-            target_exists: false,
+            guest: None,
             message: None,
             block: self.blocks.get(&(batch.room, sender)).copied(),
         };

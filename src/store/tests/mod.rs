@@ -3,7 +3,9 @@
 mod deliveries;
 mod devices;
 mod friends;
+mod guests;
 mod leases;
+mod leaving;
 mod nodes;
 mod notifications;
 mod preferences;
@@ -28,10 +30,13 @@ use crate::config::Config;
 use crate::domain::accounts::{DisplayName, EmailAddress, Handle as UserHandle, Role, Roles};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::messages::{MessageDraft, NewMessage};
-use crate::domain::rooms::{Action, Appended, Command, RoomError, RoomName, Seq, Visibility};
+use crate::domain::privacy::DirectRequirement;
+use crate::domain::rooms::{
+    Action, Appended, Command, RoomError, RoomName, RoomRules, Seq, Visibility,
+};
 use crate::domain::time::Timestamp;
 
-const MEMBERS_MAX: i64 = 100;
+const RULES: RoomRules = RoomRules { member_count_max: 100, requirement: DirectRequirement::No };
 const BODY_CHARS_MAX: usize = 1_000;
 /// Long enough for a machine that does many other things.
 const ACQUIRE_TIMEOUT_MS: &str = "60000";
@@ -115,7 +120,7 @@ impl Fixture {
             visibility: Visibility::Private,
             members: members.to_vec(),
         };
-        self.store.insert_group(group, now).await.unwrap();
+        self.store.insert_group(group, DirectRequirement::No, now).await.unwrap();
         id
     }
 
@@ -135,7 +140,7 @@ impl Fixture {
 
 async fn append(store: &Store, room: RoomId, commands: Vec<Command>, now: Timestamp) -> Results {
     let ids = [clock::new_uuid().into(), clock::new_uuid().into()];
-    store.append_to_room(room, commands, MEMBERS_MAX, ids, now).await.unwrap().unwrap().results
+    store.append_to_room(room, commands, RULES, ids, now).await.unwrap().unwrap().results
 }
 
 /// What became of the one command of a batch.

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::super::{Db, StoreError, execute};
-use super::{Fixture, MEMBERS_MAX, fixtures, only, send};
+use super::{Fixture, RULES, fixtures, only, send};
 use crate::clock;
 use crate::domain::rooms::Seq;
 
@@ -63,7 +63,7 @@ async fn a_room_that_cannot_be_written_fails_alone() {
             let body = if n == ROOMS / 2 { POISON } else { "안녕" };
             let ids = [clock::new_uuid().into(), clock::new_uuid().into()];
             let commands = vec![send(*room, owner, "key", body)];
-            fixture.store.append_to_room(*room, commands, MEMBERS_MAX, ids, clock::now())
+            fixture.store.append_to_room(*room, commands, RULES, ids, clock::now())
         }))
         .await;
 
