@@ -224,7 +224,7 @@ async fn who_was_a_friend_sees_nobody_come_or_go(app: &mut TestApp) {
     let (mut of_jisoo, mut of_yuna) = (jisoo.follow(&[]).await, yuna.follow(&[]).await);
     is_shown(&minho, &jisoo, "online").await;
     is_shown(&minho, &yuna, "online").await;
-    let mut watching = minho.socket().await;
+    let mut watching = minho.socket().await.hear_presence();
     watching.hello(&["me"]).await;
     let watch = json!({ "op": "get_presence", "users": [jisoo.id, yuna.id], "watch": true });
     assert_eq!(watching.ok(watch).await["items"].as_array().unwrap().len(), 2);
