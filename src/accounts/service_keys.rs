@@ -48,8 +48,15 @@ pub struct ServiceKeys(Arc<Inner>);
 struct Inner {
     store: Store,
     io: Handle,
-    /// Only keys that there are, so that nobody can fill the memory.
-    read: Mutex<HashMap<ServiceKeyId, Read>>,
+    believed: Mutex<Believed>,
+}
+
+/// Keys as they were in the store. Only those that there are, so that nobody can fill the memory.
+#[derive(Default)]
+struct Believed {
+    read: HashMap<ServiceKeyId, Read>,
+    /// How many were revoked here: what was read before a revocation is not believed after it.
+    revoked: u64,
 }
 
 /// A key as it was in the store.
@@ -59,11 +66,48 @@ struct Read {
     at: Instant,
 }
 
+/// A question to the store, from before it was asked: what it answers was true then, and perhaps no longer.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    at: Instant,
+    revoked: u64,
+}
+
+impl Believed {
+    fn find(&self, id: ServiceKeyId) -> Option<KnownKey> {
+        let read = self.read.get(&id).filter(|read| read.at.elapsed() < BELIEVED_MAX);
+        read.map(|read| read.known.clone())
+    }
+
+    fn ask(&self) -> Asked {
+        Asked { at: Instant::now(), revoked: self.revoked }
+    }
+
+    /// Believes what the store has answered, unless a key was revoked meanwhile.
+    fn learn(&mut self, id: ServiceKeyId, found: Option<&KnownKey>, asked: Asked) {
+        match found {
+            Some(known) if asked.revoked == self.revoked => {
+                self.read.insert(id, Read { known: known.clone(), at: asked.at });
+            }
+            Some(_) => {}
+            None => {
+                self.read.remove(&id);
+            }
+        }
+    }
+
+    /// After a key was revoked in the store.
+    fn forget(&mut self, id: ServiceKeyId) {
+        self.read.remove(&id);
+        self.revoked = self.revoked.wrapping_add(1);
+    }
+}
+
 impl ServiceKeys {
     /// `io` is where the store's work is done.
     #[must_use]
     pub fn new(store: Store, io: Handle) -> Self {
-        Self(Arc::new(Inner { store, io, read: Mutex::default() }))
+        Self(Arc::new(Inner { store, io, believed: Mutex::default() }))
     }
 
     /// Makes a key, and gives what its holder needs: nobody is told it again.
@@ -105,7 +149,7 @@ impl ServiceKeys {
     /// [`ServiceKeyError::NotFound`]; otherwise the store has failed.
     pub async fn revoke(&self, id: ServiceKeyId, by: UserId) -> Result<(), ServiceKeysError> {
         let is_known = self.0.store.revoke_service_key(id, by, clock::now()).await?;
-        self.0.read().remove(&id);
+        self.0.believed().forget(id);
         if is_known { Ok(()) } else { Err(ServiceKeyError::NotFound.into()) }
     }
 
@@ -128,30 +172,26 @@ impl ServiceKeys {
     }
 
     async fn known(&self, id: ServiceKeyId) -> Result<Option<KnownKey>, StoreError> {
-        let read = self.0.read().get(&id).filter(|read| read.at.elapsed() < BELIEVED_MAX).cloned();
-        if let Some(read) = read {
-            return Ok(Some(read.known));
-        }
-        // Before the store is asked: what it says was true then, and perhaps no longer.
-        let at = Instant::now();
+        let asked = {
+            let believed = self.0.believed();
+            if let Some(known) = believed.find(id) {
+                return Ok(Some(known));
+            }
+            believed.ask()
+        };
         let found = self.0.store.find_service_key(id).await?;
-        let mut read = self.0.read();
-        if let Some(known) = &found {
-            read.insert(id, Read { known: known.clone(), at });
-        } else {
-            read.remove(&id);
-        }
+        self.0.believed().learn(id, found.as_ref(), asked);
         Ok(found)
     }
 
     fn note_use(&self, id: ServiceKeyId, now: Timestamp) {
-        let mut read = self.0.read();
-        let Some(Read { known, .. }) = read.get_mut(&id) else { return };
+        let mut believed = self.0.believed();
+        let Some(Read { known, .. }) = believed.read.get_mut(&id) else { return };
         if known.key.last_used_at.is_some_and(|last| now.since(last) < USE_INTERVAL) {
             return;
         }
         known.key.last_used_at = Some(now);
-        drop(read);
+        drop(believed);
         let store = self.0.store.clone();
         self.0.io.spawn(async move {
             if let Err(error) = store.touch_service_key(id, now).await {
@@ -162,7 +202,44 @@ impl ServiceKeys {
 }
 
 impl Inner {
-    fn read(&self) -> MutexGuard<'_, HashMap<ServiceKeyId, Read>> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    fn believed(&self) -> MutexGuard<'_, Believed> {
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: ServiceKeyId) -> KnownKey {
+        let at = Timestamp::from_millis(1);
+        let key = ServiceKey {
+            id,
+            name: "billing".to_owned(),
+            scopes: Scopes::from_text(""),
+            created_by: None,
+            created_at: at,
+            expires_at: at,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        KnownKey { key, hash: Default::default() }
+    }
+
+    #[test]
+    fn what_was_read_before_a_key_was_revoked_is_not_believed_after_it() {
+        let id = ServiceKeyId::from(clock::new_uuid());
+        let mut believed = Believed::default();
+        let asked = believed.ask();
+        believed.forget(id);
+
+        believed.learn(id, Some(&key(id)), asked);
+        assert!(believed.find(id).is_none());
+
+        let asked = believed.ask();
+        believed.learn(id, Some(&key(id)), asked);
+        assert!(believed.find(id).is_some());
+        believed.learn(id, None, asked);
+        assert!(believed.find(id).is_none());
     }
 }

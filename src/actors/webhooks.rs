@@ -18,14 +18,14 @@ use crate::domain::ids::{DeliveryId, EndpointId};
 use crate::domain::letters::{Content, Letter, WebhookContent};
 use crate::domain::media::Medium;
 use crate::domain::time::Timestamp;
+use crate::domain::webhook_signatures::KEY_PREFIX;
 use crate::domain::webhooks::{
-    Description, DisableReason, EventFilter, FAILING_MAX, TEST_EVENT, WebhookError,
+    Description, EventFilter, FAILING_MAX, FULL_MAX, TEST_EVENT, WebhookError,
 };
 use crate::providers::seal::{Seal, WEBHOOK_SEAL, random_key};
 use crate::store::webhooks::{self, Endpoint, Kept, NewEndpoint, SealedSecret};
 use crate::store::{Db, Store, StoreError};
 
-const SECRET_PREFIX: &str = "whsec_";
 /// How long a letter waits that this node cannot sign.
 const UNREADABLE_WAIT: Duration = Duration::from_mins(5);
 /// More endpoints than there may be.
@@ -154,13 +154,16 @@ impl Webhooks {
         Ok(endpoint)
     }
 
-    /// Disables what has failed for five days.
+    /// Disables what has failed for five days, and what took nothing for a day while its queue was full.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn disable_failing(&self) -> Result<(), StoreError> {
         for id in self.store.disable_failing_webhooks(FAILING_MAX, clock::now()).await? {
             tracing::info!(endpoint.id = %id, "a webhook endpoint keeps failing; it was disabled");
+        }
+        for id in self.store.disable_full_webhooks(FULL_MAX, clock::now()).await? {
+            tracing::info!(endpoint.id = %id, "the queue of a webhook endpoint stays full; it was disabled");
         }
         Ok(())
     }
@@ -196,7 +199,7 @@ impl Webhooks {
             return Err(WebhookError::NoSeal);
         };
         let key = random_key().map_err(|_| WebhookError::Crypto)?;
-        let secret = SecretString::from(format!("{SECRET_PREFIX}{}", key.expose_secret()));
+        let secret = SecretString::from(format!("{KEY_PREFIX}{}", key.expose_secret()));
         let bytes = seal.seal(&secret, endpoint.uuid().as_bytes());
         let bytes = bytes.map_err(|_| WebhookError::Crypto)?;
         Ok((SealedSecret { bytes, mark: seal.mark().to_owned() }, secret))
@@ -222,18 +225,23 @@ impl Composer for Webhooks {
         let Some(keys) = keys else {
             tracing::error!(endpoint.id = %endpoint, "a signing secret cannot be opened with the key of this node");
             // Another node may have the key, or this one after its next start.
-            return Ok(Composed::Later(now.plus(UNREADABLE_WAIT)));
+            return Ok(Composed::Unable(now.plus(UNREADABLE_WAIT)));
         };
         let content = WebhookContent { url: addressee.url, keys, at: now, body };
         let (id, kind) = (delivery.id, delivery.kind.clone());
         Ok(Composed::Letter(Box::new(Letter { id, kind, content: Content::Webhook(content) })))
     }
 
+    /// An endpoint that is gone is disabled, unless it has moved since the letter went out.
     async fn ended(&self, db: &mut Db, ended: &Ended) -> Result<(), StoreError> {
         let (DeliveryEnd::Gone, Some(endpoint)) = (ended.end, ended.delivery.target) else {
             return Ok(());
         };
-        webhooks::disable(db, endpoint.into(), DisableReason::Gone, ended.at).await.map(|_| ())
+        let Some(Content::Webhook(sent)) = ended.letter.as_ref().map(|letter| &letter.content)
+        else {
+            return Ok(());
+        };
+        webhooks::disable_gone(db, endpoint.into(), &sent.url, ended.at).await.map(|_| ())
     }
 }
 

@@ -1,14 +1,20 @@
-//! Locales: the language in which somebody is written to, as a well-formed tag (BCP 47, RFC 5646 section 2.1).
+//! Locales: the language in which somebody is written to, and templates are, as a well-formed tag (BCP 47, RFC 5646
+//! section 2.1).
 //!
 //! Whether there are words in a language is not asked here: whoever writes falls back from `ko-KR` to `ko` to `en`.
 
 use std::fmt;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 /// A language with its region and one more subtag or two; nobody needs longer ones.
 pub const LOCALE_BYTES_MAX: usize = 35;
 
 /// A well-formed language tag in the case that RFC 5646 recommends, such as `en`, `ko-KR` or `zh-Hant-TW`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String, example = "ko-KR")]
 pub struct Locale(String);
 
 impl Locale {
@@ -27,6 +33,26 @@ impl Locale {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Only the language.
+    #[must_use]
+    pub fn language(&self) -> &str {
+        self.0.split('-').next().unwrap_or_default()
+    }
+
+    /// The tag, and what is left of it as it is cut shorter: `zh-Hant-TW`, `zh-Hant`, `zh`. A subtag of one character
+    /// goes with what it introduced (RFC 4647, section 3.4).
+    pub fn fallbacks(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(Some(self.0.as_str()), |tag| {
+            let (mut shorter, _) = tag.rsplit_once('-')?;
+            while let Some((before, last)) = shorter.rsplit_once('-')
+                && last.len() == 1
+            {
+                shorter = before;
+            }
+            Some(shorter)
+        })
     }
 }
 
@@ -48,13 +74,13 @@ fn is_well_formed(subtags: &[&str]) -> bool {
     let Some((language, mut rest)) = subtags.split_first() else {
         return false;
     };
-    if !is_letters(language, 2..=8) {
+    // Longer ones are reserved, and there is none: whoever writes `english` means something else.
+    if !is_letters(language, 2..=3) {
         return false;
     }
-    // Extended languages (`zh-yue`) stand only behind short ones.
+    // Extended languages, such as `zh-yue`.
     let mut extended = 0;
-    while language.len() <= 3
-        && extended < 3
+    while extended < 3
         && let Some(after) = taken(rest, |subtag| is_letters(subtag, 3..=3))
     {
         (rest, extended) = (after, extended + 1);
@@ -177,6 +203,7 @@ mod tests {
             "",
             "e",
             "en_US",
+            "english",
             "en-",
             "-en",
             "한국어",
@@ -191,6 +218,19 @@ mod tests {
             "en-x-123456789",
         ] {
             assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_locale_falls_back_to_shorter_ones_and_never_ends_in_a_single_letter() {
+        for (tag, expected) in [
+            ("zh-Hant-TW", &["zh-Hant-TW", "zh-Hant", "zh"][..]),
+            ("ko-KR-u-hc-h23", &["ko-KR-u-hc-h23", "ko-KR-u-hc", "ko-KR", "ko"]),
+            ("en-a-bbb-x-a-b", &["en-a-bbb-x-a-b", "en-a-bbb", "en"]),
+        ] {
+            let locale = Locale::parse(tag).unwrap();
+            assert_eq!(locale.fallbacks().collect::<Vec<_>>(), expected);
+            assert_eq!(locale.language(), *expected.last().unwrap());
         }
     }
 

@@ -19,7 +19,6 @@ const ALL: &str = "*";
 const FILTERS_MAX: usize = 50;
 const NAME_CHARS_MAX: usize = 64;
 const DESCRIPTION_CHARS_MAX: usize = 500;
-const URL_BYTES_MAX: usize = 2_048;
 const OVERLAP_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// Endpoints of one installation.
@@ -28,6 +27,12 @@ pub const ENDPOINTS_MAX: i64 = 100;
 pub const OVERLAP_DEFAULT: Duration = Duration::from_hours(24);
 /// An endpoint that has taken nothing for so long is disabled.
 pub const FAILING_MAX: Duration = Duration::from_hours(5 * 24);
+/// An endpoint is disabled that had no place in its queue for so long, and has taken nothing.
+pub const FULL_MAX: Duration = Duration::from_hours(24);
+/// Why an event is not sent to an endpoint for which as many wait as may.
+pub const QUEUE_FULL: &str = DisableReason::QueueFull.as_str();
+/// Why an event is not sent whose body is larger than [`BODY_BYTES_MAX`].
+pub const TOO_LARGE: &str = "too_large";
 /// Larger bodies are not posted: receivers refuse them.
 pub const BODY_BYTES_MAX: usize = 256 * 1_024;
 /// Deliveries that one call replays.
@@ -79,8 +84,15 @@ pub enum DisableReason {
     Gone,
     /// Nothing was taken for five days.
     Failing,
+    /// For a day there was no place in its queue, and nothing was taken.
+    QueueFull,
 }
-stored_as!(DisableReason { ByRequest = "by_request", Gone = "gone", Failing = "failing" });
+stored_as!(DisableReason {
+    ByRequest = "by_request",
+    Gone = "gone",
+    Failing = "failing",
+    QueueFull = "queue_full"
+});
 
 /// Which events an endpoint is sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -125,6 +137,8 @@ pub struct Receiver {
     pub id: EndpointId,
     pub events: EventFilter,
     pub enabled_at: Timestamp,
+    /// Deliveries that wait for it.
+    pub queued: i64,
 }
 
 impl Receiver {
@@ -157,18 +171,6 @@ impl Description {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-/// Whether an address is short enough to look at.
-///
-/// # Errors
-/// [`WebhookError::InvalidUrl`].
-pub fn check_length(url: &str) -> Result<(), WebhookError> {
-    if url.len() <= URL_BYTES_MAX {
-        Ok(())
-    } else {
-        Err(WebhookError::InvalidUrl(format!("An address has at most {URL_BYTES_MAX} bytes.")))
     }
 }
 
@@ -248,7 +250,7 @@ mod tests {
     #[test]
     fn an_endpoint_takes_what_happens_from_when_it_was_enabled() {
         let id = Uuid::from_u128(1).into();
-        let receiver = Receiver { id, events: filter(&["*"]), enabled_at: AT };
+        let receiver = Receiver { id, events: filter(&["*"]), enabled_at: AT, queued: 0 };
         let takes = |at| receiver.takes("user.events", "UserDeleted", at);
 
         assert!(takes(AT) && takes(AT.plus(Duration::from_hours(1))));

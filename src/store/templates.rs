@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::{Db, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 use crate::domain::ids::{DeviceId, UserId};
+use crate::domain::locales::Locale;
 use crate::domain::templates::parts::Parts;
 use crate::domain::templates::resolve::BUILTIN_VERSION;
-use crate::domain::templates::{Locale, NotificationKind, TemplateError};
+use crate::domain::templates::{NotificationKind, TemplateError};
 use crate::domain::time::Timestamp;
 
 /// Pairs of kind and locale.
@@ -43,6 +44,17 @@ pub struct NewTemplate {
     pub by: UserId,
 }
 
+/// One version, without its words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateVersion {
+    pub locale: Locale,
+    pub version: i64,
+    /// `None` when the account is gone.
+    pub created_by: Option<UserId>,
+    pub created_at: Timestamp,
+    pub is_active: bool,
+}
+
 /// What is stored of one kind in one language.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateHead {
@@ -70,6 +82,15 @@ struct Row {
     version: i64,
     parts: String,
     sample: String,
+    created_by: Option<Uuid>,
+    created_at: i64,
+    active_version: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct VersionRow {
+    locale: String,
+    version: i64,
     created_by: Option<Uuid>,
     created_at: i64,
     active_version: Option<i64>,
@@ -161,26 +182,27 @@ pub async fn list_active_templates(
     rows.into_iter().map(Row::into_template).collect()
 }
 
-/// The versions of a kind in all languages, the newest of each first.
+/// The versions of a kind in all languages, the newest first, without their words.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.
 pub async fn list_template_versions(
     db: &mut Db,
     kind: &NotificationKind,
-) -> Result<Vec<StoredTemplate>, StoreError> {
+) -> Result<Vec<TemplateVersion>, StoreError> {
     let rows = fetch_all!(
         db,
-        Row,
-        select_versions!(
-            "WHERE t.kind = $1
-             ORDER BY v.created_at DESC, v.locale, v.version DESC
-             LIMIT $2"
-        ),
+        VersionRow,
+        "SELECT v.locale, v.version, v.created_by, v.created_at, t.active_version
+         FROM notification_templates t
+         JOIN notification_template_versions v ON v.kind = t.kind AND v.locale = t.locale
+         WHERE t.kind = $1
+         ORDER BY v.created_at DESC, v.locale, v.version DESC
+         LIMIT $2",
         kind.as_str(),
         VERSIONS_LISTED_MAX,
     )?;
-    rows.into_iter().map(Row::into_template).collect()
+    rows.into_iter().map(VersionRow::into_version).collect()
 }
 
 /// What is stored, in the order of kinds and languages: of at most `kinds` kinds, those after `after`.
@@ -363,6 +385,18 @@ impl Row {
     }
 }
 
+impl VersionRow {
+    fn into_version(self) -> Result<TemplateVersion, StoreError> {
+        Ok(TemplateVersion {
+            locale: locale_of(&self.locale)?,
+            version: self.version,
+            created_by: self.created_by.map(UserId::from),
+            created_at: Timestamp::from_millis(self.created_at),
+            is_active: self.active_version == Some(self.version),
+        })
+    }
+}
+
 impl HeadRow {
     fn into_head(self) -> Result<TemplateHead, StoreError> {
         Ok(TemplateHead {
@@ -380,7 +414,7 @@ fn kind_of(text: &str) -> Result<NotificationKind, StoreError> {
 }
 
 fn locale_of(text: &str) -> Result<Locale, StoreError> {
-    Locale::parse(text).map_err(unreadable)
+    Locale::parse(text).ok_or(TemplateError::InvalidLocale).map_err(unreadable)
 }
 
 /// What was written here can be read here, unless somebody else has changed it.

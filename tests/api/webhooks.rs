@@ -299,7 +299,9 @@ async fn an_endpoint_that_is_disabled_is_sent_nothing(app: &mut TestApp) {
     app.register("third").await;
     carried(app).await;
 
-    assert_eq!(log(&admin, &id).await.len(), 2);
+    let log = log(&admin, &id).await;
+    assert_eq!(pluck(&log, "event"), ["UserRegistered", "WebhookDisabled", "UserRegistered"]);
+    assert_eq!((&log[1]["reason"], &log[1]["event_id"]), (&json!("by_request"), &Value::Null));
 }
 
 async fn a_test_is_queued_and_stands_in_the_log(app: &mut TestApp) {

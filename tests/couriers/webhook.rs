@@ -58,13 +58,13 @@ async fn the_status_decides_and_the_body_does_not() {
         (200, "delivered"),
         (201, "delivered"),
         (204, "delivered"),
-        (301, "unavailable"),
-        (307, "unavailable"),
-        (400, "unavailable"),
-        (401, "unavailable"),
-        (404, "unavailable"),
+        (301, "deferred"),
+        (307, "deferred"),
+        (400, "deferred"),
+        (401, "deferred"),
+        (404, "deferred"),
         (410, "gone"),
-        (413, "unavailable"),
+        (413, "deferred"),
         (429, "deferred"),
         (500, "unavailable"),
         (502, "unavailable"),
@@ -103,7 +103,7 @@ async fn nobody_is_followed_elsewhere() {
         let location = elsewhere.url("/metadata");
         fake.will([Act::Answer(status, vec![("Location", location)], String::new())]);
         let delivered = courier.deliver(&webhook(&fake.url("/hook"))).await;
-        assert_eq!(fate(&delivered), "unavailable", "{delivered:?}");
+        assert_eq!(fate(&delivered), "deferred", "{delivered:?}");
     }
 
     assert_eq!(fake.requests().len(), 5);

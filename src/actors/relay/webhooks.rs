@@ -10,7 +10,7 @@ use crate::domain::cloud_events::{CloudEvent, Fact};
 use crate::domain::deliveries::NewDelivery;
 use crate::domain::media::Medium;
 use crate::domain::time::Timestamp;
-use crate::domain::webhooks::{BODY_BYTES_MAX, Receiver, delivery_id};
+use crate::domain::webhooks::{BODY_BYTES_MAX, QUEUE_FULL, Receiver, TOO_LARGE, delivery_id};
 use crate::store::Store;
 use crate::store::relay::{OutboxBeginning, OutboxEvent};
 
@@ -24,13 +24,15 @@ pub struct WebhookSubscriber {
     store: Store,
     /// Which node passes the events on.
     source: String,
+    /// Deliveries that may wait for one endpoint.
+    queued_max: i64,
 }
 
 impl WebhookSubscriber {
-    /// Takes the name of this node.
+    /// `source` is the name of this node; more than about `queued_max` deliveries do not wait for one endpoint.
     #[must_use]
-    pub fn new(store: Store, source: String) -> Self {
-        Self { store, source }
+    pub fn new(store: Store, source: String, queued_max: i64) -> Self {
+        Self { store, source, queued_max }
     }
 
     fn body(&self, event: &OutboxEvent) -> String {
@@ -44,6 +46,42 @@ impl WebhookSubscriber {
             data: &event.data,
         };
         CloudEvent::new(&fact, &self.source).to_json()
+    }
+
+    /// What an endpoint is sent of an event, or why it is not. What the relay repeats is counted twice, and known in the store.
+    fn delivery(
+        &self,
+        event: &OutboxEvent,
+        body: &str,
+        receiver: &mut Receiver,
+        now: Timestamp,
+    ) -> NewDelivery {
+        let suppressed = if body.len() > BODY_BYTES_MAX {
+            Some(TOO_LARGE)
+        } else if receiver.queued >= self.queued_max {
+            Some(QUEUE_FULL)
+        } else {
+            receiver.queued = receiver.queued.saturating_add(1);
+            None
+        };
+        if let Some(reason) = suppressed {
+            let (endpoint, event) = (receiver.id, event.id);
+            tracing::debug!(endpoint.id = %endpoint, event.id = %event, reason, "an event is not sent");
+            metrics::counter!("madang_webhook_events_dropped_total", "reason" => reason)
+                .increment(1);
+        }
+        NewDelivery {
+            id: delivery_id(event.id, event.at, receiver.id),
+            medium: Medium::Webhook,
+            kind: event.name.clone(),
+            user: None,
+            seq: None,
+            target: Some(receiver.id.uuid()),
+            digest_key: None,
+            data: suppressed.is_none().then(|| body.to_owned()),
+            due_at: now,
+            suppressed: suppressed.map(str::to_owned),
+        }
     }
 
     async fn queue(&self, wanted: &mut Vec<NewDelivery>, now: Timestamp) -> Result<(), String> {
@@ -69,38 +107,23 @@ impl Subscriber for WebhookSubscriber {
     }
 
     async fn take(&self, events: &[OutboxEvent]) -> Result<(), String> {
-        let receivers = self.store.list_webhook_receivers().await;
-        let receivers = receivers.map_err(|error| error.to_string())?;
+        let receivers = self.store.list_webhook_receivers(self.queued_max).await;
+        let mut receivers = receivers.map_err(|error| error.to_string())?;
         let now = clock::now();
         let mut wanted = Vec::new();
         for event in events {
-            let takes = |receiver: &&Receiver| receiver.takes(&event.topic, &event.name, event.at);
-            let mut taking = receivers.iter().filter(takes).peekable();
+            let takes =
+                |receiver: &&mut Receiver| receiver.takes(&event.topic, &event.name, event.at);
+            let mut taking = receivers.iter_mut().filter(takes).peekable();
             if taking.peek().is_none() {
                 continue;
             }
             let body = self.body(event);
-            wanted.extend(taking.map(|receiver| delivery(event, &body, receiver, now)));
+            wanted.extend(taking.map(|receiver| self.delivery(event, &body, receiver, now)));
             if wanted.len() >= QUEUED_TOGETHER_MAX {
                 self.queue(&mut wanted, now).await?;
             }
         }
         self.queue(&mut wanted, now).await
-    }
-}
-
-fn delivery(event: &OutboxEvent, body: &str, receiver: &Receiver, now: Timestamp) -> NewDelivery {
-    let fits = body.len() <= BODY_BYTES_MAX;
-    NewDelivery {
-        id: delivery_id(event.id, event.at, receiver.id),
-        medium: Medium::Webhook,
-        kind: event.name.clone(),
-        user: None,
-        seq: None,
-        target: Some(receiver.id.uuid()),
-        digest_key: None,
-        data: fits.then(|| body.to_owned()),
-        due_at: now,
-        suppressed: (!fits).then(|| "too_large".to_owned()),
     }
 }

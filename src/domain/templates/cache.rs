@@ -78,15 +78,16 @@ impl TemplateCache {
 #[cfg(test)]
 mod tests {
     use super::super::resolve::BUILTIN_VERSION;
-    use super::super::{Locale, NotificationKind, builtin};
+    use super::super::{NotificationKind, builtin};
     use super::*;
+    use crate::domain::locales::Locale;
 
     #[test]
     fn a_cache_compiles_once_and_stays_within_its_bound() {
         let cache = TemplateCache::new(2);
         let id = |version| TemplateId {
             kind: NotificationKind::parse("welcome").unwrap(),
-            locale: Locale::en(),
+            locale: Locale::default(),
             version,
         };
         let parts = || builtin::find("welcome", "en").unwrap();

@@ -6,7 +6,8 @@ use minijinja::{Environment, Value};
 
 use super::context::Context;
 use super::parts::{Part, Parts};
-use super::{Locale, TemplateError, engine, layout};
+use super::{TemplateError, engine, layout};
+use crate::domain::locales::Locale;
 
 /// Variables whose value is another for each recipient.
 const PERSONAL: [&str; 3] = ["recipient", "code", "unsubscribe_url"];

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::Locale;
 use crate::domain::ids::{RoomId, UserId};
+use crate::domain::locales::Locale;
 
 /// Everything that a template can name. What is `None` may be asked about (`{% if room %}`), and not be written.
 #[derive(Clone, PartialEq, Serialize)]

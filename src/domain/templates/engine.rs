@@ -1,7 +1,7 @@
 //! The engine: Jinja cut down to what words need, and bounded.
 //!
-//! No files, no includes, no macros, no `set`, no way around escaping. A template that is missing a variable, runs for
-//! too long or writes too much is an error.
+//! No files, no includes, no macros, no `set`, no way around escaping; [`grammar`] says what may be written. A template that
+//! is missing a variable, runs for too long or writes too much is an error.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -13,14 +13,14 @@ use minijinja::{
     escape_formatter, filters, tests,
 };
 
-use super::TemplateError;
 use super::parts::Part;
+use super::{TemplateError, grammar};
 
 /// Steps of one rendering: a digest of a hundred items takes a tenth of it.
 const FUEL_MAX: u64 = 50_000;
 const NESTING_MAX: usize = 32;
-/// The tags that a template may use. `set` could double a text again and again, `autoescape` would undo escaping.
-const TAGS: [&str; 6] = ["if", "elif", "else", "endif", "for", "endfor"];
+/// What `join` may come to.
+const JOINED_BYTES_MAX: usize = 64_000;
 
 static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut engine = Environment::empty();
@@ -34,7 +34,7 @@ static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     engine.set_formatter(write_value);
     engine.add_filter("default", filters::default);
     engine.add_filter("first", filters::first);
-    engine.add_filter("join", filters::join);
+    engine.add_filter("join", join);
     engine.add_filter("last", filters::last);
     engine.add_filter("length", filters::length);
     engine.add_filter("lower", filters::lower);
@@ -58,7 +58,7 @@ pub(super) fn add(
     part: Part,
     source: &str,
 ) -> Result<(), TemplateError> {
-    check_tags(part, source)?;
+    grammar::check(part, source)?;
     engine.add_template_owned(part.as_str(), source.to_owned()).map_err(|error| {
         TemplateError::Broken { part, line: line_of(&error), message: say(&error) }
     })
@@ -118,29 +118,35 @@ fn plural(count: i64, one: String, many: String) -> String {
     if count == 1 { one } else { many }
 }
 
+/// The texts and numbers of a list with `between` between them. Bounded, because it writes `between` as often as it likes.
+fn join(list: &Value, between: Option<&str>) -> Result<String, Error> {
+    let mut joined = String::new();
+    for (place, item) in list.try_iter()?.enumerate() {
+        if place > 0 {
+            joined.push_str(between.unwrap_or_default());
+        }
+        match item.as_str() {
+            Some(text) => joined.push_str(text),
+            None if item.kind() == ValueKind::Number => joined.push_str(&item.to_string()),
+            None => {
+                let message = format!("a {} cannot be joined, only text and numbers", item.kind());
+                return Err(Error::new(ErrorKind::InvalidOperation, message));
+            }
+        }
+        if joined.len() > JOINED_BYTES_MAX {
+            let message = format!("`join` comes to more than {JOINED_BYTES_MAX} bytes");
+            return Err(Error::new(ErrorKind::InvalidOperation, message));
+        }
+    }
+    Ok(joined)
+}
+
 /// The first `chars_max` characters, with `…` in the place of the last one where there are more.
 fn truncate(text: String, chars_max: usize) -> String {
     if text.chars().count() <= chars_max {
         return text;
     }
     text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Every tag begins with `{%`, wherever it stands.
-fn check_tags(part: Part, source: &str) -> Result<(), TemplateError> {
-    for (place, opening) in source.match_indices("{%") {
-        let (before, after) = source.split_at(place);
-        let after = after.get(opening.len()..).unwrap_or_default();
-        let after = after.trim_start_matches(['-', '+']).trim_start();
-        let end = after.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(after.len());
-        let tag = after.get(..end).unwrap_or_default();
-        if !TAGS.contains(&tag) {
-            let line = before.matches('\n').count().saturating_add(1);
-            let message = format!("the tag `{tag}` cannot be used here, only `if` and `for`");
-            return Err(TemplateError::Broken { part, line, message });
-        }
-    }
-    Ok(())
 }
 
 fn line_of(error: &Error) -> usize {

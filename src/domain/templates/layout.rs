@@ -6,7 +6,8 @@ use minijinja::{Environment, HtmlEscape, Value, context};
 
 use super::context::Context;
 use super::parts::Part;
-use super::{Locale, TemplateError, engine};
+use super::{TemplateError, engine};
+use crate::domain::locales::Locale;
 
 /// The words of the frame itself.
 struct Words {

@@ -9,9 +9,9 @@ pub mod cache;
 pub mod compiled;
 pub mod context;
 mod engine;
+mod grammar;
 mod kind;
 mod layout;
-mod locale;
 pub mod parts;
 pub mod resolve;
 #[cfg(test)]
@@ -19,7 +19,6 @@ mod tests;
 pub mod trial;
 
 pub use kind::NotificationKind;
-pub use locale::Locale;
 
 use parts::Part;
 

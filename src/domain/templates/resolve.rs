@@ -1,7 +1,7 @@
 //! Which template speaks to somebody: the nearest language first, and in it what is stored before what is built in.
 
-use super::builtin;
-use super::{Locale, NotificationKind};
+use super::{NotificationKind, builtin};
+use crate::domain::locales::Locale;
 
 /// The version of what this program brings along; stored ones begin with 1.
 pub const BUILTIN_VERSION: i64 = 0;
@@ -40,7 +40,7 @@ fn in_language(
     let own = stored.iter().find(|(locale, _)| locale.as_str() == tag);
     own.cloned().or_else(|| {
         builtin::find(kind.as_str(), tag)?;
-        Some((Locale::parse(tag).ok()?, BUILTIN_VERSION))
+        Some((Locale::parse(tag)?, BUILTIN_VERSION))
     })
 }
 
@@ -68,5 +68,7 @@ mod tests {
         assert_eq!(chosen("welcome", "fr", &[]), of("en", 0));
         assert_eq!(chosen("shop.sent", "fr", &[("ko", 1), ("ja", 4)]), of("ja", 4));
         assert_eq!(chosen("shop.sent", "ko", &[]), None);
+        // What says how times are written does not hide the language.
+        assert_eq!(chosen("welcome", "ko-KR-u-hc-h23", &[]), of("ko", 0));
     }
 }

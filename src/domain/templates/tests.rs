@@ -3,10 +3,12 @@
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
+use super::builtin::Subject;
 use super::compiled::CompiledTemplate;
 use super::context::{ActorContext, AppContext, Context};
 use super::parts::{Part, Parts};
-use super::{Locale, NotificationKind, TemplateError, builtin, trial};
+use super::{NotificationKind, TemplateError, builtin, trial};
+use crate::domain::locales::Locale;
 
 fn app(name: &str) -> AppContext {
     AppContext { name: name.to_owned(), url: "https://chat.example".to_owned() }
@@ -24,7 +26,7 @@ fn parts(title: &str, body: &str) -> Parts {
 }
 
 fn compile(parts: &Parts) -> Result<CompiledTemplate, TemplateError> {
-    CompiledTemplate::compile(parts, Locale::en())
+    CompiledTemplate::compile(parts, Locale::default())
 }
 
 fn named(name: &str) -> Context {
@@ -41,7 +43,7 @@ fn body(source: &str) -> Result<String, TemplateError> {
 
 #[test]
 fn every_built_in_template_is_right_with_all_and_with_little() {
-    for kind in builtin::KINDS {
+    for (kind, _) in builtin::KINDS {
         for locale in builtin::LOCALES {
             let template = CompiledTemplate::compile(
                 &builtin::find(kind, locale).unwrap(),
@@ -56,8 +58,31 @@ fn every_built_in_template_is_right_with_all_and_with_little() {
 }
 
 #[test]
+fn a_template_names_only_what_its_kind_has() {
+    let check = |kind: &str, named: &str| {
+        let words = parts("Title", &format!("{{{{ {named} }}}}"));
+        let kind = NotificationKind::parse(kind).unwrap();
+        trial::check(&compile(&words).unwrap(), &kind, &app("Yard"), &Map::new()).map(|_| ())
+    };
+    for (kind, subject) in builtin::KINDS {
+        for (named, subjects) in [
+            ("actor.display_name", &[Subject::Person, Subject::Message][..]),
+            ("room.id", &[Subject::Message]),
+            ("code", &[Subject::Address]),
+            ("items|first|length", &[Subject::Many]),
+            ("recipient.handle", &[subject]),
+        ] {
+            let has_it = subjects.contains(&subject);
+            assert_eq!(check(kind, named).is_ok(), has_it, "{named} of {kind}");
+        }
+    }
+    assert!(check("welcome", "actor.display_name").is_err());
+    assert!(check("shop.sent", "code").is_err());
+}
+
+#[test]
 fn the_korean_templates_have_no_english_left_in_them() {
-    for kind in builtin::KINDS {
+    for (kind, _) in builtin::KINDS {
         let locale = Locale::parse("ko").unwrap();
         let template =
             CompiledTemplate::compile(&builtin::find(kind, "ko").unwrap(), locale.clone()).unwrap();
@@ -105,7 +130,7 @@ fn a_digest_counts_in_words() {
         let mut context = named("Minho");
         context.recipient = trial::example(
             &NotificationKind::parse("digest").unwrap(),
-            &Locale::en(),
+            &Locale::default(),
             &app("Yard"),
             &Map::new(),
         )
@@ -211,6 +236,23 @@ fn what_never_ends_or_never_stops_writing_is_ended() {
     );
     let long = parts("Title", &"a".repeat(Part::Body.source_bytes_max() + 1));
     assert_eq!(compile(&long).err(), Some(TemplateError::SourceTooLong { part: Part::Body }));
+}
+
+#[test]
+fn nothing_makes_a_long_text_of_a_short_one() {
+    for source in
+        ["{{ \"a\" * 100000000 }}", "{{ app.name ~ app.name }}", "{{ app.name + app.name }}"]
+    {
+        assert!(matches!(body(source), Err(TemplateError::Broken { .. })), "{source}");
+    }
+    let mut context = named("Minho");
+    context.names = vec!["a".to_owned(); 1_000];
+    context.data = Map::from_iter([("long".to_owned(), json!("b".repeat(1_000)))]);
+    let render = |source: &str| compile(&parts("Title", source)).unwrap().notice(&context);
+    let joined = "{{ names|join(data.long)|join(data.long)|join(data.long)|length }}";
+    assert!(matches!(render(joined), Err(TemplateError::Unrendered { .. })));
+    assert_eq!(render("{{ names|join(\"-\")|length }}").unwrap().body, "1999");
+    assert!(render("{{ [names]|join }}").is_err(), "a list in a list is no text");
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::builtin::Subject;
 use super::compiled::{CompiledTemplate, Rendered};
 use super::context::{
     ActorContext, AppContext, Context, ItemContext, MessageContext, RecipientContext, RoomContext,
 };
-use super::{Locale, NotificationKind, SAMPLE_BYTES_MAX, TemplateError, builtin};
+use super::{NotificationKind, SAMPLE_BYTES_MAX, TemplateError, builtin};
+use crate::domain::locales::Locale;
 
 /// Example data of a kind.
 ///
@@ -52,15 +54,22 @@ pub fn example(
     context.unsubscribe_url =
         Some(format!("{}/v1/notifications/unsubscribe?token=example", app.url));
     context.data = data.clone();
-    if !builtin::is_builtin(kind.as_str()) {
-        return context;
+    let subject = builtin::subject_of(kind.as_str());
+    let is_of_message = subject == Subject::Message;
+    if is_of_message || subject == Subject::Person {
+        context.actor =
+            Some(ActorContext { id: Uuid::nil().into(), display_name: names.actor.to_owned() });
     }
-    context.actor =
-        Some(ActorContext { id: Uuid::nil().into(), display_name: names.actor.to_owned() });
-    context.room = Some(RoomContext { id: Uuid::nil().into(), name: Some(names.room.to_owned()) });
-    context.message = Some(MessageContext { preview: Some(names.preview.to_owned()) });
-    context.code = Some("123456".to_owned());
-    if kind.as_str() == builtin::DIGEST {
+    if is_of_message {
+        let name = Some(names.room.to_owned());
+        context.room = Some(RoomContext { id: Uuid::nil().into(), name });
+        context.message = Some(MessageContext { preview: Some(names.preview.to_owned()) });
+        context.rooms = 1;
+    }
+    if subject == Subject::Address {
+        context.code = Some("123456".to_owned());
+    }
+    if subject == Subject::Many {
         context.count = 12;
         context.rooms = 3;
         context.names = vec![names.actor.to_owned(), names.other.to_owned()];

@@ -5,13 +5,14 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::domain::ids::{DeliveryId, UserId};
+use crate::domain::locales::Locale;
 use crate::domain::media::Medium;
 use crate::domain::templates::compiled::Rendered;
 use crate::domain::templates::parts::Parts;
 use crate::domain::templates::resolve::BUILTIN_VERSION;
-use crate::domain::templates::{Locale, NotificationKind, builtin};
+use crate::domain::templates::{NotificationKind, builtin};
 use crate::domain::time::Timestamp;
-use crate::store::templates::{StoredTemplate, TemplateHead};
+use crate::store::templates::{StoredTemplate, TemplateHead, TemplateVersion};
 
 /// A kind with the languages it is written in.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -41,8 +42,19 @@ pub(super) struct KindDetailsView {
     #[serde(flatten)]
     pub(super) kind: KindView,
     pub(super) builtin: Vec<BuiltinView>,
-    /// At most 200, the newest first.
-    pub(super) versions: Vec<TemplateView>,
+    /// At most 200, the newest first, without their words; each of them is there by its number.
+    pub(super) versions: Vec<VersionView>,
+}
+
+/// That there is a version.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VersionView {
+    #[schema(value_type = String)]
+    locale: Locale,
+    version: i64,
+    is_active: bool,
+    created_by: Option<UserId>,
+    created_at: Timestamp,
 }
 
 /// What this program says by itself.
@@ -136,7 +148,7 @@ impl KindView {
     pub(super) fn new(kind: NotificationKind) -> Self {
         let is_builtin = builtin::is_builtin(kind.as_str());
         let tags = builtin::LOCALES.into_iter().filter(|_| is_builtin);
-        let locales = tags.filter_map(|tag| Locale::parse(tag).ok());
+        let locales = tags.filter_map(Locale::parse);
         let locales = locales.map(|locale| LocaleView {
             locale,
             active_version: Some(BUILTIN_VERSION),
@@ -160,6 +172,18 @@ impl KindView {
             updated_at: Some(head.updated_at),
         };
         self.locales.splice(place..place.saturating_add(usize::from(is_known)), [locale]);
+    }
+}
+
+impl From<TemplateVersion> for VersionView {
+    fn from(version: TemplateVersion) -> Self {
+        Self {
+            locale: version.locale,
+            version: version.version,
+            is_active: version.is_active,
+            created_by: version.created_by,
+            created_at: version.created_at,
+        }
     }
 }
 

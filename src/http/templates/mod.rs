@@ -1,40 +1,40 @@
 //! Templates over HTTP, for administrators: looking at them, writing new versions, trying them, and going back.
 
 mod bodies;
+mod kinds;
 pub mod refusals;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{get, post, put};
+use actix_web::{post, put};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use self::bodies::{
-    ActivateBody, BuiltinView, KindDetailsView, KindView, LocaleView, PreviewBody, PreviewView,
-    TemplateBody, TemplateView, TestBody, TestView,
+    ActivateBody, KindView, LocaleView, PreviewBody, PreviewView, TemplateBody, TemplateView,
+    TestBody, TestView,
 };
 use self::refusals::TemplateRefusals;
 use super::auth::refusals::{BodyRefusals, CallerRefusals, PublicRefusals};
 use super::caller::Admin;
-use super::page::{Cursor, Page, PageQuery};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::deliveries::NewDelivery;
 use crate::domain::ids::{DeliveryId, UserId};
+use crate::domain::locales::Locale;
 use crate::domain::media::Medium;
 use crate::domain::templates::compiled::CompiledTemplate;
 use crate::domain::templates::context::AppContext;
 use crate::domain::templates::parts::Parts;
 use crate::domain::templates::resolve::BUILTIN_VERSION;
-use crate::domain::templates::{Locale, NotificationKind, TemplateError, builtin, trial};
+use crate::domain::templates::{NotificationKind, TemplateError, builtin, trial};
 use crate::error::{ApiResult, Problem};
 use crate::store::templates::{self, NewTemplate, TemplateFailure};
 use crate::store::{Store, StoreError, deliveries};
 
 /// Routes below the version.
 pub fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(list_templates)
-        .service(read_template)
+    cfg.configure(kinds::routes)
         .service(write_template)
         .service(preview_template)
         .service(test_template)
@@ -44,8 +44,9 @@ pub fn routes(cfg: &mut ServiceConfig) {
 /// What [`routes`] serves, for the description of the API.
 #[derive(OpenApi)]
 #[openapi(paths(
-    list_templates,
-    read_template,
+    kinds::list_templates,
+    kinds::read_template,
+    kinds::read_version,
     write_template,
     preview_template,
     test_template,
@@ -58,95 +59,6 @@ struct InUse {
     version: i64,
     parts: Parts,
     sample: Map<String, Value>,
-}
-
-/// Every kind of notification with the languages it is written in, in the order of their names.
-#[utoipa::path(
-    tag = "templates",
-    params(PageQuery),
-    security(("bearer" = [])),
-    responses(
-        (status = 200, body = Page<KindView>),
-        TemplateRefusals,
-        CallerRefusals,
-        PublicRefusals,
-    ),
-)]
-#[get("/admin/templates")]
-#[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
-async fn list_templates(
-    admin: Admin,
-    query: web::Query<PageQuery>,
-    store: web::Data<Store>,
-) -> ApiResult<web::Json<Page<KindView>>> {
-    let after: Option<NotificationKind> = query.after()?;
-    let (from, limit) = (after.clone(), query.limit.with_probe());
-    let heads = store
-        .read::<_, StoreError, _>(move |db| {
-            Box::pin(async move { templates::list_template_heads(db, from.as_ref(), limit).await })
-        })
-        .await?;
-    let mut views: Vec<KindView> = builtin::KINDS
-        .into_iter()
-        .filter_map(|kind| NotificationKind::parse(kind).ok())
-        .filter(|kind| after.as_ref().is_none_or(|after| kind > after))
-        .map(KindView::new)
-        .collect();
-    for head in heads {
-        let place = views.partition_point(|view| view.kind < head.kind);
-        if views.get(place).is_none_or(|view| view.kind != head.kind) {
-            views.insert(place, KindView::new(head.kind.clone()));
-        }
-        if let Some(view) = views.get_mut(place) {
-            view.add(head);
-        }
-    }
-
-    Ok(web::Json(Page::new(views, query.limit, |view| view.kind.clone())))
-}
-
-/// One kind: what is built in, and every version that was written.
-#[utoipa::path(
-    tag = "templates",
-    params(("kind" = String, Path, example = "welcome")),
-    security(("bearer" = [])),
-    responses(
-        (status = 200, body = KindDetailsView),
-        TemplateRefusals,
-        CallerRefusals,
-        PublicRefusals,
-    ),
-)]
-#[get("/admin/templates/{kind}")]
-#[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
-async fn read_template(
-    admin: Admin,
-    path: web::Path<String>,
-    store: web::Data<Store>,
-) -> ApiResult<web::Json<KindDetailsView>> {
-    let kind = NotificationKind::parse(&path)?;
-    let wanted = kind.clone();
-    let (heads, versions) = store
-        .read::<_, StoreError, _>(move |db| {
-            Box::pin(async move {
-                let heads = templates::list_template_heads_of(db, &wanted).await?;
-                Ok((heads, templates::list_template_versions(db, &wanted).await?))
-            })
-        })
-        .await?;
-    let mut view = KindView::new(kind);
-    heads.into_iter().for_each(|head| view.add(head));
-    if view.locales.is_empty() {
-        return Err(TemplateError::NotFound.into());
-    }
-    let words = |locale| {
-        let parts = builtin::find(view.kind.as_str(), locale)?;
-        Some(BuiltinView { locale, parts })
-    };
-    let builtin = builtin::LOCALES.into_iter().filter_map(words).collect();
-    let versions = versions.into_iter().map(TemplateView::from).collect();
-
-    Ok(web::Json(KindDetailsView { kind: view, builtin, versions }))
 }
 
 /// Writes a new version and puts it into use, if it works with the example data.
@@ -339,7 +251,8 @@ async fn activate_template(
 }
 
 fn parse((kind, locale): &(String, String)) -> Result<(NotificationKind, Locale), TemplateError> {
-    Ok((NotificationKind::parse(kind)?, Locale::parse(locale)?))
+    let kind = NotificationKind::parse(kind)?;
+    Ok((kind, Locale::parse(locale).ok_or(TemplateError::InvalidLocale)?))
 }
 
 fn app(config: &Config) -> AppContext {
@@ -398,14 +311,4 @@ async fn letters(
         suppressed: None,
     };
     Ok(targets.into_iter().map(letter).collect())
-}
-
-impl Cursor for NotificationKind {
-    fn to_text(&self) -> String {
-        self.as_str().to_owned()
-    }
-
-    fn from_text(text: &str) -> Option<Self> {
-        Self::parse(text).ok()
-    }
 }

@@ -18,7 +18,7 @@ use super::service::{AuthorityRefusals, WebhookManager};
 use crate::actors::webhooks::{EndpointDraft, Webhooks};
 use crate::clock;
 use crate::domain::ids::EndpointId;
-use crate::domain::webhooks::{Description, EventFilter, WebhookError, check_length, overlap};
+use crate::domain::webhooks::{Description, EventFilter, WebhookError, overlap};
 use crate::error::{ApiResult, Problem};
 use crate::providers::couriers::outward::guard::Guard;
 use crate::store::Store;
@@ -246,7 +246,6 @@ async fn rotate_webhook_secret(
 
 /// An address that madang may post to, as it was written.
 fn checked(url: String, guard: &Guard) -> Result<String, WebhookError> {
-    check_length(&url)?;
     guard.check(&url).map_err(|error| WebhookError::InvalidUrl(error.to_string()))?;
     Ok(url)
 }

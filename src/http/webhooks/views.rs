@@ -2,7 +2,6 @@
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::domain::ids::{DeliveryId, EndpointId};
@@ -16,7 +15,7 @@ use crate::store::webhooks::{Endpoint, LoggedDelivery};
 #[serde(deny_unknown_fields)]
 pub(super) struct EndpointBody {
     /// Where events are posted to: `https`, at a public address.
-    #[schema(max_length = 2048, example = "https://hooks.example.com/madang")]
+    #[schema(max_length = 2_048, example = "https://hooks.example.com/madang")]
     pub(super) url: String,
     /// Names of events, topics, or `*` for all.
     #[schema(min_items = 1, max_items = 50, example = json!(["MessageSent", "friend.events"]))]
@@ -170,7 +169,7 @@ impl From<LoggedDelivery> for DeliveryView {
         Self {
             id: delivery.id,
             event: delivery.event,
-            event_id: delivery.data.as_deref().and_then(event_id),
+            event_id: delivery.event_id,
             status: delivery.status.as_str(),
             reason: delivery.reason,
             attempts: delivery.attempts,
@@ -182,10 +181,4 @@ impl From<LoggedDelivery> for DeliveryView {
             last_error: delivery.last_detail,
         }
     }
-}
-
-/// The id of the event in a body.
-fn event_id(body: &str) -> Option<String> {
-    let body: Value = serde_json::from_str(body).ok()?;
-    body.get("id")?.as_str().map(str::to_owned)
 }

@@ -71,7 +71,11 @@ impl Courier for WebhookCourier {
             StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => {
                 Err(DeliveryError::Deferred { cause, retry_after })
             }
+            // The host is well, and refuses this letter or this endpoint: others on the same host do not wait for it.
             // Redirects too: whoever moves has to say so where the address is kept.
+            status if status.as_u16() < 500 => {
+                Err(DeliveryError::Deferred { cause, retry_after: None })
+            }
             _ => Err(unavailable(cause)),
         }
     }

@@ -1,31 +1,22 @@
 //! Webhook endpoints: the rows, each change with the event it publishes.
 //!
-//! Invariant: all signing secrets are sealed under the one key whose mark is in `meta`. Secrets are never in an event, and
-//! neither are addresses: an address may hold one.
+//! Invariant: secrets are never in an event, and neither are addresses: an address may hold one.
 
+mod disabling;
 mod log;
-
-use std::time::Duration;
+mod seals;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub use self::disabling::disable_gone;
 pub use self::log::{LogCursor, LoggedDelivery, Replayed};
-use super::{
-    Db, Store, StoreError, deliveries, execute, fetch_all, fetch_one, fetch_optional, outbox,
-};
+use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional, outbox};
 use crate::clock;
-use crate::domain::deliveries::NewDelivery;
 use crate::domain::events::{DomainEvent, WEBHOOK_EVENTS};
 use crate::domain::ids::EndpointId;
-use crate::domain::media::Medium;
 use crate::domain::time::Timestamp;
 use crate::domain::webhooks::{Description, DisableReason, ENDPOINTS_MAX, EventFilter, Receiver};
-
-/// Where the mark of the key is kept.
-const SEAL: &str = "webhook_seal";
-const DISABLED: &str = "WebhookDisabled";
-const DAY: Duration = Duration::from_hours(24);
 
 /// An endpoint, as far as anybody may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +140,7 @@ impl Store {
                 if count >= ENDPOINTS_MAX {
                     return Ok(Kept::TooMany);
                 }
-                if !is_seal(db, &endpoint.secret.mark).await? {
+                if !seals::is_seal(db, &endpoint.secret.mark).await? {
                     return Ok(Kept::OtherSeal);
                 }
                 execute!(
@@ -228,8 +219,8 @@ impl Store {
         Ok(rows.into_iter().map(Endpoint::from).collect())
     }
 
-    /// Changes an endpoint; `WebhookUpdated`. One that is disabled keeps the first reason for that. `None` when there is
-    /// no such endpoint.
+    /// Changes an endpoint; `WebhookUpdated`, after `WebhookDisabled` if it disables it. One that is disabled keeps the
+    /// first reason for that. `None` when there is no such endpoint.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -242,6 +233,9 @@ impl Store {
     ) -> Result<Option<Endpoint>, StoreError> {
         self.write(move |db| {
             Box::pin(async move {
+                if change.is_enabled == Some(false) {
+                    disabling::disable(db, id, DisableReason::ByRequest, now).await?;
+                }
                 let row: Option<Row> = fetch_optional!(
                     db,
                     Row,
@@ -251,9 +245,7 @@ impl Store {
                          description = coalesce($4, description),
                          enabled_at = CASE WHEN $5 IS NULL THEN enabled_at
                                            WHEN $5 THEN coalesce(enabled_at, $6) END,
-                         disabled_reason = CASE WHEN $5 IS NULL THEN disabled_reason
-                                                WHEN $5 THEN NULL
-                                                ELSE coalesce(disabled_reason, $7) END,
+                         disabled_reason = CASE WHEN $5 THEN NULL ELSE disabled_reason END,
                          updated_at = $6
                      WHERE id = $1
                      RETURNING id, url, events, description, old_secret_until, enabled_at,
@@ -264,7 +256,6 @@ impl Store {
                     change.description.as_ref().map(Description::as_str),
                     change.is_enabled,
                     now.millis(),
-                    DisableReason::ByRequest.as_str(),
                 )?;
                 let Some(row) = row else { return Ok(None) };
                 let data = json!({
@@ -302,71 +293,39 @@ impl Store {
         .await
     }
 
-    /// Gives an endpoint a new secret; `WebhookSecretRotated`. The one it had signs as well until `old_until`; the one
-    /// before that does no more.
+    /// The endpoints that events go to; what waits for each is counted up to `queued_max`.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn rotate_webhook_secret(
+    pub async fn list_webhook_receivers(
         &self,
-        id: EndpointId,
-        secret: SealedSecret,
-        old_until: Option<Timestamp>,
-        by: String,
-        now: Timestamp,
-    ) -> Result<Kept, StoreError> {
-        self.write(move |db| {
-            Box::pin(async move {
-                if !is_seal(db, &secret.mark).await? {
-                    return Ok(Kept::OtherSeal);
-                }
-                let rotated = execute!(
-                    db,
-                    "UPDATE webhook_endpoints
-                     SET old_secret = CASE WHEN $3 IS NULL THEN NULL ELSE secret END,
-                         old_secret_until = $3,
-                         secret = $2,
-                         updated_at = $4
-                     WHERE id = $1",
-                    id.uuid(),
-                    secret.bytes,
-                    old_until.map(Timestamp::millis),
-                    now.millis(),
-                )?;
-                if rotated == 0 {
-                    return Ok(Kept::NotFound);
-                }
-                let data = json!({ "endpoint_id": id, "by": by });
-                publish(db, "WebhookSecretRotated", id, data, now).await?;
-                Ok(Kept::Done)
-            })
-        })
-        .await
-    }
-
-    /// The endpoints that events go to.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn list_webhook_receivers(&self) -> Result<Vec<Receiver>, StoreError> {
-        let rows: Vec<(Uuid, String, i64)> = self
+        queued_max: i64,
+    ) -> Result<Vec<Receiver>, StoreError> {
+        let rows: Vec<(Uuid, String, i64, i64)> = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
                     fetch_all!(
                         db,
-                        (Uuid, String, i64),
-                        "SELECT id, events, enabled_at
-                         FROM webhook_endpoints
-                         WHERE enabled_at IS NOT NULL
-                         ORDER BY id"
+                        (Uuid, String, i64, i64),
+                        "SELECT e.id, e.events, e.enabled_at,
+                                (SELECT count(*) FROM
+                                    (SELECT 1 FROM deliveries d
+                                     WHERE d.target_id = e.id AND d.medium = 'webhook'
+                                       AND d.status = 'queued'
+                                     LIMIT $1) AS waiting)
+                         FROM webhook_endpoints e
+                         WHERE e.enabled_at IS NOT NULL
+                         ORDER BY e.id",
+                        queued_max,
                     )
                 })
             })
             .await?;
-        let receivers = rows.into_iter().map(|(id, events, enabled_at)| Receiver {
+        let receivers = rows.into_iter().map(|(id, events, enabled_at, queued)| Receiver {
             id: id.into(),
             events: filter(&events),
             enabled_at: Timestamp::from_millis(enabled_at),
+            queued,
         });
         Ok(receivers.collect())
     }
@@ -401,171 +360,6 @@ impl Store {
             Addressee { url: row.url, is_enabled: row.enabled_at.is_some(), secrets }
         }))
     }
-
-    /// Disables what failed `failing_for` ago, fails today, and has taken nothing in between. Gives which. An endpoint
-    /// that is sent little is given more time: it costs nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn disable_failing_webhooks(
-        &self,
-        failing_for: Duration,
-        now: Timestamp,
-    ) -> Result<Vec<EndpointId>, StoreError> {
-        let began = now.minus(failing_for);
-        self.write(move |db| {
-            Box::pin(async move {
-                let failing: Vec<(Uuid,)> = fetch_all!(
-                    db,
-                    (Uuid,),
-                    "SELECT e.id
-                     FROM webhook_endpoints e
-                     WHERE e.enabled_at <= $2
-                       AND EXISTS (SELECT 1
-                                   FROM deliveries d
-                                   WHERE d.target_id = e.id AND d.attempts > 0
-                                     AND d.status IN ('queued', 'bounced', 'dead')
-                                     AND d.created_at BETWEEN $1 AND $2
-                                     AND d.created_at >= e.enabled_at)
-                       AND EXISTS (SELECT 1
-                                   FROM deliveries d
-                                   WHERE d.target_id = e.id AND d.attempts > 0
-                                     AND d.status IN ('queued', 'bounced', 'dead')
-                                     AND d.created_at >= $3)
-                       AND NOT EXISTS (SELECT 1
-                                       FROM deliveries d
-                                       WHERE d.target_id = e.id AND d.status = 'delivered'
-                                         AND d.finished_at >= $2)
-                     ORDER BY e.id",
-                    began.minus(DAY).millis(),
-                    began.millis(),
-                    now.minus(DAY).millis(),
-                )?;
-                let failing: Vec<EndpointId> = failing.into_iter().map(|(id,)| id.into()).collect();
-                for id in &failing {
-                    disable(db, *id, DisableReason::Failing, now).await?;
-                }
-                Ok(failing)
-            })
-        })
-        .await
-    }
-
-    /// Disables an endpoint; see [`disable`].
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn disable_webhook(
-        &self,
-        id: EndpointId,
-        reason: DisableReason,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        self.write(move |db| Box::pin(async move { disable(db, id, reason, now).await })).await
-    }
-
-    /// The mark of the key under which all secrets are sealed; `None` before the first.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn find_webhook_seal(&self) -> Result<Option<String>, StoreError> {
-        let mark: Option<(String,)> = self
-            .read(|db| {
-                Box::pin(async move {
-                    fetch_optional!(db, (String,), "SELECT value FROM meta WHERE name = $1", SEAL)
-                })
-            })
-            .await?;
-        Ok(mark.map(|(mark,)| mark))
-    }
-
-    /// Forgets the key that secrets were sealed under, and gives every endpoint a secret under another, without the one
-    /// it had.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn replace_webhook_secrets(
-        &self,
-        mark: String,
-        secrets: Vec<(EndpointId, Vec<u8>)>,
-        by: String,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.write(move |db| {
-            Box::pin(async move {
-                execute!(db, "DELETE FROM meta WHERE name = $1", SEAL)?;
-                is_seal(db, &mark).await?;
-                for (id, secret) in secrets {
-                    execute!(
-                        db,
-                        "UPDATE webhook_endpoints
-                         SET secret = $2, old_secret = NULL, old_secret_until = NULL,
-                             updated_at = $3
-                         WHERE id = $1",
-                        id.uuid(),
-                        secret,
-                        now.millis(),
-                    )?;
-                    let data = json!({ "endpoint_id": id, "by": by });
-                    publish(db, "WebhookSecretRotated", id, data, now).await?;
-                }
-                Ok(())
-            })
-        })
-        .await
-    }
-}
-
-/// Disables an endpoint, with a line in its log; `WebhookDisabled`. False when it was disabled already, or is not there.
-///
-/// # Errors
-/// [`StoreError`] when the database does not answer.
-pub async fn disable(
-    db: &mut Db,
-    id: EndpointId,
-    reason: DisableReason,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let disabled = execute!(
-        db,
-        "UPDATE webhook_endpoints
-         SET enabled_at = NULL, disabled_reason = $2, updated_at = $3
-         WHERE id = $1 AND enabled_at IS NOT NULL",
-        id.uuid(),
-        reason.as_str(),
-        now.millis(),
-    )?;
-    if disabled == 0 {
-        return Ok(false);
-    }
-    let line = NewDelivery {
-        id: clock::new_uuid().into(),
-        medium: Medium::Webhook,
-        kind: DISABLED.to_owned(),
-        user: None,
-        seq: None,
-        target: Some(id.uuid()),
-        digest_key: None,
-        data: None,
-        due_at: now,
-        suppressed: Some(reason.as_str().to_owned()),
-    };
-    deliveries::insert_all(db, &[line], now).await?;
-    let data = json!({ "endpoint_id": id, "reason": reason });
-    publish(db, DISABLED, id, data, now).await?;
-    Ok(true)
-}
-
-/// Whether secrets are sealed under the key with this mark; the first one settles it.
-async fn is_seal(db: &mut Db, mark: &str) -> Result<bool, StoreError> {
-    execute!(
-        db,
-        "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
-        SEAL,
-        mark,
-    )?;
-    let (settled,) = fetch_one!(db, (String,), "SELECT value FROM meta WHERE name = $1", SEAL)?;
-    Ok(settled == mark)
 }
 
 /// What this release cannot read takes nothing.

@@ -12,19 +12,34 @@ pub const DIGEST: &str = "digest";
 /// The kind that only shows that a medium works.
 pub const TEST: &str = "test";
 
-/// Every kind that can be told of without anybody having written a template.
-pub const KINDS: [&str; 11] = [
-    DIGEST,
-    "friend_request_accepted",
-    "friend_request_received",
-    "mention_received",
-    "message_received",
-    "password_changed",
-    "reset_password",
-    TEST,
-    "verify_email",
-    "verify_phone",
-    "welcome",
+/// What a notification is about, and so what its words may speak of besides its reader and the app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Somebody has done something: `actor`.
+    Person,
+    /// Somebody has written something: `actor`, `room` and `message`.
+    Message,
+    /// Somebody proves that they read an address: `code`.
+    Address,
+    /// Several things: `names`, `more` and `items`.
+    Many,
+    /// Nothing that has a name here; of a kind that is not built in, what its sender says in `data`.
+    Nothing,
+}
+
+/// Every kind that can be told of without anybody having written a template, and what it is about.
+pub const KINDS: [(&str, Subject); 11] = [
+    (DIGEST, Subject::Many),
+    ("friend_request_accepted", Subject::Person),
+    ("friend_request_received", Subject::Person),
+    ("mention_received", Subject::Message),
+    ("message_received", Subject::Message),
+    ("password_changed", Subject::Nothing),
+    ("reset_password", Subject::Address),
+    (TEST, Subject::Nothing),
+    ("verify_email", Subject::Address),
+    ("verify_phone", Subject::Address),
+    ("welcome", Subject::Nothing),
 ];
 /// The languages that every one of them is there in.
 pub const LOCALES: [&str; 2] = ["en", "ko"];
@@ -37,7 +52,14 @@ type Book = BTreeMap<String, Parts>;
 /// Whether this program has words for `kind`.
 #[must_use]
 pub fn is_builtin(kind: &str) -> bool {
-    KINDS.binary_search(&kind).is_ok()
+    KINDS.iter().any(|(name, _)| *name == kind)
+}
+
+/// What a notification of this kind is about.
+#[must_use]
+pub fn subject_of(kind: &str) -> Subject {
+    let found = KINDS.iter().find(|(name, _)| *name == kind);
+    found.map_or(Subject::Nothing, |(_, subject)| *subject)
 }
 
 /// The built-in words for `kind` in exactly this language.
@@ -81,9 +103,9 @@ mod tests {
 
     #[test]
     fn every_kind_is_there_in_every_language_and_nothing_else_is() {
-        assert!(KINDS.is_sorted());
+        assert!(KINDS.is_sorted_by_key(|(kind, _)| *kind));
         for locale in LOCALES {
-            for kind in KINDS {
+            for (kind, _) in KINDS {
                 assert!(find(kind, locale).is_some(), "{kind} in {locale}");
             }
         }
@@ -93,7 +115,7 @@ mod tests {
 
     #[test]
     fn every_language_has_the_same_parts() {
-        for kind in KINDS {
+        for (kind, _) in KINDS {
             let parts = |locale| {
                 let parts = find(kind, locale).unwrap();
                 parts.iter().map(|(part, _)| part).collect::<Vec<_>>()
