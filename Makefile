@@ -25,7 +25,7 @@ help:
 run:
 	@scripts/require rust
 	$(CARGO) build --locked --release --workspace
-	exec target/release/madang serve
+	MADANG__HTTP__DEV_OUTBOX=true exec target/release/madang serve
 
 cluster:
 	@scripts/require rust

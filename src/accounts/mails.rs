@@ -2,7 +2,8 @@
 //!
 //! Words are the templates' own. A code is not part of a queued letter: it is made again when the letter goes out.
 
-use serde_json::json;
+use serde_json::{Map, json};
+use uuid::Uuid;
 
 use super::{Accounts, AccountsError};
 use crate::clock;
@@ -10,8 +11,10 @@ use crate::domain::accounts::AccountError;
 use crate::domain::deliveries::NewDelivery;
 use crate::domain::ids::{DeliveryId, UserId};
 use crate::domain::media::Medium;
+use crate::domain::notifications::{Audience, Occasion};
 use crate::domain::time::Timestamp;
 use crate::providers::opaque::TokenHash;
+use crate::store::notifications::fanouts;
 use crate::store::sessions::Purpose;
 use crate::store::{Db, deliveries};
 
@@ -26,11 +29,12 @@ pub(super) struct CodeLetter {
 }
 
 impl Accounts {
-    /// A letter that carries the code for a purpose to the user's own address.
+    /// A letter that carries the code for a purpose to the user's own address; of no use from `expires_at` on.
     pub(super) fn code_letter(
         &self,
         user: UserId,
         purpose: Purpose,
+        expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<CodeLetter, AccountError> {
         let kind = match purpose {
@@ -41,19 +45,33 @@ impl Accounts {
         };
         let id = clock::new_uuid().into();
         let code = self.codes.make(id)?;
-        let data = json!({ "code_key": code.key_id }).to_string();
+        let data =
+            json!({ "code_key": code.key_id, "expires_at": expires_at.millis() }).to_string();
         Ok(CodeLetter { hash: code.hash, letter: letter(id, kind, user, Some(data), now) })
     }
 }
 
-/// Tells a user that their password was changed, in the transaction that changes it.
+/// Tells a user that their password was changed, in the app and by letter, in the transaction that changes it.
 pub(super) async fn tell_password_changed(
     db: &mut Db,
     user: UserId,
-    id: DeliveryId,
+    id: Uuid,
     now: Timestamp,
 ) -> Result<(), AccountsError> {
-    Ok(queue(db, letter(id, PASSWORD_CHANGED, user, None, now), now).await?)
+    let occasion = Occasion {
+        id,
+        kind: PASSWORD_CHANGED.to_owned(),
+        audience: Audience::Users { users: vec![user] },
+        actor: None,
+        params: Map::new(),
+        media: None,
+        group_key: None,
+        message: None,
+        first_seq: None,
+        messages: 0,
+        at: now,
+    };
+    Ok(fanouts::insert_all(db, &[occasion], now).await?)
 }
 
 /// Queues a letter.

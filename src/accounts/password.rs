@@ -15,12 +15,14 @@ use super::{Accounts, AccountsError, mails};
 use crate::clock;
 use crate::domain::accounts::{AccountError, EmailAddress, Handle, Identifier};
 use crate::domain::ids::{SessionId, UserId};
+use crate::domain::media::Medium;
 use crate::domain::passwords::NewPassword;
 use crate::providers::opaque::TokenHash;
 use crate::store::accounts::{
     Credentials, User, confirm_password_hash, delete_login_failures, find_credentials, find_user,
     update_password,
 };
+use crate::store::dead_addresses::delete_dead_address;
 use crate::store::sessions::{
     NewOneTimeToken, Purpose, find_one_time_token, replace_one_time_token, revoke_sessions,
     take_one_time_token,
@@ -45,7 +47,7 @@ impl Accounts {
         let Credentials { user: account, password_hash: old_hash } = proof.credentials;
         let password = new_password(new, &account)?;
         let (_, new_hash) = proof.permit.hash(password).await?;
-        let (now, letter) = (clock::now(), clock::new_uuid().into());
+        let (now, notice) = (clock::now(), clock::new_uuid());
         let ended = self
             .store
             .write::<_, AccountsError, _>(move |db| {
@@ -55,7 +57,7 @@ impl Accounts {
                     }
                     update_password(db, user, &new_hash, now).await?;
                     delete_login_failures(db, &proof.subject).await?;
-                    mails::tell_password_changed(db, user, letter, now).await?;
+                    mails::tell_password_changed(db, user, notice, now).await?;
                     Ok(revoke_sessions(db, user, Some(session), now).await?)
                 })
             })
@@ -98,7 +100,7 @@ impl Accounts {
         let account = self.owner_of_reset(hash).await?;
         let password = new_password(new, &account)?;
         let new_hash = self.hasher.hash(password).await?;
-        let (now, letter) = (clock::now(), clock::new_uuid().into());
+        let (now, notice) = (clock::now(), clock::new_uuid());
         let user = account.id;
         let ended = self
             .store
@@ -108,9 +110,13 @@ impl Accounts {
                         .await?
                         .filter(|owner| owner.user_id == user)
                         .ok_or(AccountError::InvalidOneTimeToken)?;
+                    // What was mailed there has arrived, whatever came back before.
+                    if let Ok(address) = EmailAddress::parse(&account.email) {
+                        delete_dead_address(db, Medium::Mail, address.key()).await?;
+                    }
                     update_password(db, user, &new_hash, now).await?;
                     delete_login_failures(db, &account_subject(user)).await?;
-                    mails::tell_password_changed(db, user, letter, now).await?;
+                    mails::tell_password_changed(db, user, notice, now).await?;
                     Ok(revoke_sessions(db, user, None, now).await?)
                 })
             })
@@ -132,14 +138,15 @@ impl Accounts {
                         return Ok(());
                     };
                     // It goes to the address of the account, not to the spelling somebody typed.
+                    let expires_at = now.plus(RESET_TTL);
                     let CodeLetter { hash, letter } =
-                        accounts.code_letter(user.id, Purpose::ResetPassword, now)?;
+                        accounts.code_letter(user.id, Purpose::ResetPassword, expires_at, now)?;
                     let stored = NewOneTimeToken {
                         hash: *hash.as_bytes(),
                         purpose: Purpose::ResetPassword,
                         user_id: user.id,
                         session_id: None,
-                        expires_at: now.plus(RESET_TTL),
+                        expires_at,
                     };
                     if replace_one_time_token(db, &stored, MAIL_INTERVAL, now).await? {
                         mails::queue(db, letter, now).await?;

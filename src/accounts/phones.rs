@@ -11,7 +11,7 @@ use crate::domain::deliveries::NewDelivery;
 use crate::domain::ids::UserId;
 use crate::domain::letters::PhoneNumber;
 use crate::domain::media::Medium;
-use crate::domain::phones::{CODE_CHARS, CODE_TTL, COUNTED_FOR, PhoneError, judge};
+use crate::domain::phones::{CODE_CHARS, CODE_TTL, COUNTED_FOR, PhoneError, VERIFY_PHONE, judge};
 use crate::domain::time::Timestamp;
 use crate::providers::codes::hash_of;
 use crate::store::phones::{
@@ -20,8 +20,6 @@ use crate::store::phones::{
 };
 use crate::store::{Db, StoreError};
 
-/// What a code is sent as.
-const VERIFY_PHONE: &str = "verify_phone";
 /// What two users break who prove one number at the same moment.
 const NUMBER_TAKEN: &str = "phones_number_key";
 
@@ -134,7 +132,12 @@ impl Accounts {
         let key_id = self.codes.key_id().ok_or(AccountError::Crypto)?;
         let code = self.codes.digits(key_id, id).ok_or(AccountError::Crypto)?;
         // The letter names its number: by the time it is sent, the user may have asked for another.
-        let data = json!({ "code_key": key_id, "to": number.as_str() });
+        let expires_at = now.plus(CODE_TTL);
+        let data = json!({
+            "code_key": key_id,
+            "to": number.as_str(),
+            "expires_at": expires_at.millis(),
+        });
         let letter = NewDelivery {
             id,
             medium: Medium::Sms,
@@ -148,7 +151,7 @@ impl Accounts {
             suppressed: None,
         };
         let code_hash = hash(user, &number, code.expose_secret());
-        Ok(NewCode { user, number, code_hash, expires_at: now.plus(CODE_TTL), letter })
+        Ok(NewCode { user, number, code_hash, expires_at, letter })
     }
 
     /// Forgets the user's number, and any code that is on its way.

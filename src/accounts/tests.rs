@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 use super::*;
 use crate::config::Config;
 use crate::domain::accounts::{DisplayName, EmailAddress, Role, Roles};
+use crate::domain::letters::PhoneNumber;
 use crate::domain::media::Medium;
 use crate::domain::settings::SettingsChange;
 use crate::providers::hasher::HasherSettings;
@@ -129,6 +130,41 @@ impl Fixture {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("not one letter: {kind}");
+    }
+
+    /// The code in the one text message that waits.
+    async fn texted_code(&self, user: UserId) -> String {
+        let letters = self.letters(user, "verify_phone").await;
+        let codes = &self.accounts.codes;
+        let code = codes.digits(codes.key_id().unwrap(), letters[0].id).unwrap();
+        code.expose_secret().to_owned()
+    }
+
+    async fn note_dead(&self, medium: Medium, address: &str) {
+        let key = address.to_owned();
+        let noted: Result<(), StoreError> = self
+            .accounts
+            .store
+            .write(move |db| {
+                Box::pin(async move {
+                    insert_dead_address(db, medium, &key, "gone", clock::now()).await
+                })
+            })
+            .await;
+        noted.unwrap();
+        assert!(self.is_dead(medium, address).await);
+    }
+
+    async fn is_dead(&self, medium: Medium, address: &str) -> bool {
+        let key = address.to_owned();
+        let found: Result<bool, StoreError> = self
+            .accounts
+            .store
+            .read(move |db| {
+                Box::pin(async move { is_dead_address(db, medium, &key, clock::now()).await })
+            })
+            .await;
+        found.unwrap()
     }
 
     async fn events(&self, user: UserId) -> Vec<String> {
@@ -337,7 +373,8 @@ async fn a_mailed_token_sets_a_password_once_and_ends_every_session() {
         assert_refused(again, &AccountError::InvalidOneTimeToken);
         assert!(!fixture.is_believed(&before));
         assert!(fixture.login(&fixture.name, "a gate at dawn").await.is_ok());
-        assert_eq!(fixture.letters(before.user.id, "password_changed").await.len(), 1);
+        let noted = fixture.accounts.store.find_next_fanout().await.unwrap();
+        assert!(noted.is_some(), "everybody who is told of it is told by every medium");
     }
 }
 
@@ -375,38 +412,47 @@ async fn an_address_is_verified_by_its_token_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_is_verified_is_no_longer_dead() {
+async fn an_address_whose_code_comes_back_is_no_longer_dead() {
     for fixture in fixtures(GRACE).await {
         let user = fixture.register().await.user;
-        let address = EmailAddress::parse(&user.email).unwrap();
-        let is_dead = async || -> bool {
-            let key = address.key().to_owned();
-            let found: Result<bool, StoreError> = fixture
-                .accounts
-                .store
-                .read(move |db| {
-                    Box::pin(async move { is_dead_address(db, Medium::Mail, &key).await })
-                })
-                .await;
-            found.unwrap()
-        };
-        let key = address.key().to_owned();
-        let noted: Result<(), StoreError> = fixture
-            .accounts
-            .store
-            .write(move |db| {
-                Box::pin(async move {
-                    insert_dead_address(db, Medium::Mail, &key, "gone", clock::now()).await
-                })
-            })
-            .await;
-        noted.unwrap();
-        assert!(is_dead().await);
+        let email = EmailAddress::parse(&user.email).unwrap();
+        let number = PhoneNumber::parse("+821012345678").unwrap();
 
+        fixture.note_dead(Medium::Mail, email.key()).await;
         let token = fixture.mailed_code(user.id, "verify_email").await;
         fixture.accounts.verify_email(&token).await.unwrap();
+        assert!(!fixture.is_dead(Medium::Mail, email.key()).await, "verified");
 
-        assert!(!is_dead().await);
+        fixture.note_dead(Medium::Mail, email.key()).await;
+        fixture.accounts.request_password_reset(&user.email).unwrap();
+        let token = fixture.mailed_code(user.id, "reset_password").await;
+        fixture.accounts.reset_password(&token, &"a gate at dawn".into()).await.unwrap();
+        assert!(!fixture.is_dead(Medium::Mail, email.key()).await, "a new password");
+
+        fixture.note_dead(Medium::Sms, number.as_str()).await;
+        fixture.accounts.request_phone_code(user.id, number.clone(), 10).await.unwrap();
+        let code = fixture.texted_code(user.id).await;
+        fixture.accounts.verify_phone(user.id, &code).await.unwrap();
+        assert!(!fixture.is_dead(Medium::Sms, number.as_str()).await, "proven");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_is_worth_nothing_any_more_is_not_sent() {
+    for fixture in fixtures(GRACE).await {
+        let user = fixture.register().await.user;
+        let number = PhoneNumber::parse("+821012345678").unwrap();
+        let ask = async || {
+            fixture.accounts.request_phone_code(user.id, number.clone(), 10).await.unwrap();
+            fixture.letters(user.id, "verify_phone").await
+        };
+        let first = ask().await;
+        let second = ask().await;
+
+        assert_eq!((first.len(), second.len()), (1, 1));
+        assert_ne!(first[0].id, second[0].id);
+        fixture.accounts.delete_phone(user.id).await.unwrap();
+        assert_eq!(fixture.letters(user.id, "verify_phone").await, []);
     }
 }
 

@@ -74,13 +74,15 @@ impl Accounts {
         user: UserId,
         now: Timestamp,
     ) -> Result<(NewOneTimeToken, NewDelivery), AccountError> {
-        let CodeLetter { hash, letter } = self.code_letter(user, Purpose::VerifyEmail, now)?;
+        let expires_at = now.plus(TOKEN_TTL);
+        let CodeLetter { hash, letter } =
+            self.code_letter(user, Purpose::VerifyEmail, expires_at, now)?;
         let stored = NewOneTimeToken {
             hash: *hash.as_bytes(),
             purpose: Purpose::VerifyEmail,
             user_id: user,
             session_id: None,
-            expires_at: now.plus(TOKEN_TTL),
+            expires_at,
         };
         Ok((stored, letter))
     }

@@ -19,6 +19,8 @@ pub struct HttpConfig {
     pub workers: usize,
     /// As set; [`HttpConfig::base_url`] resolves an empty one.
     pub public_url: String,
+    /// Of use in development only.
+    pub dev_outbox: bool,
     #[serde(deserialize_with = "list::deserialize")]
     pub trusted_proxies: Vec<IpNet>,
     /// Origins as browsers send them: scheme, host and port, no slash at the end.

@@ -29,6 +29,7 @@ mod push;
 mod sms;
 mod socket;
 mod sources;
+mod webhooks;
 
 use std::path::Path;
 
@@ -56,6 +57,7 @@ pub use push::PushConfig;
 pub use sms::{SmsConfig, SmsProvider, TooLong};
 pub use socket::SocketConfig;
 pub use sources::ConfigError;
+pub use webhooks::WebhooksConfig;
 
 use problems::Problems;
 
@@ -86,6 +88,7 @@ pub struct Config {
     pub mail: MailConfig,
     pub sms: SmsConfig,
     pub push: PushConfig,
+    pub webhooks: WebhooksConfig,
 }
 
 /// How strict the program is about what an operator must provide.
@@ -171,8 +174,35 @@ impl Config {
         self.mail.validate(&mut problems);
         self.sms.validate(&mut problems);
         self.push.validate(&mut problems);
+        self.webhooks.validate(&mut problems);
+        self.validate_times(&mut problems);
 
         problems.into_result().map_err(ConfigError::Invalid)
+    }
+
+    /// What attempts at letters and those who make them may take has to fit together.
+    fn validate_times(&self, problems: &mut Problems) {
+        let attempt_ms = self.delivery.attempt_timeout_ms;
+        let mut within_attempt = |key: &str, timeout_ms: u64| {
+            if timeout_ms > attempt_ms {
+                problems.add(format!(
+                    "`delivery.attempt_timeout_ms` is {attempt_ms}, but must be at least `{key}`, which is {timeout_ms}: \
+                     an attempt would be cut off while it may still succeed"
+                ));
+            }
+        };
+        within_attempt("outward.timeout_ms", self.outward.timeout_ms);
+        if self.mail.provider != MailProvider::Smtp {
+            return;
+        }
+        within_attempt("mail.timeout_ms", self.mail.timeout_ms);
+        let (workers, connections) = (self.delivery.workers_mail, self.mail.connections_max);
+        if workers > connections {
+            problems.add(format!(
+                "`delivery.workers_mail` is {workers}, but must be at most `mail.connections_max`, which is {connections}: \
+                 mails would use up their attempts waiting for a connection"
+            ));
+        }
     }
 
     fn validate_node(&self, problems: &mut Problems) {
@@ -303,6 +333,26 @@ mod tests {
         for key in ["auth.access_token_ttl_s", "node.name", "http.cors_origins", "database.url"] {
             assert!(refusal.contains(&format!("`{key}`")), "{refusal}");
         }
+    }
+
+    #[test]
+    fn an_attempt_has_the_time_and_the_connection_that_it_may_take() {
+        let smtp = [
+            ("MADANG__MAIL__PROVIDER", "smtp"),
+            ("MADANG__MAIL__HOST", "mail.example.com"),
+            ("MADANG__MAIL__FROM", "hello@example.com"),
+        ];
+        assert!(Config::read(None, smtp).is_ok());
+        for (name, value, key) in [
+            ("MADANG__MAIL__TIMEOUT_MS", "30001", "delivery.attempt_timeout_ms"),
+            ("MADANG__OUTWARD__TIMEOUT_MS", "30001", "delivery.attempt_timeout_ms"),
+            ("MADANG__MAIL__CONNECTIONS_MAX", "7", "delivery.workers_mail"),
+        ] {
+            let variables = smtp.into_iter().chain([(name, value)]);
+            let refusal = Config::read(None, variables).unwrap_err().to_string();
+            assert!(refusal.contains(&format!("`{key}`")), "{refusal}");
+        }
+        assert!(Config::read(None, [("MADANG__MAIL__CONNECTIONS_MAX", "1")]).is_ok(), "no mails");
     }
 
     #[test]

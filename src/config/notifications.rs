@@ -29,9 +29,16 @@ pub struct NotificationsConfig {
     pub mail_per_hour: i64,
     pub sms_per_hour: i64,
     pub push_per_hour: i64,
+    pub keep_days: u64,
 }
 
 impl NotificationsConfig {
+    /// How long what was told is known.
+    #[must_use]
+    pub const fn keep(&self) -> Duration {
+        Duration::from_hours(self.keep_days.saturating_mul(24))
+    }
+
     /// What the policy needs to know.
     #[must_use]
     pub fn policy(&self) -> Policy {
@@ -82,6 +89,7 @@ impl NotificationsConfig {
         problems.within("notifications.mail_per_hour", self.mail_per_hour, 0..=10_000);
         problems.within("notifications.sms_per_hour", self.sms_per_hour, 0..=10_000);
         problems.within("notifications.push_per_hour", self.push_per_hour, 0..=10_000);
+        problems.within("notifications.keep_days", self.keep_days, 1..=3_650);
     }
 }
 

@@ -125,10 +125,14 @@ pub enum AttemptOutcome {
     Unavailable,
     /// The provider takes it later.
     Deferred,
+    /// The provider takes nothing more from us for now.
+    Throttled,
     /// The provider will never take it.
     Refused,
     /// The address is no more.
     Gone,
+    /// The provider refuses us at this address.
+    Denied,
     /// The provider refuses us.
     Misconfigured,
     /// It will never be composed.
@@ -142,8 +146,10 @@ stored_as!(AttemptOutcome {
     Taken = "taken",
     Unavailable = "unavailable",
     Deferred = "deferred",
+    Throttled = "throttled",
     Refused = "refused",
     Gone = "gone",
+    Denied = "denied",
     Misconfigured = "misconfigured",
     Poison = "poison",
     Failed = "failed",
@@ -216,6 +222,9 @@ const WEBHOOK_JITTER: f64 = 0.2;
 const RETRY_AFTER_JITTER: f64 = 0.1;
 /// How long a letter waits that was attempted for the sake of the way.
 const UNCOUNTED_WAIT: Duration = Duration::from_secs(30);
+/// How long one waits at least whose address we were denied: longer than a way stays closed, so that those of others, and not
+/// this one again, find out whether the way is open.
+pub const DENIED_WAIT: Duration = Duration::from_mins(5);
 
 /// How a medium tries again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,16 +308,21 @@ impl RetryRule {
             AttemptOutcome::Refused => return ended(DeliveryEnd::Refused),
             AttemptOutcome::Gone => return ended(DeliveryEnd::Gone),
             AttemptOutcome::Poison => return ended(DeliveryEnd::Dead),
-            // An operator has to mend something: no letter is to blame.
-            AttemptOutcome::Misconfigured => false,
+            // An operator has to mend something, or the provider to recover: no letter is to blame.
+            AttemptOutcome::Misconfigured | AttemptOutcome::Throttled => false,
             AttemptOutcome::Unavailable => !attempt.is_probe || self.medium == Medium::Webhook,
-            AttemptOutcome::Deferred | AttemptOutcome::Failed | AttemptOutcome::Lost => true,
+            AttemptOutcome::Denied
+            | AttemptOutcome::Deferred
+            | AttemptOutcome::Failed
+            | AttemptOutcome::Lost => true,
         };
         if self.is_too_old(first_due_at, now) {
             return dead(TOO_OLD);
         }
         if !counts {
             let wait = UNCOUNTED_WAIT.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0));
+            let asked = attempt.retry_after.unwrap_or_default().min(self.retry_after_max());
+            let wait = wait.max(asked);
             return Next::Again { due_at: now.plus(wait), counts };
         }
         match self.wait(attempt.number, attempt.retry_after, chance) {
@@ -407,7 +421,7 @@ mod tests {
             assert_eq!(next(Medium::Mail, &attempt(outcome, 1)), expected);
             assert_eq!(next(Medium::Mail, &attempt(outcome, 9)), expected, "the last one, too");
         }
-        for outcome in [O::Unavailable, O::Deferred, O::Failed, O::Lost] {
+        for outcome in [O::Unavailable, O::Denied, O::Deferred, O::Failed, O::Lost] {
             let due_at = START.plus(Duration::from_secs(7));
             let again = Next::Again { due_at, counts: true };
             assert_eq!(next(Medium::Mail, &attempt(outcome, 1)), again, "{outcome:?}");
@@ -419,7 +433,9 @@ mod tests {
     #[test]
     fn what_was_the_ways_fault_is_not_counted_until_the_letter_is_too_old() {
         let probe = Attempt { is_probe: true, ..attempt(AttemptOutcome::Unavailable, 9) };
-        for attempt in [probe, attempt(AttemptOutcome::Misconfigured, 9)] {
+        let others = [AttemptOutcome::Misconfigured, AttemptOutcome::Throttled];
+        let [broken, throttled] = others.map(|outcome| attempt(outcome, 9));
+        for attempt in [probe, broken, throttled] {
             let rule = RetryRule::of(Medium::Push);
             let at = |now| rule.next(&attempt, START, now, 1.0);
             let due_at = START.plus(UNCOUNTED_WAIT);
@@ -428,6 +444,14 @@ mod tests {
             let too_old = Next::End { end: DeliveryEnd::Dead, reason: Some(TOO_OLD) };
             assert_eq!(at(late), too_old);
         }
+    }
+
+    #[test]
+    fn a_provider_that_wants_less_gets_nothing_from_this_letter_until_then() {
+        let asked = Some(Duration::from_secs(600));
+        let throttled = Attempt { retry_after: asked, ..attempt(AttemptOutcome::Throttled, 1) };
+        let due_at = START.plus(Duration::from_secs(600));
+        assert_eq!(next(Medium::Sms, &throttled), Next::Again { due_at, counts: false });
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::time::Timestamp;
 /// Devices of one user; the one that was not used for the longest time makes room.
 pub const DEVICES_MAX: usize = 20;
 const ENDPOINT_BYTES_MAX: usize = 2_048;
-const TOKEN_BYTES_MAX: usize = 4_096;
+/// Both have to fit into one entry of an index, 2,704 bytes on PostgreSQL; tokens have about 200.
+const TOKEN_BYTES_MAX: usize = 2_048;
 const AUTH_BYTES: usize = 16;
 const NAME_CHARS_MAX: usize = 100;
 
@@ -57,6 +58,8 @@ pub struct Device {
 pub enum DeviceError {
     #[error("an endpoint is an https address of at most {ENDPOINT_BYTES_MAX} bytes")]
     InvalidEndpoint,
+    #[error("no push service that is known here has this endpoint")]
+    UnknownService,
     #[error("the keys of a subscription are a point of P-256 and {AUTH_BYTES} bytes, in base64url")]
     InvalidKeys,
     #[error("a registration token is 1 to {TOKEN_BYTES_MAX} visible ASCII characters")]

@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::backoff::{Failures, retry_after};
 use super::time::Timestamp;
 
+/// The kind of letter that carries a code.
+pub const VERIFY_PHONE: &str = "verify_phone";
 /// How long a code is good for.
 pub const CODE_TTL: Duration = Duration::from_mins(10);
 /// Wrong tries after which a code is worth nothing.

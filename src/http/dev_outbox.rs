@@ -1,7 +1,7 @@
 //! The development outbox over HTTP: the letters that the sandbox holds, for whoever tries the server out.
 //!
-//! It shows what letters say, codes for new passwords included. Invariant: served in development mode only, to whoever
-//! is at this very machine; to everybody else there is nothing here.
+//! It shows what letters say, codes for new passwords included. Invariant: served in development mode only, where the
+//! settings ask for it, to whoever is at this very machine; to everybody else there is nothing here.
 
 use actix_web::http::header::{FORWARDED, HOST, HeaderMap, X_FORWARDED_FOR};
 use actix_web::web::{self, ServiceConfig};
@@ -32,7 +32,8 @@ struct OutboxView {
     items: Vec<Value>,
 }
 
-/// Letters that were not sent but written into files: in development mode only, and only from the same machine.
+/// Letters that were not sent but written into files: in development mode with `http.dev_outbox` only, and only from the
+/// same machine.
 #[utoipa::path(
     tag = "dev",
     params(OutboxQuery),
@@ -47,7 +48,9 @@ async fn list_outbox(
     sandbox: web::Data<Sandbox>,
 ) -> ApiResult<web::Json<OutboxView>> {
     let is_local = request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-    if config.is_production() || !is_local || !is_direct(request.headers()) {
+    // A proxy on this machine may say nothing of whom it speaks for: hence the setting.
+    let is_shown = config.http.dev_outbox && !config.is_production();
+    if !is_shown || !is_local || !is_direct(request.headers()) {
         return Err(ApiError::NotFound);
     }
     let items = sandbox.list(query.medium, query.limit.items()).await.map_err(|error| {

@@ -10,12 +10,14 @@ use utoipa::{OpenApi, ToSchema};
 use super::caller::Caller;
 use super::views::{ChangeRefusals, ReadRefusals, WriteRefusals};
 use crate::clock;
+use crate::config::Config;
+use crate::domain::accounts::AccountError;
 use crate::domain::devices::{Device, DeviceAddress, DeviceError, DeviceKind, device_name};
 use crate::domain::ids::DeviceId;
 use crate::domain::time::Timestamp;
-use crate::error::ApiResult;
+use crate::error::{ApiError, ApiResult};
 use crate::providers::couriers::outward::guard::Guard;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Routes below the version. To be mounted before anything that takes an id right below `/notifications`.
 pub fn routes(cfg: &mut ServiceConfig) {
@@ -45,7 +47,7 @@ enum DeviceBody {
     /// An app on Firebase Cloud Messaging.
     Fcm {
         /// The registration token.
-        #[schema(value_type = String, min_length = 1, max_length = 4_096)]
+        #[schema(value_type = String, min_length = 1, max_length = 2_048)]
         token: SecretString,
         /// What its user calls it.
         #[schema(min_length = 1, max_length = 100)]
@@ -129,7 +131,7 @@ impl DeviceBody {
     }
 }
 
-/// Registers a browser or an app for push messages to the caller.
+/// Registers a browser or an app for push messages to the caller, for as long as this login lasts.
 ///
 /// An address that is known already becomes the caller's, whoever's it was. Of more than 20 devices, those that were not
 /// used for the longest time are forgotten.
@@ -148,16 +150,25 @@ impl DeviceBody {
 async fn register_device(
     caller: Caller,
     body: web::Json<DeviceBody>,
+    config: web::Data<Config>,
     guard: web::Data<Guard>,
     store: web::Data<Store>,
 ) -> ApiResult<(web::Json<DeviceView>, StatusCode)> {
     let (address, name) = body.into_inner().parse()?;
     if let DeviceAddress::WebPush { endpoint, .. } = &address {
-        guard.check(endpoint).map_err(|_| DeviceError::InvalidEndpoint)?;
+        let url = guard.check(endpoint).map_err(|_| DeviceError::InvalidEndpoint)?;
+        if !url.host_str().is_some_and(|host| config.push.takes_endpoints_at(host)) {
+            return Err(DeviceError::UnknownService.into());
+        }
     }
     let id = clock::new_uuid().into();
-    let (device, is_new) =
-        store.insert_device(id, caller.user_id, address, name, clock::now()).await?;
+    let owner = (caller.user_id, caller.session_id);
+    let inserted = store.insert_device(id, owner, address, name, clock::now()).await;
+    let (device, is_new) = inserted.map_err(|error| match error {
+        // It ended while its token was still believed.
+        StoreError::NotFound => AccountError::Unauthenticated.into(),
+        other => ApiError::from(other),
+    })?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
 
     Ok((web::Json(device.into()), status))

@@ -1,14 +1,36 @@
-//! Dead addresses: where no letter goes any more, because the provider said so.
+//! Dead addresses: where no letter goes for a while, because the provider said that they are no more.
 //!
-//! Invariant: only a hash of each is kept: the table names nobody.
+//! Invariants: only a hash of each is kept: the table names nobody. None is dead for ever: mailboxes come back, numbers
+//! get new owners, and providers err.
+
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::{Db, StoreError, execute, fetch_optional};
+use super::{Db, Store, StoreError, execute, fetch_optional};
 use crate::domain::media::Medium;
 use crate::domain::time::Timestamp;
 
-/// Notes that an address is no more; the first reason stays.
+/// How long an address is taken for dead after the last time that somebody said so.
+const DEAD_FOR: Duration = Duration::from_hours(30 * 24);
+
+impl Store {
+    /// Forgets what was said too long ago; gives how many addresses.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn delete_old_dead_addresses(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let before = now.minus(DEAD_FOR).millis();
+        self.write(move |db| {
+            Box::pin(
+                async move { execute!(db, "DELETE FROM dead_addresses WHERE at <= $1", before) },
+            )
+        })
+        .await
+    }
+}
+
+/// Notes that an address is no more; the last reason counts.
 ///
 /// # Errors
 /// [`StoreError`] when the database refuses.
@@ -23,7 +45,7 @@ pub async fn insert_dead_address(
         db,
         "INSERT INTO dead_addresses (medium, address, reason, at)
          VALUES ($1, $2, $3, $4)
-         ON CONFLICT (medium, address) DO NOTHING",
+         ON CONFLICT (medium, address) DO UPDATE SET reason = excluded.reason, at = excluded.at",
         medium.as_str(),
         hash(address),
         reason,
@@ -40,13 +62,15 @@ pub async fn is_dead_address(
     db: &mut Db,
     medium: Medium,
     address: &str,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
     let found = fetch_optional!(
         db,
         (i64,),
-        "SELECT at FROM dead_addresses WHERE medium = $1 AND address = $2",
+        "SELECT at FROM dead_addresses WHERE medium = $1 AND address = $2 AND at > $3",
         medium.as_str(),
         hash(address),
+        now.minus(DEAD_FOR).millis(),
     )?;
     Ok(found.is_some())
 }

@@ -1,13 +1,14 @@
 //! Devices: where push messages for a user go.
 //!
-//! Invariant: an address is one device, of whoever registered it last; a user has at most [`DEVICES_MAX`].
+//! Invariant: an address is one device, of whoever registered it last; a user has at most [`DEVICES_MAX`]; and a device
+//! ends with the session that registered it.
 
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 use crate::domain::devices::{DEVICES_MAX, Device, DeviceAddress, DeviceKind};
-use crate::domain::ids::{DeviceId, UserId};
+use crate::domain::ids::{DeviceId, SessionId, UserId};
 use crate::domain::time::Timestamp;
 
 #[derive(sqlx::FromRow)]
@@ -24,21 +25,31 @@ struct DeviceRow {
 }
 
 impl Store {
-    /// Registers a device; one whose address is known moves to `user`, and keeps its id if it was theirs already. Those that were
-    /// not used for the longest time make room. Gives the device, and whether it is new.
+    /// Registers a device for as long as `session` lasts; one whose address is known moves to `user`, and keeps its id if it
+    /// was theirs already. Those that were not used for the longest time make room. Gives the device, and whether it is new.
     ///
     /// # Errors
-    /// [`StoreError`] when the database does not answer.
+    /// [`StoreError::NotFound`] when the session has ended.
     pub async fn insert_device(
         &self,
         id: DeviceId,
-        user: UserId,
+        (user, session): (UserId, SessionId),
         address: DeviceAddress,
         name: String,
         now: Timestamp,
     ) -> Result<(Device, bool), StoreError> {
         self.write(move |db| {
             Box::pin(async move {
+                // Whoever ends the session meanwhile waits, and finds the device then.
+                let lock = db.dialect(
+                    "SELECT 1 FROM sessions
+                     WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL",
+                    "SELECT 1::bigint FROM sessions
+                     WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL
+                     FOR SHARE",
+                );
+                let open = fetch_optional!(db, (i64,), lock, session.uuid(), user.uuid())?;
+                open.ok_or(StoreError::NotFound)?;
                 // What waits for the device is for whom it was: under a new id, it goes nowhere.
                 let taken = execute!(
                     db,
@@ -46,7 +57,7 @@ impl Store {
                     address.key(),
                     user.uuid(),
                 )?;
-                let row = upsert(db, id, user, &address, &name, now).await?;
+                let row = upsert(db, id, (user, session), &address, &name, now).await?;
                 delete_least_used(db, user).await?;
                 let is_new = row.id == id.uuid() && taken == 0;
                 Ok((row.into_device().ok_or(StoreError::NotFound)?, is_new))
@@ -148,6 +159,46 @@ pub async fn delete_device(db: &mut Db, device: DeviceId) -> Result<(), StoreErr
     execute!(db, "DELETE FROM devices WHERE id = $1", device.uuid()).map(|_| ())
 }
 
+/// Forgets what sessions registered that have just ended.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn delete_devices_of_sessions(
+    db: &mut Db,
+    ended: &[SessionId],
+) -> Result<(), StoreError> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let delete = db.dialect(
+        "DELETE FROM devices
+         WHERE session_id IN (SELECT unhex(replace(j.value, '-', '')) FROM json_each($1) j)",
+        "DELETE FROM devices
+         WHERE session_id IN (SELECT j.value::uuid FROM jsonb_array_elements_text($1::jsonb) j)",
+    );
+    execute!(db, delete, json!(ended).to_string()).map(|_| ())
+}
+
+/// Forgets the devices of a user but those that `kept` registered.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn delete_other_devices(
+    db: &mut Db,
+    user: UserId,
+    kept: Option<SessionId>,
+) -> Result<(), StoreError> {
+    execute!(
+        db,
+        "DELETE FROM devices
+         WHERE user_id = $1 AND (session_id IS NULL OR session_id <> $2)",
+        user.uuid(),
+        // No session has the nil id, so it keeps none.
+        kept.map_or(Uuid::nil(), SessionId::uuid),
+    )
+    .map(|_| ())
+}
+
 /// Forgets every device of a user who has left.
 ///
 /// # Errors
@@ -159,7 +210,7 @@ pub async fn delete_devices_of(db: &mut Db, user: UserId) -> Result<(), StoreErr
 async fn upsert(
     db: &mut Db,
     id: DeviceId,
-    user: UserId,
+    (user, session): (UserId, SessionId),
     address: &DeviceAddress,
     name: &str,
     now: Timestamp,
@@ -172,11 +223,12 @@ async fn upsert(
         db,
         DeviceRow,
         "INSERT INTO devices (id, user_id, kind, address, p256dh, auth, name, created_at,
-                              last_used_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+                              last_used_at, session_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)
          ON CONFLICT (address) DO UPDATE
          SET user_id = excluded.user_id, kind = excluded.kind, p256dh = excluded.p256dh,
-             auth = excluded.auth, name = excluded.name, last_used_at = excluded.last_used_at
+             auth = excluded.auth, name = excluded.name, last_used_at = excluded.last_used_at,
+             session_id = excluded.session_id
          RETURNING id, user_id, kind, address, p256dh, auth, name, created_at, last_used_at",
         id.uuid(),
         user.uuid(),
@@ -186,6 +238,7 @@ async fn upsert(
         keys.map(|(_, auth)| auth),
         name,
         now.millis(),
+        session.uuid(),
     )
 }
 

@@ -7,13 +7,16 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::accounts::{event, hold_users};
+use super::dead_addresses::delete_dead_address;
+use super::deliveries::queue::delete_queued;
 use super::{Db, StoreError, deliveries, execute, fetch_all, fetch_one, fetch_optional, outbox};
 use crate::domain::backoff::Failures;
 use crate::domain::deliveries::NewDelivery;
 use crate::domain::events::USER_EVENTS;
 use crate::domain::ids::UserId;
 use crate::domain::letters::PhoneNumber;
-use crate::domain::phones::{COUNTED_FOR, Challenge};
+use crate::domain::media::Medium;
+use crate::domain::phones::{COUNTED_FOR, Challenge, VERIFY_PHONE};
 use crate::domain::time::Timestamp;
 
 /// A code about to be sent.
@@ -116,7 +119,7 @@ pub async fn count_code(
     Ok((u32::try_from(codes).unwrap_or(u32::MAX), Timestamp::from_millis(began_at)))
 }
 
-/// Keeps a code in the place of any earlier one, and queues the letter that carries it.
+/// Keeps a code in the place of any earlier one, whose letter is not sent any more, and queues the letter that carries it.
 ///
 /// # Errors
 /// [`StoreError::NotFound`] when there is no such user.
@@ -138,6 +141,7 @@ pub async fn replace_code(db: &mut Db, code: &NewCode, now: Timestamp) -> Result
         now.millis(),
         code.expires_at.millis(),
     )?;
+    delete_queued(db, code.user, Medium::Sms, VERIFY_PHONE).await?;
     deliveries::insert_all(db, std::slice::from_ref(&code.letter), now).await
 }
 
@@ -167,6 +171,8 @@ pub async fn insert_phone(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     execute!(db, "DELETE FROM phone_codes WHERE user_id = $1", user.uuid())?;
+    // What was sent there has arrived, whatever its owner before has said.
+    delete_dead_address(db, Medium::Sms, number.as_str()).await?;
     let robbed: Vec<(Uuid,)> = fetch_all!(
         db,
         (Uuid,),
@@ -197,6 +203,7 @@ pub async fn insert_phone(
 /// [`StoreError`] when the database does not answer.
 pub async fn delete_phone(db: &mut Db, user: UserId, now: Timestamp) -> Result<(), StoreError> {
     execute!(db, "DELETE FROM phone_codes WHERE user_id = $1", user.uuid())?;
+    delete_queued(db, user, Medium::Sms, VERIFY_PHONE).await?;
     if execute!(db, "DELETE FROM phones WHERE user_id = $1", user.uuid())? > 0 {
         publish(db, "UserPhoneRemoved", user, now).await?;
     }

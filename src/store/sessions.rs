@@ -9,7 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::accounts::{User, event, find_user};
-use super::{Db, StoreError, execute, fetch_all, fetch_one, fetch_optional, outbox};
+use super::{Db, StoreError, devices, execute, fetch_all, fetch_one, fetch_optional, outbox};
 use crate::domain::backoff::FORGET_AFTER;
 use crate::domain::events::AUTH_EVENTS;
 use crate::domain::ids::{SessionId, UserId};
@@ -140,6 +140,7 @@ pub async fn insert_session(
     for id in &ended {
         publish(db, "SessionRevoked", session.user_id, *id, now).await?;
     }
+    devices::delete_devices_of_sessions(db, &ended).await?;
     Ok(ended)
 }
 
@@ -221,6 +222,7 @@ pub async fn revoke_session(
         now.millis(),
     )?;
     if rows > 0 {
+        devices::delete_devices_of_sessions(db, &[session]).await?;
         publish(db, "SessionRevoked", user, session, now).await?;
     }
     Ok(rows > 0)
@@ -249,6 +251,7 @@ pub async fn revoke_sessions(
         now.millis(),
     )?;
     let ended: Vec<SessionId> = rows.into_iter().map(|(id,)| id.into()).collect();
+    devices::delete_other_devices(db, user, kept).await?;
     for id in &ended {
         publish(db, "SessionRevoked", user, *id, now).await?;
     }

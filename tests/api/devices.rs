@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{PASSWORD, TestApp};
 use crate::user::User;
 
 const POINT: &str =
@@ -14,6 +14,7 @@ on_both_databases!(
     an_address_moves_to_whoever_registers_it_last,
     the_twenty_first_device_makes_the_least_used_go,
     what_cannot_be_a_device_is_refused,
+    whoever_logs_out_is_told_nothing_more_on_that_device,
 );
 
 fn browser(endpoint: &str) -> Value {
@@ -96,6 +97,7 @@ async fn what_cannot_be_a_device_is_refused(app: &mut TestApp) {
     nameless["name"] = json!("  ");
     for (body, code, pointer) in [
         (browser("http://push.example.net/1"), "invalid_endpoint", "/subscription/endpoint"),
+        (browser("https://slow.example/1"), "unknown_push_service", "/subscription/endpoint"),
         (without_key, "invalid_keys", "/subscription/keys"),
         (app_of("a b"), "invalid_registration_token", "/token"),
         (nameless, "invalid_name", "/name"),
@@ -106,4 +108,18 @@ async fn what_cannot_be_a_device_is_refused(app: &mut TestApp) {
     let unknown = json!({ "kind": "pager", "name": "a" });
     jisoo.post("/notifications/devices", &unknown).await.refused(422, "invalid_body");
     jisoo.delete("/notifications/devices/nonsense").await.refused(404, "not_found");
+}
+
+async fn whoever_logs_out_is_told_nothing_more_on_that_device(app: &mut TestApp) {
+    let jisoo = app.register("jisoo").await;
+    let path = "/notifications/devices";
+    jisoo.post(path, &app_of("shared-browser")).await.is(201);
+    let elsewhere = app.login("jisoo", PASSWORD).await;
+    elsewhere.post(path, &app_of("own-phone")).await.is(201);
+
+    jisoo.post("/auth/logout", &json!({ "refresh_token": jisoo.refresh })).await.is(204);
+
+    let left = devices(&elsewhere).await;
+    assert_eq!((left.len(), &left[0]["name"]), (1, &json!("phone")));
+    jisoo.post(path, &app_of("too-late")).await.refused(401, "unauthenticated");
 }

@@ -168,13 +168,15 @@ async fn each_error_says_what_is_wrong() {
 
     for (act, expected) in [
         (error(404, "NOT_FOUND", Some("UNREGISTERED")), "gone"),
-        (answer(404, "nonsense"), "gone"),
-        (error(403, "PERMISSION_DENIED", Some("SENDER_ID_MISMATCH")), "gone"),
+        // Whoever answers so is not FCM: no device goes for it.
+        (answer(404, "nonsense"), "misconfigured"),
+        (error(404, "NOT_FOUND", None), "misconfigured"),
+        (error(403, "PERMISSION_DENIED", Some("SENDER_ID_MISMATCH")), "refused"),
         (error(403, "PERMISSION_DENIED", None), "misconfigured"),
-        (error(401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR")), "misconfigured"),
+        (error(401, "UNAUTHENTICATED", Some("THIRD_PARTY_AUTH_ERROR")), "refused"),
         (error(400, "INVALID_ARGUMENT", Some("INVALID_ARGUMENT")), "refused"),
-        (error(429, "RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), "deferred"),
-        (answer(429, ""), "deferred"),
+        (error(429, "RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")), "throttled"),
+        (answer(429, ""), "throttled"),
         (error(503, "UNAVAILABLE", Some("UNAVAILABLE")), "unavailable"),
         (error(500, "INTERNAL", Some("INTERNAL")), "unavailable"),
         (answer(500, ""), "unavailable"),

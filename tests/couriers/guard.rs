@@ -28,7 +28,10 @@ async fn a_neighbour_is_called_only_if_the_setting_says_so() {
             for scheme in ["http", "https"] {
                 let delivered =
                     closed.deliver(&webhook(&format!("{scheme}://{host}:{port}/hook"))).await;
-                assert_eq!(fate(&delivered), "refused", "{scheme} {host}: {delivered:?}");
+                // Where a name leads is seen when it is called, and may be otherwise the next time.
+                let is_called = host == "localhost" && (scheme == "https" || !networks.is_empty());
+                let expected = if is_called { "unavailable" } else { "refused" };
+                assert_eq!(fate(&delivered), expected, "{scheme} {host}: {delivered:?}");
             }
         }
     }

@@ -99,8 +99,10 @@ pub(crate) fn fate(delivered: &Result<Receipt, DeliveryError>) -> &'static str {
         Ok(_) => "delivered",
         Err(DeliveryError::Unavailable { .. }) => "unavailable",
         Err(DeliveryError::Deferred { .. }) => "deferred",
+        Err(DeliveryError::Throttled { .. }) => "throttled",
         Err(DeliveryError::Refused { .. }) => "refused",
         Err(DeliveryError::Gone { .. }) => "gone",
+        Err(DeliveryError::Denied { .. }) => "denied",
         Err(DeliveryError::Misconfigured { .. }) => "misconfigured",
     }
 }

@@ -130,7 +130,7 @@ async fn solapi_says_no_in_its_own_ways() {
         (400, json!({ "errorCode": "NotEnoughBalance" }).to_string(), "misconfigured"),
         (401, json!({ "errorCode": "SignatureDoesNotMatch" }).to_string(), "misconfigured"),
         (403, String::new(), "misconfigured"),
-        (429, String::new(), "deferred"),
+        (429, String::new(), "throttled"),
         (500, String::new(), "unavailable"),
     ] {
         fake.will([answer(status, &body)]);
@@ -182,12 +182,12 @@ async fn twilio_says_no_by_code_and_by_status() {
         (400, 21_610, "gone"),
         (400, 21_614, "gone"),
         (400, 21_606, "misconfigured"),
-        (400, 21_611, "deferred"),
+        (400, 21_611, "throttled"),
         (400, 99_999, "refused"),
         (401, 20_003, "misconfigured"),
         (402, 20_005, "misconfigured"),
         (404, 20_404, "misconfigured"),
-        (429, 20_429, "deferred"),
+        (429, 20_429, "throttled"),
         (500, 20_500, "unavailable"),
         (503, 0, "unavailable"),
     ] {
@@ -224,7 +224,7 @@ async fn a_gateway_says_no_by_code_and_by_status() {
 
     let wait = vec![("Retry-After", "7".to_owned())];
     fake.will([Act::Answer(429, wait, String::new())]);
-    let Err(DeliveryError::Deferred { retry_after, .. }) = courier.deliver(&sms("안녕")).await
+    let Err(DeliveryError::Throttled { retry_after, .. }) = courier.deliver(&sms("안녕")).await
     else {
         panic!("429 is for later");
     };

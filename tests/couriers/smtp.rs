@@ -165,7 +165,7 @@ async fn a_connection_that_the_server_has_closed_is_replaced() {
 #[tokio::test]
 async fn no_more_connections_are_opened_than_are_allowed() {
     let (mut server, house) = plain().await;
-    let house = house.with(&[("MAIL__CONNECTIONS_MAX", "2")]);
+    let house = house.with(&[("MAIL__CONNECTIONS_MAX", "2"), ("DELIVERY__WORKERS_MAIL", "2")]);
     let courier = house.courier(Medium::Mail);
 
     let letters: Vec<Letter> = (0..12).map(|n| mail(&format!("user{n}@example.org"))).collect();

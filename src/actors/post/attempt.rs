@@ -1,33 +1,34 @@
-//! One attempt at one letter: compose it, find its way open, hand it over, and record what came of it.
+//! One attempt at one letter: compose it, find its way open, and hand it over.
 //!
 //! Invariant: whatever a composer or a courier does, such as panicking, lying or never answering, ends here: the letter
-//! gets an end or goes back into its queue. Only what was recorded counts.
+//! gets an end or goes back into its queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use rand::Rng as _;
 
 use super::desk::Desk;
-use super::routes::{Pass, Place};
-use super::{ComposeError, Composed, Ended};
+use super::record::{hold, record};
+use super::routes::{Denial, Pass, Place};
+use super::{ComposeError, Composed, Ended, behind};
 use crate::domain::breaker::Report;
 use crate::domain::deliveries::{
-    Attempt, AttemptOutcome, Delivery, DeliveryEnd, NO_PROVIDER, Next, TOO_OLD,
+    Attempt, AttemptOutcome, DENIED_WAIT, Delivery, DeliveryEnd, NO_PROVIDER, Next, TOO_OLD,
 };
 use crate::domain::letters::Letter;
 use crate::domain::time::Timestamp;
 use crate::providers::couriers::{Courier, DeliveryError, Receipt};
-use crate::store::StoreError;
-use crate::store::deliveries::queue::{self, AttemptEnd, Claim, Claimed, Fate, Settlement};
+use crate::store::deliveries::queue::{AttemptEnd, Claimed, Fate, Settlement};
 
-/// How often it is tried to record what came of an attempt; then the letter is taken again, by its lease.
-const RECORDS_MAX: u32 = 8;
-/// So many of them tell the composer, too.
-const RECORDS_WITH_COMPOSER: u32 = 3;
-const RECORD_AGAIN: Duration = Duration::from_millis(100);
+/// When a letter is composed again for which the database did not give what it needs: after as long as it has waited,
+/// between these two.
+const COMPOSE_AGAIN: Duration = Duration::from_secs(5);
+const COMPOSE_AGAIN_MAX: Duration = Duration::from_mins(10);
 /// A time that was put off to is not in the past, and not at once.
 const LATER_MIN: Duration = Duration::from_secs(1);
 
@@ -44,7 +45,7 @@ enum Made {
     Suppressed(String),
     NoProvider,
     Later(Timestamp),
-    /// The way is not open.
+    /// It cannot be attempted now, such as because the way is not open.
     Shut {
         until: Timestamp,
         reason: &'static str,
@@ -62,31 +63,21 @@ enum Cut {
 /// Makes the attempt, holding the letter's lease, and records it. The party's place is given back at the end.
 pub(super) async fn make(desk: Arc<Desk>, claimed: Claimed, place: Place) {
     let Claimed { claim, delivery } = claimed;
+    let renewals = AtomicU32::new(0);
+    let mut holding = pin!(hold(&desk, claim, &renewals));
     let made = tokio::select! {
         made = attempt(&desk, &delivery) => made,
-        () = hold(&desk, claim) => {
+        () = &mut holding => {
             tracing::warn!(delivery.id = %delivery.id, "a letter was taken by another node meanwhile");
             return;
         }
     };
     let (settlement, ended) = settle(&desk, &delivery, made);
-    if record(&desk, claim, settlement.clone(), ended).await {
+    let held = (holding, &renewals);
+    if record(&desk, claim, settlement.clone(), ended, held).await {
         tell(&desk, &delivery, &settlement);
     }
     drop(place);
-}
-
-/// Renews the lease until it is lost.
-async fn hold(desk: &Desk, claim: Claim) {
-    loop {
-        // Twice it may fail.
-        tokio::time::sleep(desk.lease.div_f64(3.0)).await;
-        match desk.store.renew_delivery(claim, desk.lease).await {
-            Ok(()) => {}
-            Err(StoreError::LeaseLost) => return,
-            Err(error) => tracing::warn!(%error, "the lease of a letter is not renewed"),
-        }
-    }
 }
 
 async fn attempt(desk: &Desk, delivery: &Delivery) -> Made {
@@ -104,12 +95,15 @@ async fn attempt(desk: &Desk, delivery: &Delivery) -> Made {
     };
     let pass = match desk.routes.admit(&route, delivery.party(), (desk.clock)()) {
         Ok(pass) => pass,
-        Err(wait) => return Made::Shut { until: wait.until, reason: wait.reason },
+        Err(wait) => {
+            behind::put_off(desk, &route, delivery, &letter).await;
+            return Made::Shut { until: wait.until, reason: wait.reason };
+        }
     };
     if desk.is_stopping() {
         return Made::Released;
     }
-    deliver(desk, courier.as_ref(), letter, pass).await
+    deliver(desk, courier.as_ref(), delivery, letter, pass).await
 }
 
 async fn compose(desk: &Desk, delivery: &Delivery) -> Result<Letter, Made> {
@@ -124,17 +118,28 @@ async fn compose(desk: &Desk, delivery: &Delivery) -> Result<Letter, Made> {
         }
         Ok(Ok(Composed::Suppressed(reason))) => Err(Made::Suppressed(reason)),
         Ok(Ok(Composed::Later(until))) => Err(Made::Later(until)),
+        Ok(Ok(Composed::Unable(until))) => Err(Made::Shut { until, reason: "unable" }),
         Ok(Err(ComposeError::Poison(cause))) => Err(failed(AttemptOutcome::Poison, &cause)),
         Ok(Err(ComposeError::Store(error))) => {
             tracing::warn!(delivery.id = %delivery.id, %error, "a letter could not be composed");
-            Err(failed(AttemptOutcome::Failed, "the database did not give what it needs"))
+            // That says nothing about the letter.
+            let now = (desk.clock)();
+            let waited = now.since(delivery.first_due_at);
+            let until = now.plus(waited.clamp(COMPOSE_AGAIN, COMPOSE_AGAIN_MAX));
+            Err(Made::Shut { until, reason: "not_composed" })
         }
         Err(Cut::TimedOut) => Err(failed(AttemptOutcome::Failed, "composing it took too long")),
         Err(Cut::Panicked) => Err(failed(AttemptOutcome::Failed, "composing it panicked")),
     }
 }
 
-async fn deliver(desk: &Desk, courier: &dyn Courier, letter: Letter, pass: Pass) -> Made {
+async fn deliver(
+    desk: &Desk,
+    courier: &dyn Courier,
+    delivery: &Delivery,
+    letter: Letter,
+    pass: Pass,
+) -> Made {
     let began = Instant::now();
     let delivering = async { courier.deliver(&letter).await };
     let delivered = guarded(desk.attempt_timeout, delivering).await;
@@ -156,20 +161,14 @@ async fn deliver(desk: &Desk, courier: &dyn Courier, letter: Letter, pass: Pass)
             (AttemptOutcome::Failed, Some("handing it over panicked".to_owned()), None)
         }
     };
-    match outcome {
-        AttemptOutcome::Unavailable => pass.report(Report::Failed, now),
-        AttemptOutcome::Misconfigured => {
-            tracing::error!(
-                medium = desk.medium.as_str(),
-                provider = courier.name(),
-                cause = detail.as_deref(),
-                "the provider refuses this server; letters wait until somebody mends that"
-            );
-            pass.report(Report::Broken, now);
-        }
-        // That says nothing about the way.
-        AttemptOutcome::Failed => drop(pass),
-        _ => pass.report(Report::Answered, now),
+    let outcome = tell_route(pass, outcome, retry_after, delivery.attempts, now);
+    if outcome == AttemptOutcome::Misconfigured {
+        tracing::error!(
+            medium = desk.medium.as_str(),
+            provider = courier.name(),
+            cause = detail.as_deref(),
+            "the provider refuses this server; letters wait until somebody mends that"
+        );
     }
     let provider_id =
         delivered.ok().and_then(Result::ok).and_then(|Receipt { provider_id }| provider_id);
@@ -183,14 +182,48 @@ async fn deliver(desk: &Desk, courier: &dyn Courier, letter: Letter, pass: Pass)
     }
 }
 
+/// Says what the attempt told about the way, and gives what it means for the letter.
+fn tell_route(
+    pass: Pass,
+    outcome: AttemptOutcome,
+    retry_after: Option<Duration>,
+    number: u32,
+    now: Timestamp,
+) -> AttemptOutcome {
+    match outcome {
+        AttemptOutcome::Taken => pass.taken(now),
+        AttemptOutcome::Unavailable => pass.report(Report::Failed, now),
+        AttemptOutcome::Misconfigured => pass.report(Report::Broken, now),
+        AttemptOutcome::Throttled => pass.report(Report::Throttled(retry_after), now),
+        AttemptOutcome::Denied => match pass.denied(now) {
+            // An address that denies us again and again, where others do not, is worth nothing.
+            Denial::OfOne if number > 1 => return AttemptOutcome::Gone,
+            Denial::OfOne | Denial::Unclear => {}
+            Denial::OfAll => tracing::error!(
+                "a provider denies this server at one address after the other: is its key the one that they are bound to?"
+            ),
+        },
+        // That says nothing about the way.
+        AttemptOutcome::Failed => drop(pass),
+        AttemptOutcome::Deferred
+        | AttemptOutcome::Refused
+        | AttemptOutcome::Gone
+        | AttemptOutcome::Poison
+        | AttemptOutcome::Lost => pass.report(Report::Answered, now),
+    }
+    outcome
+}
+
 const fn meaning(error: &DeliveryError) -> (AttemptOutcome, Option<Duration>) {
     match error {
         DeliveryError::Unavailable { retry_after, .. } => {
             (AttemptOutcome::Unavailable, *retry_after)
         }
         DeliveryError::Deferred { retry_after, .. } => (AttemptOutcome::Deferred, *retry_after),
+        DeliveryError::Throttled { retry_after, .. } => (AttemptOutcome::Throttled, *retry_after),
         DeliveryError::Refused { .. } => (AttemptOutcome::Refused, None),
         DeliveryError::Gone { .. } => (AttemptOutcome::Gone, None),
+        DeliveryError::Denied { .. } => (AttemptOutcome::Denied, Some(DENIED_WAIT)),
         DeliveryError::Misconfigured { .. } => (AttemptOutcome::Misconfigured, None),
     }
 }
@@ -270,40 +303,6 @@ fn settle(desk: &Desk, delivery: &Delivery, made: Made) -> (Settlement, Option<E
         Made::Shut { until, reason } => again(until, Some(reason), false),
         Made::Released => again(delivery.due_at, None, false),
     }
-}
-
-/// Records it, trying again while the database is away; false when it was not recorded, or by somebody else.
-async fn record(desk: &Desk, claim: Claim, settlement: Settlement, ended: Option<Ended>) -> bool {
-    let (settlement, ended) = (Arc::new(settlement), ended.map(Arc::new));
-    for round in 0..RECORDS_MAX {
-        let composer = Arc::clone(&desk.composer);
-        let (settlement, now) = (Arc::clone(&settlement), (desk.clock)());
-        let told = ended.clone().filter(|_| round < RECORDS_WITH_COMPOSER);
-        let recording = desk.store.write::<_, StoreError, _>(move |db| {
-            Box::pin(async move {
-                queue::settle(db, claim, &settlement, now).await?;
-                match told {
-                    Some(ended) => composer.ended(db, &ended).await,
-                    None => Ok(()),
-                }
-            })
-        });
-        match recording.await {
-            Ok(()) => return true,
-            // It was recorded when nobody could say so, or the letter was taken again.
-            Err(StoreError::LeaseLost) => {
-                tracing::debug!(round, "what came of a letter is recorded already, or is too late");
-                return false;
-            }
-            Err(error) => {
-                tracing::warn!(%error, round, "what came of a letter is not recorded yet");
-                let factor = 1_u32.checked_shl(round).unwrap_or(u32::MAX);
-                tokio::time::sleep(RECORD_AGAIN.saturating_mul(factor)).await;
-            }
-        }
-    }
-    tracing::error!("what came of a letter was not recorded; it is attempted again");
-    false
 }
 
 fn tell(desk: &Desk, delivery: &Delivery, settlement: &Settlement) {

@@ -1,13 +1,16 @@
 //! A desk: one medium on one node. Takes as many letters as it has free workers, when they are due.
 //!
-//! Invariant: it looks before it takes; where nothing is due, nothing is written.
+//! Invariant: it looks before it takes; where nothing is due, nothing is written. While it does not know what became of
+//! letters that it has, it takes no other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::Rng as _;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use super::attempt;
 use super::routes::{Allowance, RouteView, Routes};
@@ -23,7 +26,12 @@ use crate::store::{Store, StoreError};
 const POLL_INTERVAL_MS: u64 = 2_000;
 /// How long it rests after a look: what ends or is queued meanwhile is seen together.
 const GATHER: Duration = Duration::from_millis(20);
+/// How long it rests between looks that only something's being committed was the reason for: most commits are about
+/// something else.
+const COMMIT_REST: Duration = Duration::from_millis(250);
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How long it takes nothing once the database is back: every node first renews and records what it has.
+const AFTER_OUTAGE: Duration = Duration::from_secs(3);
 /// Another node was quicker, or holds what is due: it looks again soon.
 const BESIDE_OTHERS: Duration = Duration::from_millis(200);
 
@@ -41,6 +49,17 @@ pub(super) struct Desk {
     workers: usize,
     woken: Notify,
     stopped: watch::Receiver<bool>,
+    /// Letters of which nobody knows whether their lease is over.
+    doubts: Arc<AtomicUsize>,
+}
+
+/// That the lease of one letter may be over, until this is dropped.
+pub(super) struct Doubt(Arc<AtomicUsize>);
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Desk {
@@ -68,6 +87,7 @@ impl Desk {
             workers,
             woken: Notify::new(),
             stopped: stopped.clone(),
+            doubts: Arc::default(),
         }
     }
 
@@ -83,6 +103,12 @@ impl Desk {
         self.routes.closed()
     }
 
+    /// Notes that the lease of a letter may be over.
+    pub(super) fn doubt(&self) -> Doubt {
+        self.doubts.fetch_add(1, Ordering::SeqCst);
+        Doubt(Arc::clone(&self.doubts))
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         *self.stopped.borrow()
     }
@@ -90,11 +116,15 @@ impl Desk {
     /// Works until it is told to stop, and then until its last letter is settled.
     pub(super) async fn work(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let mut workers = JoinSet::new();
+        let mut commits = self.store.commits();
+        let mut outage = Outage::default();
         while !self.is_stopping() {
-            let rest = match self.take(&mut workers).await {
+            commits.mark_unchanged();
+            let rest = match self.take(&mut workers, &mut outage).await {
                 Ok(rest) => rest,
                 Err(error) => {
                     tracing::warn!(medium = self.medium.as_str(), %error, "letters wait for the database");
+                    outage = Outage::Lasts;
                     RETRY_AFTER
                 }
             };
@@ -102,6 +132,7 @@ impl Desk {
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 () = self.woken.notified() => {}
+                () = committed(&mut commits), if workers.len() < self.workers => {}
                 Some(ended) = workers.join_next() => self.note(ended),
                 changed = stopped.changed() => {
                     if changed.is_err() {
@@ -119,8 +150,15 @@ impl Desk {
     }
 
     /// Takes what is due and gives it to free workers; gives how long to rest then.
-    async fn take(self: &Arc<Self>, workers: &mut JoinSet<()>) -> Result<Duration, StoreError> {
+    async fn take(
+        self: &Arc<Self>,
+        workers: &mut JoinSet<()>,
+        outage: &mut Outage,
+    ) -> Result<Duration, StoreError> {
         while !self.is_stopping() {
+            if self.doubts.load(Ordering::SeqCst) > 0 {
+                return Ok(BESIDE_OTHERS);
+            }
             let now = (self.clock)();
             let free = self.workers.saturating_sub(workers.len());
             let limit = match self.routes.allowance(free, now) {
@@ -140,6 +178,9 @@ impl Desk {
                 Some(due_at) if due_at > now => return Ok(due_at.since(now).min(a_while())),
                 Some(_) => {}
             }
+            if let Some(rest) = outage.rest() {
+                return Ok(rest);
+            }
             let me = self.nodes.me();
             let claimed = self.store.claim_deliveries(me, &wanted, self.lease, now).await?;
             if claimed.is_empty() {
@@ -158,6 +199,40 @@ impl Desk {
         if let Err(error) = ended {
             tracing::error!(medium = self.medium.as_str(), %error, "a worker of the post was lost");
         }
+    }
+}
+
+/// Whether the database was away when this desk last looked.
+#[derive(Default)]
+enum Outage {
+    #[default]
+    None,
+    Lasts,
+    /// It is back; nothing is taken before then.
+    Until(Instant),
+}
+
+impl Outage {
+    /// The database has answered: how long there is still nothing to take.
+    fn rest(&mut self) -> Option<Duration> {
+        if matches!(self, Self::Lasts) {
+            *self = Self::Until(Instant::now() + AFTER_OUTAGE);
+        }
+        let Self::Until(until) = self else { return None };
+        let rest = until.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            *self = Self::None;
+            return None;
+        }
+        Some(rest)
+    }
+}
+
+/// Something was committed here, though not too soon after the last look.
+async fn committed(commits: &mut watch::Receiver<()>) {
+    tokio::time::sleep(COMMIT_REST).await;
+    if commits.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

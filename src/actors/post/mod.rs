@@ -5,8 +5,10 @@
 //! made again only where nobody can say what came of it, and then with the same id.
 
 mod attempt;
+mod behind;
 mod desk;
 mod figures;
+mod record;
 pub mod routes;
 #[cfg(test)]
 mod tests;
@@ -73,6 +75,8 @@ pub enum Composed {
     Suppressed(String),
     /// Not now, such as in quiet hours; no attempt is counted, and its time begins then.
     Later(Timestamp),
+    /// Not here or not yet, because of something that somebody has to mend; no attempt is counted, and its time goes on.
+    Unable(Timestamp),
 }
 
 /// Why there is no letter.
@@ -215,11 +219,12 @@ impl Post {
     }
 }
 
-/// Forgets letters that ended longer ago than `keep`.
+/// Forgets letters that ended longer ago than `keep`, and addresses that have been dead for long enough.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.
 pub async fn clear(store: &Store, keep: Duration) -> Result<(), StoreError> {
+    store.delete_old_dead_addresses(clock::now()).await?;
     let before = clock::now().minus(keep);
     let limit = i64::try_from(CLEARED_MAX).unwrap_or(i64::MAX);
     while store.delete_finished_deliveries(before, limit).await? >= CLEARED_MAX {}

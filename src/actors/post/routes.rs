@@ -1,7 +1,8 @@
 //! Routes: what is known of the ways on which a medium's letters go out, and of the parties that they go to.
 //!
-//! Each way has a breaker, so that what is down is left alone, and nobody's attempts are used up on it. Invariant: neither
-//! one way nor one party holds every worker, where there is more than one; and what is remembered is bounded.
+//! Each way has a breaker, so that what is down is left alone, and nobody's attempts are used up on it. Invariants: neither
+//! one way nor one party holds every worker, where there is more than one; no party closes a way to others by what it
+//! chose as its own address; and what is remembered is bounded.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,12 @@ const ROUTES_MAX: usize = 1_000;
 const RESTING_MAX: usize = 1_000;
 /// How long a letter waits for a place on a way that is full.
 const FULL_WAIT: Duration = Duration::from_secs(1);
+/// So many parties, at whose addresses we are denied one after the other, are not all of them to blame.
+const DENIED_MAX: usize = 5;
+/// Whoever has taken a letter within this time takes ours.
+const WELCOME_FOR: Duration = Duration::from_hours(1);
+/// What is behind a way is put off no more often than this.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The ways of one medium on one node. Cheap to clone; clones are the same.
 #[derive(Clone)]
@@ -43,6 +50,12 @@ struct Route {
     breaker: Breaker,
     busy: usize,
     used_at: Timestamp,
+    /// The parties at whose addresses we were denied since a letter was last taken; at most [`DENIED_MAX`].
+    denied: Vec<Uuid>,
+    /// When a letter was last taken.
+    taken_at: Option<Timestamp>,
+    /// When the letters behind it were last put off.
+    swept_at: Option<Timestamp>,
 }
 
 /// How many letters may be taken now.
@@ -61,6 +74,25 @@ pub(super) struct Wait {
     pub(super) reason: &'static str,
 }
 
+/// Whose fault it is that we were denied at one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Denial {
+    /// The address's own: we are welcome at others.
+    OfOne,
+    /// Nobody knows yet.
+    Unclear,
+    /// Ours: it is so wherever we come.
+    OfAll,
+}
+
+/// That the letters behind a way are to be put off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sweep {
+    pub(super) until: Timestamp,
+    /// False while one letter finds out whether the way is open: few others will have to wait.
+    pub(super) is_for_all: bool,
+}
+
 /// A way that is not open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteView {
@@ -72,6 +104,7 @@ pub struct RouteView {
 pub(super) struct Pass {
     routes: Routes,
     route: String,
+    party: Uuid,
     is_probe: bool,
     is_reported: bool,
 }
@@ -167,7 +200,21 @@ impl Routes {
         let known = state.route(route, now);
         known.busy = known.busy.saturating_add(1);
         let is_probe = known.breaker.state() == BreakerState::HalfOpen;
-        Ok(Pass { routes: self.clone(), route: route.to_owned(), is_probe, is_reported: false })
+        let (routes, route) = (self.clone(), route.to_owned());
+        Ok(Pass { routes, route, party, is_probe, is_reported: false })
+    }
+
+    /// Whether the letters behind a way are to be put off now: it is not open, and they were not just yet.
+    pub(super) fn sweep(&self, route: &str, now: Timestamp) -> Option<Sweep> {
+        let mut state = self.lock();
+        let known = state.routes.get_mut(route)?;
+        let Admission::Wait(until) = known.breaker.look(now) else { return None };
+        if known.swept_at.is_some_and(|at| now.since(at) < SWEEP_INTERVAL) {
+            return None;
+        }
+        known.swept_at = Some(now);
+        let is_for_all = matches!(known.breaker.state(), BreakerState::Open { .. });
+        Some(Sweep { until, is_for_all })
     }
 
     /// The ways that are not open, by name.
@@ -199,7 +246,14 @@ impl State {
             self.forget_one();
         }
         let rule = self.rule;
-        let fresh = || Route { breaker: Breaker::new(rule), busy: 0, used_at: now };
+        let fresh = || Route {
+            breaker: Breaker::new(rule),
+            busy: 0,
+            used_at: now,
+            denied: Vec::new(),
+            taken_at: None,
+            swept_at: None,
+        };
         let route = self.routes.entry(name.to_owned()).or_insert_with(fresh);
         route.used_at = now;
         route
@@ -221,7 +275,39 @@ impl Pass {
         self.is_probe
     }
 
-    /// Says what the attempt told about the way. Gives whether the way has just been closed or opened by it.
+    /// The letter was taken: we are welcome there.
+    pub(super) fn taken(self, now: Timestamp) {
+        if let Some(known) = self.routes.lock().routes.get_mut(&self.route) {
+            known.denied.clear();
+            known.taken_at = Some(now);
+        }
+        self.report(Report::Answered, now);
+    }
+
+    /// We were denied at the address of this party. The way closes only when we are at those of several, one after the
+    /// other.
+    pub(super) fn denied(self, now: Timestamp) -> Denial {
+        let denial = match self.routes.lock().routes.get_mut(&self.route) {
+            None => Denial::Unclear,
+            Some(known) => {
+                if known.denied.len() < DENIED_MAX && !known.denied.contains(&self.party) {
+                    known.denied.push(self.party);
+                }
+                if known.denied.len() >= DENIED_MAX {
+                    Denial::OfAll
+                } else if known.taken_at.is_some_and(|at| now.since(at) < WELCOME_FOR) {
+                    Denial::OfOne
+                } else {
+                    Denial::Unclear
+                }
+            }
+        };
+        let report = if denial == Denial::OfAll { Report::Broken } else { Report::Answered };
+        self.report(report, now);
+        denial
+    }
+
+    /// Says what the attempt told about the way.
     pub(super) fn report(mut self, report: Report, now: Timestamp) {
         self.is_reported = true;
         let (route, is_probe) = (self.route.clone(), self.is_probe);
@@ -336,6 +422,47 @@ mod tests {
         assert_eq!(routes.held(START), [Held { party: party(3), spare: 0 }]);
         passes.pop();
         assert_eq!(routes.held(START), []);
+    }
+
+    #[test]
+    fn one_party_denies_a_way_to_itself_and_several_in_a_row_to_everybody() {
+        let routes = Routes::new(Medium::Push, 8);
+        let denied = |n, now| routes.admit("push", party(n), now).map(|pass| pass.denied(now)).ok();
+        for _ in 0..100 {
+            assert_eq!(denied(1, START), Some(Denial::Unclear));
+        }
+        routes.admit("push", party(2), START).unwrap().taken(START);
+        assert_eq!(denied(1, START), Some(Denial::OfOne));
+        for n in 3..6 {
+            assert_eq!(denied(n, START), Some(Denial::OfOne));
+        }
+        assert_eq!(denied(1, START), Some(Denial::OfOne), "it was counted");
+        assert_eq!(denied(7, START), Some(Denial::OfAll));
+        let until = START.plus(Duration::from_mins(1));
+        assert_eq!(denied(8, START), None, "it is closed");
+        // Whoever finds out decides for all.
+        assert_eq!(denied(1, until), Some(Denial::OfAll));
+        let until = until.plus(Duration::from_mins(1));
+        routes.admit("push", party(2), until).unwrap().taken(until);
+        assert_eq!(denied(1, until), Some(Denial::OfOne));
+        assert!(routes.closed().is_empty());
+    }
+
+    #[test]
+    fn what_is_behind_a_way_is_put_off_once_in_a_while() {
+        let routes = Routes::new(Medium::Webhook, 8);
+        assert_eq!(routes.sweep("down", START), None);
+        fail(&routes, "down", 5);
+        let until = START.plus(Duration::from_secs(5));
+        assert_eq!(routes.sweep("down", START), Some(Sweep { until, is_for_all: true }));
+        assert_eq!(routes.sweep("down", START), None);
+        let later = START.plus(SWEEP_INTERVAL);
+        assert_eq!(routes.sweep("down", later), Some(Sweep { until, is_for_all: true }));
+        let probe = routes.admit("down", party(1), until).unwrap();
+        let after = until.plus(Duration::from_secs(5));
+        assert_eq!(routes.sweep("down", until), Some(Sweep { until: after, is_for_all: false }));
+        probe.taken(until);
+        assert_eq!(routes.sweep("down", after), None);
     }
 
     #[test]

@@ -40,7 +40,9 @@ pub(super) fn not_ours() -> DeliveryError {
 /// Sends a request; `who` begins the sentence about nobody answering.
 pub(super) async fn send(who: &str, request: RequestBuilder) -> Result<Response, DeliveryError> {
     request.send().await.map_err(|error| match Silence::of(&error) {
-        Silence::Closed => refused(format!("{who} leads into a private network")),
+        // Only a name gets as far as this, and it may lead elsewhere again: a resolver that lies for a moment is no
+        // reason to give up.
+        Silence::Closed => unavailable(format!("{who} leads into a private network")),
         Silence::Certificate => {
             unavailable(format!("{who} has a certificate that is not believed"))
         }
@@ -67,9 +69,10 @@ pub(super) fn by_status(
     let cause = format!("{who} answered {}{code}", status.as_u16());
     match status.as_u16() {
         410 => gone(cause),
-        408 | 409 | 425 | 429 => {
+        408 | 409 | 425 => {
             DeliveryError::Deferred { cause, retry_after: retry_after(headers, now) }
         }
+        429 => DeliveryError::Throttled { cause, retry_after: retry_after(headers, now) },
         300..=399 | 401 | 402 | 403 | 404 | 405 => misconfigured(cause),
         500.. => DeliveryError::Unavailable { cause, retry_after: retry_after(headers, now) },
         _ => refused(cause),
@@ -151,8 +154,10 @@ mod tests {
         ) {
             DeliveryError::Unavailable { .. } => "unavailable",
             DeliveryError::Deferred { .. } => "deferred",
+            DeliveryError::Throttled { .. } => "throttled",
             DeliveryError::Refused { .. } => "refused",
             DeliveryError::Gone { .. } => "gone",
+            DeliveryError::Denied { .. } => "denied",
             DeliveryError::Misconfigured { .. } => "misconfigured",
         };
 
@@ -167,7 +172,7 @@ mod tests {
             (410, "gone"),
             (413, "refused"),
             (422, "refused"),
-            (429, "deferred"),
+            (429, "throttled"),
             (500, "unavailable"),
             (503, "unavailable"),
             (599, "unavailable"),

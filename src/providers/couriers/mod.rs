@@ -58,15 +58,22 @@ pub enum DeliveryError {
     /// The provider does not answer, not in time, or with a failure of its own: says something about the whole route.
     #[error("{cause}")]
     Unavailable { cause: String, retry_after: Option<Duration> },
-    /// This letter was put off, such as by a grey list or a rate limit: says nothing about the route.
+    /// This letter was put off, such as by a grey list or its recipient's own limit: says nothing about the route.
     #[error("{cause}")]
     Deferred { cause: String, retry_after: Option<Duration> },
+    /// The provider takes nothing more from us for now: no letter is to blame, and the route is left alone for a while.
+    #[error("{cause}")]
+    Throttled { cause: String, retry_after: Option<Duration> },
     /// This letter will never be taken.
     #[error("{cause}")]
     Refused { cause: String },
     /// The address is no more: nothing should go there again.
     #[error("{cause}")]
     Gone { cause: String },
+    /// The provider refuses us at this address. That is the address's fault if we are welcome at others, such as where a
+    /// subscription is bound to somebody else's key; and ours if we are not.
+    #[error("{cause}")]
+    Denied { cause: String },
     /// The provider refuses us, not the letter: a wrong key, an account without credit. The route is down until an
     /// operator mends it.
     #[error("{cause}")]

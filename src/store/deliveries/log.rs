@@ -101,6 +101,40 @@ struct LogRow {
     finished_at: Option<i64>,
 }
 
+/// A page of the log. Each question that an index answers is a statement of its own: a condition that may be left out
+/// uses none.
+macro_rules! page {
+    ($indexed:literal) => {
+        concat!(
+            "SELECT id, medium, kind, user_id, seq, target_id, status, reason, provider,
+                    provider_id, attempts, created_at, due_at, finished_at
+             FROM deliveries
+             WHERE ",
+            $indexed,
+            " AND ($1 IS NULL OR status = $1) AND ($2 IS NULL OR medium = $2)
+              AND ($3 IS NULL OR user_id = $3) AND ($4 IS NULL OR target_id = $4)
+              AND ($5 IS NULL OR kind = $5)
+              AND (created_at < $6 OR (created_at = $6 AND id < $7))
+              ORDER BY created_at DESC, id DESC
+              LIMIT $8"
+        )
+    };
+}
+
+/// Puts dead letters back into their queues at `$1`, as new; each keeps its id and its log.
+macro_rules! replay {
+    ($which:literal) => {
+        concat!(
+            "UPDATE deliveries
+             SET status = 'queued', reason = NULL, provider_id = NULL, attempts = 0,
+                 first_due_at = $1, due_at = $1, finished_at = NULL, owner = NULL,
+                 fence = fence + 1, lease_until = 0
+             WHERE status = 'dead' AND ",
+            $which
+        )
+    };
+}
+
 #[derive(sqlx::FromRow)]
 struct AttemptRow {
     began_at: i64,
@@ -127,18 +161,18 @@ impl Store {
         let rows: Vec<LogRow> = self
             .read(move |db| {
                 Box::pin(async move {
+                    let select = match &filter {
+                        DeliveryFilter { target: Some(_), .. } => page!("target_id = $4"),
+                        DeliveryFilter { user: Some(_), .. } => page!("user_id = $3"),
+                        DeliveryFilter { status: Some(DeliveryStatus::Dead), .. } => {
+                            page!("status = 'dead'")
+                        }
+                        _ => page!("created_at <= $6"),
+                    };
                     fetch_all!(
                         db,
                         LogRow,
-                        "SELECT id, medium, kind, user_id, seq, target_id, status, reason, provider,
-                                provider_id, attempts, created_at, due_at, finished_at
-                         FROM deliveries
-                         WHERE ($1 IS NULL OR status = $1) AND ($2 IS NULL OR medium = $2)
-                           AND ($3 IS NULL OR user_id = $3) AND ($4 IS NULL OR target_id = $4)
-                           AND ($5 IS NULL OR kind = $5)
-                           AND (created_at < $6 OR (created_at = $6 AND id < $7))
-                         ORDER BY created_at DESC, id DESC
-                         LIMIT $8",
+                        select,
                         filter.status.map(DeliveryStatus::as_str),
                         filter.medium.map(Medium::as_str),
                         filter.user.map(UserId::uuid),
@@ -206,16 +240,7 @@ impl Store {
     ) -> Result<Replayed, StoreError> {
         self.write(move |db| {
             Box::pin(async move {
-                let replayed = execute!(
-                    db,
-                    "UPDATE deliveries
-                     SET status = 'queued', reason = NULL, provider_id = NULL, attempts = 0,
-                         first_due_at = $2, due_at = $2, finished_at = NULL, owner = NULL,
-                         fence = fence + 1, lease_until = 0
-                     WHERE id = $1 AND status = 'dead'",
-                    id.uuid(),
-                    now.millis(),
-                )?;
+                let replayed = execute!(db, replay!("id = $2"), now.millis(), id.uuid(),)?;
                 let found = fetch_optional!(
                     db,
                     (String,),
@@ -246,20 +271,17 @@ impl Store {
             Box::pin(async move {
                 execute!(
                     db,
-                    "UPDATE deliveries
-                     SET status = 'queued', reason = NULL, provider_id = NULL, attempts = 0,
-                         first_due_at = $4, due_at = $4, finished_at = NULL, owner = NULL,
-                         fence = fence + 1, lease_until = 0
-                     WHERE status = 'dead' AND id IN
-                         (SELECT id FROM deliveries
-                          WHERE status = 'dead' AND ($1 IS NULL OR medium = $1)
-                            AND ($2 IS NULL OR kind = $2) AND created_at < $3
-                          ORDER BY created_at, id
-                          LIMIT $5)",
+                    replay!(
+                        "id IN (SELECT id FROM deliveries
+                                WHERE status = 'dead' AND ($2 IS NULL OR medium = $2)
+                                  AND ($3 IS NULL OR kind = $3) AND created_at < $4
+                                ORDER BY created_at, id
+                                LIMIT $5)"
+                    ),
+                    now.millis(),
                     filter.medium.map(Medium::as_str),
                     filter.kind,
                     filter.before.map_or(i64::MAX, Timestamp::millis),
-                    now.millis(),
                     limit,
                 )
             })
@@ -375,5 +397,60 @@ impl AttemptRow {
             outcome: self.outcome,
             detail: self.detail,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::clock;
+    use crate::config::Config;
+
+    /// How SQLite finds a page. PostgreSQL decides by what is in the table, and is offered the same indexes.
+    macro_rules! plan {
+        ($store:expr, $page:expr) => {{
+            let steps: Result<Vec<(i64, i64, i64, String)>, StoreError> = $store
+                .read(|db| {
+                    Box::pin(async move {
+                        fetch_all!(
+                            db,
+                            (i64, i64, i64, String),
+                            concat!("EXPLAIN QUERY PLAN ", $page),
+                            None::<&str>,
+                            None::<&str>,
+                            Uuid::nil(),
+                            Uuid::nil(),
+                            None::<&str>,
+                            i64::MAX,
+                            Uuid::max(),
+                            50_i64,
+                        )
+                    })
+                })
+                .await;
+            steps.unwrap().into_iter().map(|(.., step)| step).collect::<Vec<_>>().join("; ")
+        }};
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_is_found_by_an_index() {
+        let data = std::env::temp_dir().join(format!("madang-log-{}", clock::new_uuid()));
+        std::fs::create_dir_all(&data).unwrap();
+        let config = Config::read(None, [("MADANG__DATA__DIR", data.to_str().unwrap())]).unwrap();
+        let store = Store::connect(&config, Handle::current()).await.unwrap();
+        store.migrate("test".to_owned()).await.unwrap();
+
+        for (plan, index) in [
+            (plan!(store, page!("target_id = $4")), "deliveries_target_id_idx (target_id="),
+            (plan!(store, page!("user_id = $3")), "deliveries_user_id_idx (user_id="),
+            (plan!(store, page!("status = 'dead'")), "deliveries_dead_idx"),
+            (plan!(store, page!("created_at <= $6")), "deliveries_created_at_idx"),
+        ] {
+            assert!(plan.contains(index), "{plan}");
+        }
+        store.close().await;
+        let _ = std::fs::remove_dir_all(&data);
     }
 }

@@ -2,17 +2,15 @@
 //!
 //! Invariant: a letter that is queued was wanted by a transaction that committed, and stays until it has an end.
 
+pub mod behind;
 pub mod log;
 pub mod queue;
 
 use serde_json::json;
-use uuid::Uuid;
 
-use super::{Db, StoreError, execute, fetch_all, fetch_optional};
+use super::{Db, StoreError, execute};
 use crate::domain::deliveries::{DeliveryStatus, NewDelivery};
-use crate::domain::ids::{DeliveryId, UserId};
-use crate::domain::media::Medium;
-use crate::domain::rooms::Seq;
+use crate::domain::ids::UserId;
 use crate::domain::time::Timestamp;
 
 /// Puts letters into their queues, in the transaction that wants them; one whose id is known is left as it is.
@@ -74,65 +72,6 @@ fn row(delivery: &NewDelivery, now: Timestamp) -> serde_json::Value {
         "due_at": delivery.due_at.millis(),
         "finished_at": delivery.suppressed.as_ref().map(|_| now.millis()),
     })
-}
-
-/// Adds a notification to the digest that is open for it, if there is one: queued, and not taken for an attempt yet. Gives
-/// the digest; nobody takes it before the transaction ends.
-///
-/// # Errors
-/// [`StoreError`] when the database refuses.
-pub async fn insert_digest_item(
-    db: &mut Db,
-    user: UserId,
-    medium: Medium,
-    digest_key: &str,
-    seq: Seq,
-) -> Result<Option<DeliveryId>, StoreError> {
-    // Whoever takes it passes over what is locked, and one that was taken has another fence.
-    let select = db.dialect(
-        "SELECT id FROM deliveries
-         WHERE user_id = $1 AND medium = $2 AND digest_key = $3 AND status = 'queued' AND fence = 0
-         ORDER BY due_at, id
-         LIMIT 1",
-        "SELECT id FROM deliveries
-         WHERE user_id = $1 AND medium = $2 AND digest_key = $3 AND status = 'queued' AND fence = 0
-         ORDER BY due_at, id
-         LIMIT 1
-         FOR UPDATE",
-    );
-    let open = fetch_optional!(db, (Uuid,), select, user.uuid(), medium.as_str(), digest_key)?;
-    let Some((digest,)) = open else { return Ok(None) };
-    execute!(
-        db,
-        "INSERT INTO delivery_items (delivery_id, seq)
-         VALUES ($1, $2)
-         ON CONFLICT (delivery_id, seq) DO NOTHING",
-        digest,
-        seq,
-    )?;
-    Ok(Some(digest.into()))
-}
-
-/// What a digest is made of besides its first notification, in order, at most `limit`.
-///
-/// # Errors
-/// [`StoreError`] when the database does not answer.
-pub async fn list_digest_items(
-    db: &mut Db,
-    digest: DeliveryId,
-    limit: i64,
-) -> Result<Vec<Seq>, StoreError> {
-    let rows = fetch_all!(
-        db,
-        (i64,),
-        "SELECT seq FROM delivery_items
-         WHERE delivery_id = $1
-         ORDER BY seq
-         LIMIT $2",
-        digest.uuid(),
-        limit,
-    )?;
-    Ok(rows.into_iter().map(|(seq,)| seq).collect())
 }
 
 /// Forgets every letter to a user who has left.

@@ -10,7 +10,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::deliveries::{AttemptOutcome, Delivery, DeliveryStatus};
-use crate::domain::ids::{DeliveryId, NodeId};
+use crate::domain::ids::{DeliveryId, NodeId, UserId};
 use crate::domain::media::Medium;
 use crate::domain::time::Timestamp;
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
@@ -377,6 +377,27 @@ async fn end_attempt(
         now.millis(),
         outcome.as_str(),
         detail,
+    )
+    .map(|_| ())
+}
+
+/// Takes letters of one kind to a user out of their queue; what is said of one that is on its way changes nothing then.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn delete_queued(
+    db: &mut Db,
+    user: UserId,
+    medium: Medium,
+    kind: &str,
+) -> Result<(), StoreError> {
+    execute!(
+        db,
+        "DELETE FROM deliveries
+         WHERE user_id = $1 AND medium = $2 AND kind = $3 AND status = 'queued'",
+        user.uuid(),
+        medium.as_str(),
+        kind,
     )
     .map(|_| ())
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::super::deliveries::insert_all;
 use super::super::deliveries::log::{DeadFilter, DeliveryCursor, DeliveryFilter, Replayed};
 use super::super::deliveries::queue::{
     self, AttemptEnd, Claim, Claimed, Fate, Held, Settlement, Wanted,
 };
-use super::super::deliveries::{insert_all, insert_digest_item, list_digest_items};
 use super::super::{Store, StoreError, execute, fetch_all};
 use super::{Fixture, fixtures};
 use crate::clock;
 use crate::domain::deliveries::{AttemptOutcome, DeliveryStatus, NewDelivery};
-use crate::domain::ids::{DeliveryId, NodeId, UserId};
+use crate::domain::ids::{DeliveryId, NodeId};
 use crate::domain::media::Medium;
 use crate::domain::time::Timestamp;
 
@@ -424,43 +424,6 @@ async fn figures_tell_how_full_each_queue_is() {
             1,
             "counted up to a limit"
         );
-    }
-}
-
-async fn add(store: &Store, user: UserId, key: &'static str, seq: i64) -> Option<DeliveryId> {
-    let added: Result<Option<DeliveryId>, StoreError> = store
-        .write(move |db| {
-            Box::pin(async move { insert_digest_item(db, user, Medium::Mail, key, seq).await })
-        })
-        .await;
-    added.unwrap()
-}
-
-#[tokio::test]
-async fn a_digest_takes_in_more_until_it_is_taken() {
-    for fixture in fixtures().await {
-        let store = &fixture.store;
-        let user = fixture.user().await;
-        let key = Some("rooms".to_owned());
-        let digest =
-            NewDelivery { user: Some(user), seq: Some(1), digest_key: key, ..letter(after(60)) };
-        queue(store, std::slice::from_ref(&digest)).await;
-
-        for seq in [3, 2, 3] {
-            assert_eq!(add(store, user, "rooms", seq).await, Some(digest.id));
-        }
-        assert_eq!(add(store, user, "friends", 4).await, None);
-
-        let taken = claim_one(store, LONG, after(60)).await;
-        assert_eq!(add(store, user, "rooms", 5).await, None, "it is on its way");
-        let id = taken.delivery.id;
-        let items: Result<Vec<i64>, StoreError> = store
-            .read(move |db| Box::pin(async move { list_digest_items(db, id, 10).await }))
-            .await;
-        assert_eq!(items.unwrap(), [2, 3]);
-        // Tried again, it says the same as the first time.
-        settle(store, taken.claim, again(after(90), true), after(61)).await.unwrap();
-        assert_eq!(add(store, user, "rooms", 6).await, None);
     }
 }
 

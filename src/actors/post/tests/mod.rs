@@ -57,7 +57,7 @@ impl Drop for Office {
     }
 }
 
-/// What the courier does with letters on a way, whose name is the start of their kind: `way/…`.
+/// What the courier does with letters on a way, whose name is the start of their kind: `way/…`; or with those of a kind.
 #[derive(Clone)]
 enum Manner {
     Takes,
@@ -83,6 +83,11 @@ struct Fake {
 impl Fake {
     fn set(&self, way: &str, manner: Manner) {
         self.manners.lock().unwrap().insert(way.to_owned(), manner);
+    }
+
+    fn manner(&self, kind: &str) -> Option<Manner> {
+        let manners = self.manners.lock().unwrap();
+        manners.get(kind).or_else(|| manners.get(way_of(kind))).cloned()
     }
 
     fn calls(&self, way: &str) -> usize {
@@ -114,6 +119,9 @@ impl Composer for Fake {
             "unreadable" => return Err(StoreError::Busy.into()),
             "explosive" => panic!("on purpose"),
             "endless" => std::future::pending().await,
+            "unable" => {
+                return Ok(Composed::Unable(delivery.due_at.plus(Duration::from_secs(3_600))));
+            }
             "muted" => return Ok(Composed::Suppressed("muted".to_owned())),
             "quiet" if delivery.due_at < START.plus(Duration::from_secs(3_600)) => {
                 return Ok(Composed::Later(START.plus(Duration::from_secs(3_600))));
@@ -160,7 +168,7 @@ impl Courier for Fake {
     async fn deliver(&self, letter: &Letter) -> Result<Receipt, DeliveryError> {
         let way = way_of(&letter.kind).to_owned();
         self.calls.lock().unwrap().push((way.clone(), letter.id));
-        let manner = self.manners.lock().unwrap().get(&way).cloned();
+        let manner = self.manner(&letter.kind);
         match manner.unwrap_or(Manner::Takes) {
             Manner::Takes => {}
             Manner::Fails(error) => return Err(error),

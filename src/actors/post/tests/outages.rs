@@ -1,11 +1,16 @@
 //! Providers that are down: others do not notice, nobody's attempts are used up, and everything goes out afterwards.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Manner, Office, WORKERS, eventually, unavailable};
+use tokio::sync::Semaphore;
+
+use super::{Manner, Office, WORKERS, eventually, letter, unavailable};
+use crate::clock;
 use crate::domain::deliveries::DeliveryStatus;
 use crate::domain::media::Medium;
 use crate::providers::couriers::DeliveryError;
+use crate::store::testing::take_queue_away;
 
 /// A little longer than a way is left alone at most.
 const A_MINUTE: i64 = 61;
@@ -131,5 +136,92 @@ async fn a_provider_that_refuses_us_costs_no_letter_anything() {
     for letter in all {
         assert_eq!((letter.status, letter.attempts), (DeliveryStatus::Delivered, 1));
     }
+    office.close(&[post]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_wants_less_is_left_alone_and_costs_no_letter_anything() {
+    let office = Office::open().await;
+    let retry_after = Some(Duration::from_secs(120));
+    let throttled = DeliveryError::Throttled { cause: "429".to_owned(), retry_after };
+    office.courier.set("news", Manner::Fails(throttled));
+    let post = office.post(&[Medium::Mail]).await;
+    office.queue(Medium::Mail, &["news"; 5 * WORKERS]).await;
+    eventually("it is left alone", async || {
+        (!post.look(Medium::Mail).routes.is_empty()).then_some(())
+    })
+    .await;
+    eventually("everything that was on its way is back", async || {
+        (post.look(Medium::Mail).busy == 0).then_some(())
+    })
+    .await;
+    let calls = office.courier.calls("news");
+    assert!(calls <= WORKERS, "{calls}");
+    office.advance(115);
+    post.wake();
+
+    office.courier.set("news", Manner::Takes);
+    let all = office.finished(&post, 5).await;
+
+    for letter in all {
+        assert_eq!((letter.status, letter.attempts), (DeliveryStatus::Delivered, 1));
+    }
+    assert_eq!(office.courier.calls("news"), calls + 5 * WORKERS, "nobody asked too early");
+    office.close(&[post]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_behind_a_receiver_that_is_down_is_put_off_together() {
+    let office = Office::open().await;
+    office.courier.set("down", unavailable());
+    let post = office.post(&[Medium::Webhook]).await;
+    let endpoint = clock::new_uuid();
+    let letters = (0..50 * WORKERS).map(|_| letter(Medium::Webhook, "down", endpoint));
+    office.queue_all(letters.collect()).await;
+
+    // Of those that are due when the way closes, only a few are taken to be put back one by one.
+    let untouched = eventually("nothing is due any more", async || {
+        post.wake();
+        let all = office.all().await;
+        let now = office.now();
+        all.iter()
+            .all(|letter| letter.due_at > now)
+            .then(|| all.iter().filter(|letter| letter.reason.is_none()).count())
+    })
+    .await;
+
+    assert!(untouched >= 45 * WORKERS, "{untouched}");
+    assert!(office.courier.calls("down") <= WORKERS, "{}", office.courier.calls("down"));
+    office.courier.set("down", Manner::Takes);
+    let all = office.finished(&post, 60).await;
+    assert!(all.iter().all(|letter| letter.status == DeliveryStatus::Delivered));
+    office.close(&[post]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_handed_over_while_the_database_was_away_is_recorded_and_not_made_again() {
+    let mut office = Office::open().await;
+    office.lease = Duration::from_secs(1);
+    let gate = Arc::new(Semaphore::new(0));
+    office.courier.set("slow", Manner::Waits(Arc::clone(&gate)));
+    let post = office.post(&[Medium::Push]).await;
+    office.queue(Medium::Push, &["slow"]).await;
+    eventually("it is on its way", async || (office.courier.calls("slow") == 1).then_some(()))
+        .await;
+
+    take_queue_away(&office.store, true).await;
+    gate.add_permits(10);
+    // Its lease is over several times.
+    tokio::time::sleep(office.lease.mul_f64(3.5)).await;
+    take_queue_away(&office.store, false).await;
+    let all = eventually("it has an end", async || {
+        post.wake();
+        let all = office.all().await;
+        all.iter().all(|letter| letter.finished_at.is_some()).then_some(all)
+    })
+    .await;
+
+    assert_eq!((all[0].status, all[0].attempts), (DeliveryStatus::Delivered, 1));
+    assert_eq!(office.courier.calls("slow"), 1);
     office.close(&[post]).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{Manner, Office, WORKERS, eventually, letter, unavailable};
+use super::{Manner, Office, START, WORKERS, eventually, letter, unavailable};
 use crate::clock;
 use crate::domain::deliveries::{DeliveryEnd, DeliveryStatus};
 use crate::domain::media::Medium;
@@ -31,13 +31,14 @@ async fn whatever_goes_wrong_with_a_letter_ends_that_letter_only() {
     let kinds = [
         ("poison", DeliveryStatus::Dead, Some("poison")),
         ("lie", DeliveryStatus::Dead, Some("poison")),
-        ("unreadable", DeliveryStatus::Dead, Some("attempts_used_up")),
+        ("unreadable", DeliveryStatus::Dead, Some("too_old")),
         ("explosive", DeliveryStatus::Dead, Some("attempts_used_up")),
         ("endless", DeliveryStatus::Dead, Some("attempts_used_up")),
         ("wayless", DeliveryStatus::Dead, Some("attempts_used_up")),
         ("panics", DeliveryStatus::Dead, Some("attempts_used_up")),
         ("refused", DeliveryStatus::Bounced, Some("refused")),
         ("gone", DeliveryStatus::Bounced, Some("gone")),
+        ("unable", DeliveryStatus::Dead, Some("too_old")),
         ("muted", DeliveryStatus::Suppressed, Some("muted")),
         ("quiet", DeliveryStatus::Delivered, None),
         ("unforgettable", DeliveryStatus::Delivered, None),
@@ -62,7 +63,9 @@ async fn whatever_goes_wrong_with_a_letter_ends_that_letter_only() {
                 assert_eq!(letter.attempts, 9, "{kind}");
                 assert!(log.len() == 9 && log.iter().all(|it| it.detail.is_some()), "{kind}");
             }
-            Some("muted") => assert_eq!((letter.attempts, log.len()), (0, 0)),
+            Some("muted" | "too_old") => {
+                assert_eq!((letter.attempts, log.len()), (0, 0), "{kind}");
+            }
             _ => assert_eq!((letter.attempts, log.len()), (1, 1), "{kind}"),
         }
     }
@@ -72,7 +75,7 @@ async fn whatever_goes_wrong_with_a_letter_ends_that_letter_only() {
     assert!(fine.clone().all(|letter| letter.provider_id.as_deref() == Some("p-1")));
     let is_dead: Result<bool, StoreError> = office
         .store
-        .read(|db| Box::pin(async move { is_dead_address(db, Medium::Push, "gone").await }))
+        .read(|db| Box::pin(async move { is_dead_address(db, Medium::Push, "gone", START).await }))
         .await;
     assert!(is_dead.unwrap(), "the composer was told where it is recorded");
     office.close(&[post]).await;
@@ -110,7 +113,7 @@ async fn a_webhook_that_is_never_taken_is_tried_as_often_as_its_schedule_says() 
     assert_eq!(all[0].status, DeliveryStatus::Dead);
     assert_eq!(all[0].reason.as_deref(), Some("attempts_used_up"));
     assert_eq!(office.courier.calls("down"), 10);
-    let took = office.now().since(super::START);
+    let took = office.now().since(START);
     assert!(took > Duration::from_hours(75), "{took:?}");
     office.close(&[post]).await;
 }
@@ -200,4 +203,52 @@ async fn a_stop_waits_for_what_was_handed_over_and_gives_the_rest_back() {
     let (delivered, _) = office.store.get_delivery(handed[0], 10).await.unwrap();
     assert_eq!(delivered.status, DeliveryStatus::Delivered);
     office.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_address_denies_us_loses_it_and_closes_no_way() {
+    let office = Office::open().await;
+    let denial = DeliveryError::Denied { cause: "403".to_owned() };
+    office.courier.set("push/foreign", Manner::Fails(denial));
+    let post = office.post(&[Medium::Push]).await;
+    let culprit = clock::new_uuid();
+    let foreign: Vec<_> =
+        (0..3 * WORKERS).map(|_| letter(Medium::Push, "push/foreign", culprit)).collect();
+    let foreign = office.queue_all(foreign).await;
+    office.queue(Medium::Push, &["push/fine"; 3 * WORKERS]).await;
+    eventually("the others are delivered", async || {
+        assert_eq!(post.look(Medium::Push).routes, []);
+        office.advance(1);
+        post.wake();
+        (office.courier.taken().len() == 3 * WORKERS).then_some(())
+    })
+    .await;
+
+    let all = office.finished_as_due(&post).await;
+
+    for letter in all.iter().filter(|letter| foreign.contains(&letter.id)) {
+        assert_eq!((letter.status, letter.attempts), (DeliveryStatus::Bounced, 2), "{letter:?}");
+        assert_eq!(letter.reason.as_deref(), Some("gone"));
+    }
+    office.close(&[post]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_taken_as_soon_as_it_is_queued() {
+    let office = Office::open().await;
+    let post = office.post(&[Medium::Push]).await;
+    let began = tokio::time::Instant::now();
+    for count in 1..=4 {
+        // The desk has looked once more since the letter before, found nothing, and rests.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        office.queue(Medium::Push, &["fine"]).await;
+        eventually("it is delivered", async || {
+            (office.courier.taken().len() == count).then_some(())
+        })
+        .await;
+    }
+
+    // Looks that nothing but time is the reason for are two seconds apart.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    office.close(&[post]).await;
 }

@@ -152,6 +152,9 @@ const LOGIN_REPLIES: [u16; 4] = [530, 534, 535, 538];
 /// The mailbox, its domain or its name is none (RFC 3463, 3.2 and 3.3; RFC 7505), or is no more.
 const NO_MAILBOX: [&str; 6] = ["5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"];
 const NOT_HERE: u16 = 551;
+/// The whole server has too much to do, or has had too much from us (RFC 3463, 3.4 and 3.5); 4.7.28 is what large
+/// providers say to a sender of too many mails. Others of 4.7 are grey lists, which are about one mail.
+const TOO_MUCH: [&str; 4] = ["4.3.1", "4.3.2", "4.4.5", "4.7.28"];
 
 fn failure(step: Step, error: &SmtpError) -> DeliveryError {
     let Some(code) = error.status().map(u16::from) else {
@@ -177,7 +180,11 @@ fn refusal(step: Step, code: u16, enhanced: Option<&str>) -> DeliveryError {
         }
         Step::Hello | Step::Starttls | Step::Login | Step::Sender => misconfigured(cause),
         Step::Recipient | Step::Content if code < 500 => {
-            DeliveryError::Deferred { cause, retry_after: None }
+            if enhanced.is_some_and(|enhanced| TOO_MUCH.contains(&enhanced)) {
+                DeliveryError::Throttled { cause, retry_after: None }
+            } else {
+                DeliveryError::Deferred { cause, retry_after: None }
+            }
         }
         Step::Recipient | Step::Content => {
             let is_gone = match enhanced {
@@ -253,8 +260,10 @@ mod tests {
         match refusal(step, code, enhanced) {
             DeliveryError::Unavailable { .. } => "unavailable",
             DeliveryError::Deferred { .. } => "deferred",
+            DeliveryError::Throttled { .. } => "throttled",
             DeliveryError::Refused { .. } => "refused",
             DeliveryError::Gone { .. } => "gone",
+            DeliveryError::Denied { .. } => "denied",
             DeliveryError::Misconfigured { .. } => "misconfigured",
         }
     }
@@ -274,6 +283,8 @@ mod tests {
             (Step::Recipient, 421, Some("4.4.2"), "unavailable"),
             (Step::Recipient, 450, Some("4.2.0"), "deferred"),
             (Step::Recipient, 452, Some("4.2.2"), "deferred"),
+            (Step::Recipient, 450, Some("4.7.28"), "throttled"),
+            (Step::Content, 452, Some("4.3.1"), "throttled"),
             (Step::Recipient, 530, None, "misconfigured"),
             (Step::Recipient, 550, Some("5.1.1"), "gone"),
             (Step::Recipient, 550, Some("5.2.1"), "gone"),

@@ -22,6 +22,8 @@ pub const URL_BYTES_MAX: usize = 2_048;
 pub enum UrlError {
     #[error("This is no address with a host.")]
     Invalid,
+    #[error("An address has at most {URL_BYTES_MAX} bytes.")]
+    TooLong,
     #[error("This is not an address that begins with https://.")]
     Scheme,
     #[error("An address has no user name and no password.")]
@@ -88,7 +90,7 @@ impl Guard {
 /// [`UrlError`].
 pub(super) fn check(text: &str, allowed: &[IpNet], ports: &[u16]) -> Result<Url, UrlError> {
     if text.len() > URL_BYTES_MAX {
-        return Err(UrlError::Invalid);
+        return Err(UrlError::TooLong);
     }
     let mut url = Url::parse(text).map_err(|_| UrlError::Invalid)?;
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or(UrlError::Invalid)?;
@@ -206,7 +208,7 @@ mod tests {
             ("https://exa mple.com/", UrlError::Invalid),
             ("https://1.2.3.256/", UrlError::Invalid),
             ("https://[::1", UrlError::Invalid),
-            (long.as_str(), UrlError::Invalid),
+            (long.as_str(), UrlError::TooLong),
             ("http://example.com/", UrlError::Scheme),
             ("http://127.0.0.1/", UrlError::Scheme),
             ("ftp://example.com/", UrlError::Scheme),

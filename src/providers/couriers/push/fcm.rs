@@ -36,6 +36,8 @@ const TOKEN_REST: Duration = Duration::from_mins(5);
 const BYTES_MAX: usize = 4_000;
 /// FCM keeps nothing for longer.
 const TTL_MAX: Duration = Duration::from_hours(28 * 24);
+/// FCM may not send to devices of Apple for this project.
+const NO_APPLE_KEY: &str = "THIRD_PARTY_AUTH_ERROR";
 /// Keys of data that FCM keeps for itself go under this name, and so do ours.
 const PREFIX: &str = "madang_";
 
@@ -129,21 +131,28 @@ impl Fcm {
             return Ok(Outcome::Taken(Receipt { provider_id }));
         }
         let code = error_code(&said);
-        if status == StatusCode::UNAUTHORIZED && code.as_deref() != Some("THIRD_PARTY_AUTH_ERROR") {
+        if status == StatusCode::UNAUTHORIZED && code.as_deref() != Some(NO_APPLE_KEY) {
             return Ok(Outcome::TokenRefused);
         }
         let cause = format!("{WHO} answered {} {}", status.as_u16(), code.as_deref().unwrap_or(""));
         let cause = cause.trim_end().to_owned();
         let retry_after = retry_after(&headers, clock::now());
         Err(match code.as_deref() {
-            // The app is gone, or its token is one of another project.
-            Some("UNREGISTERED" | "SENDER_ID_MISMATCH") => gone(cause),
-            Some("INVALID_ARGUMENT") => refused(cause),
+            // Nothing else ends a device: a bare 404 is said by whatever else may answer at a wrong `push.fcm_url`.
+            Some("UNREGISTERED") => gone(cause),
+            // A token of another project may be right again when the account is.
+            Some("INVALID_ARGUMENT" | "SENDER_ID_MISMATCH") => refused(cause),
+            // The way to all other devices is open.
+            Some(NO_APPLE_KEY) => {
+                tracing::error!(
+                    "the project of FCM has no valid APNs key: devices of Apple get no push messages"
+                );
+                refused(cause)
+            }
             Some("QUOTA_EXCEEDED" | "RESOURCE_EXHAUSTED") => {
-                DeliveryError::Deferred { cause, retry_after }
+                DeliveryError::Throttled { cause, retry_after }
             }
             Some("UNAVAILABLE" | "INTERNAL") => DeliveryError::Unavailable { cause, retry_after },
-            _ if status == StatusCode::NOT_FOUND => gone(cause),
             code => by_status(WHO, status, &headers, code, clock::now()),
         })
     }

@@ -115,7 +115,10 @@ impl WebPush {
         match status {
             status if status.is_success() => Ok(Receipt::default()),
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(gone(cause)),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(misconfigured(cause)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                // Users choose what their subscriptions are bound to: one of them says nothing about our key.
+                Err(DeliveryError::Denied { cause })
+            }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
                 Err(DeliveryError::Deferred { cause, retry_after })
             }

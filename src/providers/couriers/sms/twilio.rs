@@ -89,7 +89,7 @@ impl Courier for Twilio {
             // Its queue for our sender is full, or the day's messages are used up.
             Some("14107" | "20429" | "21611" | "30022" | "63038") => {
                 let retry_after = super::super::answers::retry_after(&headers, clock::now());
-                DeliveryError::Deferred { cause, retry_after }
+                DeliveryError::Throttled { cause, retry_after }
             }
             code => by_status(WHO, status, &headers, code, clock::now()),
         })
