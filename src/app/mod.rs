@@ -207,7 +207,11 @@ impl Node {
             inboxes.clone(),
             config.notifications.disabled_types.clone(),
         );
-        let to_webhooks = WebhookSubscriber::new(store.clone(), config.node.name.clone());
+        let to_webhooks = WebhookSubscriber::new(
+            store.clone(),
+            config.node.name.clone(),
+            config.webhooks.queued_max,
+        );
         let mut subscribers: Vec<Arc<dyn Subscriber>> =
             vec![Arc::new(Figures), Arc::new(to_people), Arc::new(to_webhooks)];
         subscribers.extend(open_bus(&config, &store).await?);

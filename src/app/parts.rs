@@ -191,10 +191,11 @@ pub(super) fn tasks(
     let webhooks = webhooks.clone();
     let (nodes, herald) = (nodes.clone(), herald.clone());
     let (letters, keep) = (store.clone(), config.delivery.keep());
-    let fanouts = store.clone();
-    let clear_fanouts = move || {
-        let fanouts = fanouts.clone();
-        async move { notify::clear(&fanouts).await.map_err(|error| error.to_string()) }.boxed()
+    let (told, keep_told) = (store.clone(), config.notifications.keep());
+    let clear_told = move || {
+        let told = told.clone();
+        async move { notify::clear(&told, keep_told).await.map_err(|error| error.to_string()) }
+            .boxed()
     };
     let clear_letters = move || {
         let letters = letters.clone();
@@ -236,7 +237,7 @@ pub(super) fn tasks(
         Task { name: "expired", every: EXPIRED_INTERVAL, run: Arc::new(delete_expired) },
         Task { name: "images", every: IMAGES_INTERVAL, run: Arc::new(clear_images) },
         Task { name: "outbox", every: CLEAR_INTERVAL, run: Arc::new(clear_outbox) },
-        Task { name: "fanouts", every: LETTERS_INTERVAL, run: Arc::new(clear_fanouts) },
+        Task { name: "fanouts", every: LETTERS_INTERVAL, run: Arc::new(clear_told) },
         Task { name: "letters", every: LETTERS_INTERVAL, run: Arc::new(clear_letters) },
     ]
 }

@@ -42,6 +42,10 @@ impl BreakerRule {
     }
 }
 
+/// A way that asks to be left alone for longer is asked again by one call then: what throttles one letter may not
+/// throttle the next.
+const THROTTLED_MAX: Duration = Duration::from_mins(5);
+
 /// What is known of one way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breaker {
@@ -82,6 +86,8 @@ pub enum Report {
     Failed,
     /// It will not come back by itself.
     Broken,
+    /// It wants to be left alone, for so long if it said that.
+    Throttled(Option<Duration>),
 }
 
 /// How it stands, for people to read.
@@ -131,6 +137,9 @@ impl Breaker {
     pub fn report(&mut self, is_probe: bool, report: Report, now: Timestamp) {
         match (&mut self.state, report) {
             (State::Closed { .. }, Report::Broken) => self.open(0, self.rule.open_max, now),
+            (State::Closed { .. }, Report::Throttled(asked)) => {
+                self.open(0, self.throttled_time(0, asked), now);
+            }
             (State::Closed { in_a_row, window }, report) => {
                 let failed = report == Report::Failed;
                 *in_a_row = if failed { in_a_row.saturating_add(1) } else { 0 };
@@ -145,6 +154,9 @@ impl Breaker {
                     Report::Answered => self.state = closed(),
                     Report::Failed => self.open(opened, self.open_time(opened), now),
                     Report::Broken => self.open(opened, self.rule.open_max, now),
+                    Report::Throttled(asked) => {
+                        self.open(opened, self.throttled_time(opened, asked), now);
+                    }
                 }
             }
             (State::Open { .. } | State::HalfOpen { .. }, _) => {}
@@ -170,6 +182,10 @@ impl Breaker {
 
     fn open(&mut self, opened: u32, time: Duration, now: Timestamp) {
         self.state = State::Open { until: now.plus(time), opened: opened.saturating_add(1) };
+    }
+
+    fn throttled_time(&self, opened: u32, asked: Option<Duration>) -> Duration {
+        asked.unwrap_or_default().min(THROTTLED_MAX).max(self.open_time(opened))
     }
 
     fn open_time(&self, opened: u32) -> Duration {
@@ -287,6 +303,22 @@ mod tests {
         let mut breaker = Breaker::new(RULE);
         breaker.report(false, Report::Broken, START);
         assert_eq!(breaker.admit(START), Admission::Wait(after(60)));
+    }
+
+    #[test]
+    fn what_wants_to_be_left_alone_is_for_as_long_as_it_says_within_bounds() {
+        let rest = |asked: Option<u64>| {
+            let mut breaker = Breaker::new(RULE);
+            breaker.report(false, Report::Throttled(asked.map(Duration::from_secs)), START);
+            let Admission::Wait(until) = breaker.admit(START) else { panic!("it is open") };
+            until.since(START).as_secs()
+        };
+        assert_eq!([rest(None), rest(Some(1)), rest(Some(90)), rest(Some(9_999))], [5, 5, 90, 300]);
+
+        let mut breaker = open();
+        assert_eq!(breaker.admit(after(5)), Admission::Probe);
+        breaker.report(true, Report::Throttled(None), after(5));
+        assert_eq!(breaker.admit(after(5)), Admission::Wait(after(15)));
     }
 
     #[derive(Debug, Clone, Copy)]

@@ -14,14 +14,32 @@ use super::time::Timestamp;
 pub const GROUPS_MAX: usize = 20;
 pub const NAMES_MAX: usize = 3;
 
+/// How a digest of several kinds calls itself.
+const DIGEST: &str = "digest";
+/// The kinds that are read together.
+const MESSAGES: [&str; 2] = ["mention_received", "message_received"];
+
 /// Under which key the notifications of a kind gather, for one user and medium. Mentions and other messages are read
 /// together.
 #[must_use]
 pub fn key(kind: &str) -> &str {
-    match kind {
-        "message_received" | "mention_received" => "messages",
-        kind => kind,
+    if MESSAGES.contains(&kind) { "messages" } else { kind }
+}
+
+/// What the link out of a digest ends: everything in it. Where that is more than one kind, it is all that gathers with
+/// messages; of any other kind each has a digest of its own.
+#[must_use]
+pub fn scope<'k>(kinds: &BTreeSet<&'k str>) -> Option<&'k str> {
+    match kinds.len() {
+        0 | 1 => kinds.first().copied(),
+        _ => Some(DIGEST),
     }
+}
+
+/// The kinds that a link out of mails ends which names `kind`.
+#[must_use]
+pub fn ended_by(kind: &str) -> Vec<&str> {
+    if kind == DIGEST { MESSAGES.to_vec() } else { vec![kind] }
 }
 
 /// When a digest goes out whose first notification comes now.
@@ -42,6 +60,8 @@ pub struct Entry {
     pub room: Option<(RoomId, Option<String>)>,
     /// Whether it tells of a message.
     pub is_message: bool,
+    /// How many it stands for.
+    pub count: i64,
 }
 
 /// What a digest says.
@@ -70,9 +90,9 @@ pub struct Group {
 }
 
 impl Digest {
-    /// Puts together what `entries` have in common. Nothing comes of none.
+    /// Puts together what `entries` have in common, and counts `others` that came before them. Nothing comes of none.
     #[must_use]
-    pub fn of(mut entries: Vec<Entry>) -> Option<Self> {
+    pub fn of(mut entries: Vec<Entry>, others: i64) -> Option<Self> {
         // Of the same instant, the one that was given later is the newer one.
         entries.reverse();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.at));
@@ -85,7 +105,7 @@ impl Digest {
         let rooms: BTreeSet<RoomId> =
             entries.iter().filter_map(|entry| entry.room.as_ref()).map(|(room, _)| *room).collect();
         Some(Self {
-            count: counted(entries.len()),
+            count: entries.iter().fold(others, |sum, entry| sum.saturating_add(entry.count)),
             rooms: if is_all_messages { counted(rooms.len()) } else { 0 },
             more: counted(people.len().saturating_sub(names.len())),
             names,
@@ -131,15 +151,15 @@ fn groups(entries: Vec<Entry>) -> Vec<Group> {
         let actor = entry.actor.as_ref().map(|(user, _)| *user);
         let place = entry.group_key.as_ref().and_then(|key| places.get(key)).copied();
         if let Some((group, people)) = place.and_then(|place| groups.get_mut(place)) {
-            group.count = group.count.saturating_add(1);
+            group.count = group.count.saturating_add(entry.count);
             people.extend(actor);
             group.others = counted(people.len().saturating_sub(1));
         } else {
             if let Some(key) = &entry.group_key {
                 places.insert(key.clone(), groups.len());
             }
-            groups
-                .push((Group { newest: entry, count: 1, others: 0 }, actor.into_iter().collect()));
+            let count = entry.count;
+            groups.push((Group { newest: entry, count, others: 0 }, actor.into_iter().collect()));
         }
     }
     groups.into_iter().map(|(group, _)| group).take(GROUPS_MAX).collect()
@@ -165,6 +185,7 @@ mod tests {
             actor: Some((Uuid::from_u128(actor).into(), format!("user {actor}"))),
             room: Some((Uuid::from_u128(room).into(), Some(format!("room {room}")))),
             is_message: true,
+            count: 1,
         }
     }
 
@@ -174,26 +195,26 @@ mod tests {
 
     #[test]
     fn messages_of_one_room_are_told_as_one() {
-        let digest = Digest::of(vec![
+        let entries = vec![
             message(1, 1, 7),
             message(2, 2, 7),
-            message(3, 1, 7),
+            Entry { count: 3, ..message(3, 1, 7) },
             message(4, 3, 8),
-        ])
-        .unwrap();
+        ];
+        let digest = Digest::of(entries, 10).unwrap();
 
-        assert_eq!((digest.count, digest.rooms), (4, 2));
+        assert_eq!((digest.count, digest.rooms), (16, 2), "messages, not notifications");
         assert_eq!(digest.names, ["user 3", "user 1", "user 2"]);
         let [newest, other] = digest.groups.as_slice() else { panic!("{:?}", digest.groups) };
         assert_eq!((newest.count, newest.others, newest.newest.body.as_str()), (1, 0, "at 4"));
-        assert_eq!((other.count, other.others, other.newest.body.as_str()), (3, 1, "at 3"));
+        assert_eq!((other.count, other.others, other.newest.body.as_str()), (5, 1, "at 3"));
     }
 
     #[test]
     fn what_is_not_about_rooms_is_not_counted_in_rooms() {
-        let digest = Digest::of(vec![message(1, 1, 7), request(2, 2)]).unwrap();
+        let digest = Digest::of(vec![message(1, 1, 7), request(2, 2)], 0).unwrap();
         assert_eq!((digest.count, digest.rooms), (2, 0));
-        assert_eq!(Digest::of(Vec::new()), None);
+        assert_eq!(Digest::of(Vec::new(), 0), None);
     }
 
     #[test]
@@ -206,13 +227,24 @@ mod tests {
     }
 
     #[test]
+    fn the_way_out_ends_everything_in_it() {
+        let scope = |kinds: &[&'static str]| scope(&kinds.iter().copied().collect());
+
+        assert_eq!(scope(&["message_received"]), Some("message_received"));
+        assert_eq!(ended_by("message_received"), ["message_received"]);
+        let both = scope(&["message_received", "mention_received"]).unwrap();
+        assert_eq!(ended_by(both), MESSAGES);
+        assert_eq!(scope(&[]), None);
+    }
+
+    #[test]
     fn a_template_is_told_the_same() {
         let app = super::super::templates::context::AppContext {
             name: "Yard".to_owned(),
             url: String::new(),
         };
         let mut context = Context::new(app);
-        Digest::of(vec![message(1, 1, 7), message(2, 1, 7)]).unwrap().tell(&mut context);
+        Digest::of(vec![message(1, 1, 7), message(2, 1, 7)], 0).unwrap().tell(&mut context);
 
         assert_eq!((context.count, context.rooms, context.more), (2, 1, 0));
         let item = context.items.first().unwrap();
@@ -233,7 +265,7 @@ mod tests {
                 .collect();
             let people: BTreeSet<UserId> =
                 entries.iter().filter_map(|entry| entry.actor.as_ref()).map(|(user, _)| *user).collect();
-            let digest = Digest::of(entries.clone()).unwrap();
+            let digest = Digest::of(entries.clone(), 0).unwrap();
 
             prop_assert_eq!(digest.count, counted(entries.len()));
             prop_assert_eq!(counted(digest.names.len()) + digest.more, counted(people.len()));

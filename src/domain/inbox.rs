@@ -80,6 +80,17 @@ impl InboxNote {
         Self::about(user, InboxEventName::NotificationArchived, ids, unread_count)
     }
 
+    /// Everything in the inbox up to `seq` was read.
+    #[must_use]
+    pub fn notifications_read_up_to(user: UserId, seq: Seq, unread_count: i64) -> Self {
+        Self::up_to(user, InboxEventName::NotificationRead, seq, unread_count)
+    }
+
+    #[must_use]
+    pub fn notifications_archived_up_to(user: UserId, seq: Seq, unread_count: i64) -> Self {
+        Self::up_to(user, InboxEventName::NotificationArchived, seq, unread_count)
+    }
+
     #[must_use]
     pub fn notifications_restored(user: UserId, ids: &[NotificationId], unread_count: i64) -> Self {
         Self::about(user, InboxEventName::NotificationRestored, ids, unread_count)
@@ -88,6 +99,13 @@ impl InboxNote {
     #[must_use]
     pub fn notifications_deleted(user: UserId, ids: &[NotificationId], unread_count: i64) -> Self {
         Self::about(user, InboxEventName::NotificationDeleted, ids, unread_count)
+    }
+
+    fn up_to(user: UserId, name: InboxEventName, seq: Seq, unread_count: i64) -> Self {
+        let none: [NotificationId; 0] = [];
+        let data =
+            serde_json::json!({ "ids": none, "up_to_seq": seq, "unread_count": unread_count });
+        Self { user, name, data }
     }
 
     fn about(

@@ -289,7 +289,9 @@ impl ApiError {
             Self::Account(AccountError::EmailInvalid) => "/email",
             Self::Account(AccountError::DisplayNameInvalid) => "/display_name",
             Self::Account(AccountError::BioInvalid) => "/bio",
-            Self::Device(DeviceError::InvalidEndpoint) => "/subscription/endpoint",
+            Self::Device(DeviceError::InvalidEndpoint | DeviceError::UnknownService) => {
+                "/subscription/endpoint"
+            }
             Self::Device(DeviceError::InvalidKeys) => "/subscription/keys",
             Self::Device(DeviceError::InvalidToken) => "/token",
             Self::Device(DeviceError::InvalidName) => "/name",
@@ -312,7 +314,10 @@ impl ApiError {
             ) => "/type",
             Self::Notification(NotificationError::InvalidAudience) => "/to",
             Self::Notification(NotificationError::InvalidMedia) => "/media",
-            Self::Notification(NotificationError::DataTooLarge) => "/data",
+            Self::Notification(
+                NotificationError::DataTooLarge | NotificationError::InvalidData,
+            ) => "/data",
+            Self::Notification(NotificationError::InvalidGroup) => "/group",
             Self::ServiceKey(ServiceKeyError::InvalidName) => "/name",
             Self::ServiceKey(ServiceKeyError::NoScope | ServiceKeyError::UnknownScope) => "/scopes",
             Self::ServiceKey(ServiceKeyError::InvalidLifetime) => "/expires_in_days",

@@ -97,6 +97,8 @@ pub(super) fn of_notification(error: NotificationError) -> (StatusCode, &'static
         }
         NotificationError::InvalidMedia => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_media"),
         NotificationError::DataTooLarge => (StatusCode::UNPROCESSABLE_ENTITY, "data_too_large"),
+        NotificationError::InvalidData => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_data"),
+        NotificationError::InvalidGroup => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_group"),
         NotificationError::InvalidKey => {
             (StatusCode::UNPROCESSABLE_ENTITY, "invalid_idempotency_key")
         }
@@ -145,6 +147,7 @@ pub(super) fn of_preference(error: PreferenceError) -> (StatusCode, &'static str
 pub(super) fn of_device(error: DeviceError) -> (StatusCode, &'static str) {
     match error {
         DeviceError::InvalidEndpoint => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_endpoint"),
+        DeviceError::UnknownService => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_push_service"),
         DeviceError::InvalidKeys => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_keys"),
         DeviceError::InvalidToken => {
             (StatusCode::UNPROCESSABLE_ENTITY, "invalid_registration_token")

@@ -5,6 +5,7 @@
 use actix_web::http::header::{ACCEPT, ContentType};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, get, post};
+use minijinja::HtmlEscape;
 use serde::Deserialize;
 use utoipa::OpenApi;
 
@@ -12,9 +13,10 @@ use super::auth::refusals::PublicRefusals;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::accounts::AccountError;
+use crate::domain::digests;
+use crate::domain::locales::Locale;
 use crate::domain::media::Medium;
-use crate::domain::preferences::{Change, Choice};
-use crate::domain::templates::Locale;
+use crate::domain::preferences::{Change, Choice, Scope};
 use crate::domain::unsubscribe::UnsubscribeToken;
 use crate::error::{ApiResult, Problem};
 use crate::store::{Store, StoreError, preferences};
@@ -29,9 +31,8 @@ pub fn routes(cfg: &mut ServiceConfig) {
 #[openapi(paths(ask_to_unsubscribe, unsubscribe))]
 pub struct Doc;
 
-/// What the link in the mail brings.
+/// What the link in the mail brings. What others have put behind it, such as `utm_source`, stops nobody.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct TokenQuery {
     token: String,
 }
@@ -94,15 +95,13 @@ async fn unsubscribe(
     config: web::Data<Config>,
 ) -> ApiResult<HttpResponse> {
     let (token, locale) = believed(&store, &query.token).await?;
-    let change = Change { scope: token.scope, medium: Medium::Mail, choice: Some(Choice::Off) };
-    // What cannot be switched off has no such link.
-    change.check().map_err(|_| AccountError::InvalidOneTimeToken)?;
+    let changes = changes(&token)?;
     let (user, now) = (token.user, clock::now());
     store
         .write::<_, StoreError, _>(move |db| {
-            Box::pin(async move {
-                preferences::update_preferences(db, user, &[change], None, now).await
-            })
+            Box::pin(
+                async move { preferences::update_preferences(db, user, &changes, None, now).await },
+            )
         })
         .await?;
 
@@ -111,6 +110,19 @@ async fn unsubscribe(
         return Ok(page(&config, &locale, words, words.done, ""));
     }
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Mails of each kind that the link is about end.
+fn changes(token: &UnsubscribeToken) -> ApiResult<Vec<Change>> {
+    let mut changes = Vec::new();
+    for kind in digests::ended_by(token.scope.as_str()) {
+        let scope = Scope::parse(kind).map_err(|_| AccountError::InvalidOneTimeToken)?;
+        let change = Change { scope, medium: Medium::Mail, choice: Some(Choice::Off) };
+        // What cannot be switched off has no such link.
+        change.check().map_err(|_| AccountError::InvalidOneTimeToken)?;
+        changes.push(change);
+    }
+    Ok(changes)
 }
 
 /// The token, if the key of its user has signed it, and the language to answer in.
@@ -163,7 +175,7 @@ fn page(
     sentence: &str,
     form: &str,
 ) -> HttpResponse {
-    let title = format!("{} {}", words.title, escaped(&config.notifications.app_name));
+    let title = format!("{} {}", words.title, HtmlEscape(&config.notifications.app_name));
     let html = format!(
         "<!doctype html>\n<html lang=\"{locale}\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -173,8 +185,4 @@ fn page(
          <h1>{title}</h1>\n<p>{sentence}</p>\n{form}\n</main>\n</body>\n</html>\n"
     );
     HttpResponse::Ok().content_type(ContentType::html()).body(html)
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::images::{self, IMAGE_NOT_THEIRS};
+use super::notifications::retention;
 use super::{
-    Db, StoreError, deliveries, devices, execute, fetch_all, fetch_optional, names, outbox, phones,
-    preferences,
+    Db, StoreError, deliveries, devices, execute, fetch_all, fetch_optional, inboxes, names,
+    outbox, phones, preferences,
 };
 use crate::clock;
 use crate::domain::accounts::{Avatar, Bio, DisplayName, EmailAddress, Handle, Identifier, Roles};
@@ -389,6 +390,8 @@ pub async fn delete_user(db: &mut Db, user: UserId, now: Timestamp) -> Result<()
     execute!(db, "DELETE FROM one_time_tokens WHERE user_id = $1", user.uuid())?;
     preferences::delete_preferences(db, user).await?;
     deliveries::delete_deliveries_to(db, user).await?;
+    retention::delete_notifications_of(db, user).await?;
+    inboxes::delete_inbox_events(db, user).await?;
     devices::delete_devices_of(db, user).await?;
     execute!(db, "DELETE FROM user_settings WHERE user_id = $1", user.uuid())?;
     names::replace_names(db, user, None).await?;

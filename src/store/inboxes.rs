@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::inbox::{InboxEvent, InboxEventName, InboxNote};
+use crate::domain::notifications::content::without_words;
 use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
 
@@ -19,6 +20,8 @@ struct EventRow {
     name: String,
     at: i64,
     data: String,
+    /// Whether it tells of a message that was deleted since.
+    is_unsaid: bool,
 }
 
 /// Numbers and stores notes in the inboxes of their users, each user's in the order given: two statements, however many
@@ -30,45 +33,38 @@ pub(super) async fn append(
     mut notes: Vec<InboxNote>,
     now: Timestamp,
 ) -> Result<Vec<InboxEvent>, StoreError> {
-    if notes.is_empty() {
-        return Ok(Vec::new());
-    }
     notes.sort_by_key(|note| note.user);
-    let mut last = number(db, &notes).await?;
-    // From the last to the first: what was given is the number of the last.
-    let mut events = Vec::with_capacity(notes.len());
-    for InboxNote { user, name, data } in notes.into_iter().rev() {
-        let seq = last.get_mut(&user).ok_or(StoreError::NotFound)?;
-        events.push(InboxEvent { user, seq: *seq, name, at: now, data: data.to_string() });
-        *seq = seq.saturating_sub(1);
+    let mut counts: Vec<(UserId, i64)> = Vec::new();
+    for note in &notes {
+        match counts.last_mut() {
+            Some((user, count)) if *user == note.user => *count = count.saturating_add(1),
+            _ => counts.push((note.user, 1)),
+        }
     }
-    events.reverse();
-    let rows: Vec<_> = events
-        .iter()
-        .map(|event| {
-            let name = event.name.as_str();
-            json!({ "user": event.user, "seq": event.seq, "name": name, "data": event.data })
-        })
+    let heads = number(db, &counts).await?;
+    let mut next: HashMap<UserId, Seq> = counts
+        .into_iter()
+        .filter_map(|(user, count)| Some((user, heads.get(&user)?.saturating_sub(count))))
         .collect();
-    let insert = db.dialect(
-        "INSERT INTO inbox_events (user_id, seq, name, at, data)
-         SELECT unhex(replace(j.value ->> 'user', '-', '')), j.value ->> 'seq',
-                j.value ->> 'name', $2, j.value ->> 'data'
-         FROM json_each($1) j",
-        "INSERT INTO inbox_events (user_id, seq, name, at, data)
-         SELECT \"user\", seq, name, $2, data
-         FROM jsonb_to_recordset($1::jsonb) AS j (\"user\" uuid, seq bigint, name text, data text)",
-    );
-    execute!(db, insert, json!(rows).to_string(), now.millis())?;
+    let mut events = Vec::with_capacity(notes.len());
+    for InboxNote { user, name, data } in notes {
+        let seq = next.entry(user).or_default();
+        *seq = seq.saturating_add(1);
+        events.push(InboxEvent { user, seq: *seq, name, at: now, data: data.to_string() });
+    }
+    insert_events(db, &events, now).await?;
     Ok(events)
 }
 
-/// Gives the inboxes numbers for these notes, which are in the order of their users; for each, the last of them.
-async fn number(db: &mut Db, notes: &[InboxNote]) -> Result<HashMap<UserId, Seq>, StoreError> {
-    let counts: Vec<_> = notes
-        .chunk_by(|one, next| one.user == next.user)
-        .filter_map(|notes| Some(json!([notes.first()?.user, notes.len()])))
-        .collect();
+/// Gives each of these inboxes so many numbers, in the order of the users, which is that of `counts`; gives the last of
+/// each.
+pub(super) async fn number(
+    db: &mut Db,
+    counts: &[(UserId, i64)],
+) -> Result<HashMap<UserId, Seq>, StoreError> {
+    if counts.is_empty() {
+        return Ok(HashMap::new());
+    }
     let upsert = db.dialect(
         "INSERT INTO inboxes (user_id, last_seq)
          SELECT unhex(replace(j.value ->> 0, '-', '')), j.value ->> 1 FROM json_each($1) j
@@ -85,6 +81,38 @@ async fn number(db: &mut Db, notes: &[InboxNote]) -> Result<HashMap<UserId, Seq>
     );
     let rows = fetch_all!(db, (Uuid, i64), upsert, json!(counts).to_string())?;
     Ok(rows.into_iter().map(|(user, seq)| (user.into(), seq)).collect())
+}
+
+async fn insert_events(
+    db: &mut Db,
+    events: &[InboxEvent],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let insert = db.dialect(
+        "INSERT INTO inbox_events (user_id, seq, name, at, data)
+         SELECT unhex(replace(j.value ->> 0, '-', '')), j.value ->> 1, j.value ->> 2, $2,
+                j.value ->> 3
+         FROM json_each($1) j",
+        "INSERT INTO inbox_events (user_id, seq, name, at, data)
+         SELECT (j.value ->> 0)::uuid, (j.value ->> 1)::bigint, j.value ->> 2, $2, j.value ->> 3
+         FROM jsonb_array_elements($1::jsonb) j",
+    );
+    let rows: Vec<_> = events
+        .iter()
+        .map(|event| json!([event.user, event.seq, event.name.as_str(), event.data]))
+        .collect();
+    execute!(db, insert, json!(rows).to_string(), now.millis()).map(|_| ())
+}
+
+/// Forgets what a user was told, whose account is gone. Numbers go on from where they were.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub(super) async fn delete_inbox_events(db: &mut Db, user: UserId) -> Result<(), StoreError> {
+    execute!(db, "DELETE FROM inbox_events WHERE user_id = $1", user.uuid()).map(|_| ())
 }
 
 impl Store {
@@ -146,7 +174,8 @@ impl Store {
         Ok((rooms, users))
     }
 
-    /// The events of a user's inbox after `after`, ascending, at most `limit`.
+    /// The events of a user's inbox after `after`, ascending, at most `limit`; without the words of messages that were
+    /// deleted since.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -162,10 +191,12 @@ impl Store {
                     fetch_all!(
                         db,
                         EventRow,
-                        "SELECT seq, name, at, data
-                         FROM inbox_events
-                         WHERE user_id = $1 AND seq > $2
-                         ORDER BY seq
+                        "SELECT e.seq, e.name, e.at, e.data, m.deleted_at IS NOT NULL AS is_unsaid
+                         FROM inbox_events e
+                         LEFT JOIN notifications n ON n.user_id = e.user_id AND n.seq = e.seq
+                         LEFT JOIN messages m ON m.room_id = n.room_id AND m.seq = n.room_seq
+                         WHERE e.user_id = $1 AND e.seq > $2
+                         ORDER BY e.seq
                          LIMIT $3",
                         user.uuid(),
                         after,
@@ -182,6 +213,7 @@ impl EventRow {
     fn into_event(self, user: UserId) -> Result<InboxEvent, StoreError> {
         let name = InboxEventName::parse(&self.name).ok_or(StoreError::NotFound)?;
         let at = Timestamp::from_millis(self.at);
-        Ok(InboxEvent { user, seq: self.seq, name, at, data: self.data })
+        let data = if self.is_unsaid { without_words(&self.data) } else { self.data };
+        Ok(InboxEvent { user, seq: self.seq, name, at, data })
     }
 }

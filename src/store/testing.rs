@@ -2,6 +2,7 @@
 
 use sqlx::{Connection, PgConnection};
 
+use super::{Store, StoreError, execute};
 use crate::clock;
 
 /// What `database.url` is for each database there is: a file in the data folder, and a schema of its own on PostgreSQL.
@@ -35,4 +36,20 @@ pub(crate) async fn new_schema() -> String {
     connection.close().await.unwrap();
     let separator = if server.contains('?') { '&' } else { '?' };
     format!("{server}{separator}options[search_path]={schema}")
+}
+
+/// Takes the queue of letters away, so that whoever asks for it fails, or brings it back.
+pub(crate) async fn take_queue_away(store: &Store, is_away: bool) {
+    let done: Result<u64, StoreError> = store
+        .write(move |db| {
+            Box::pin(async move {
+                if is_away {
+                    execute!(db, "ALTER TABLE deliveries RENAME TO deliveries_away")
+                } else {
+                    execute!(db, "ALTER TABLE deliveries_away RENAME TO deliveries")
+                }
+            })
+        })
+        .await;
+    done.unwrap();
 }

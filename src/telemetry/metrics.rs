@@ -136,6 +136,14 @@ fn describe_post() {
         "madang_deliveries_overdue_seconds",
         "seconds for which the letter that waits longest has been due, in the cluster"
     );
+    describe_counter!(
+        "madang_webhook_deliveries_total",
+        "events for webhook endpoints, one for each that wants it"
+    );
+    describe_counter!(
+        "madang_webhook_events_dropped_total",
+        "events that an endpoint wanted and is not sent, by reason"
+    );
     describe_gauge!("madang_delivery_routes_down", "ways out that this node leaves alone");
 }
 

@@ -33,6 +33,8 @@ const DEFAULTS: Settings = &[
     ("MADANG__LIMITS__ENABLED", "false"),
     // Groups of people who have just met; what keeps them apart has tests of its own.
     ("MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP", "no"),
+    ("MADANG__HTTP__DEV_OUTBOX", "true"),
+    ("MADANG__PUSH__ENDPOINT_HOSTS", "push.example.net"),
     ("MADANG__LOG__FORMAT", "json"),
     // What is told to everybody would be in the way of what a test is about.
     (

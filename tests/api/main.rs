@@ -10,7 +10,6 @@ mod answer;
 mod app;
 mod database;
 mod event_stream;
-mod facts;
 mod pictures;
 mod raw;
 mod rows;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::app::{TestApp, eventually};
 use crate::both::Settings;
 use crate::event_stream::EventStream;
+use crate::rows;
 use crate::user::User;
 
 /// Everything is told.
@@ -14,6 +15,9 @@ on_both_databases!(with super::EVERY_TYPE;
     a_friend_request_is_told_live_and_in_the_list,
     a_message_is_told_to_who_is_away_and_to_nobody_else,
     a_mention_is_told_even_to_who_is_looking,
+    whoever_is_mentioned_while_away_is_told_once,
+    what_was_deleted_since_is_quoted_nowhere,
+    a_new_password_is_told_in_the_app_and_by_mail,
     a_muted_room_tells_nothing,
     what_is_read_once_is_read_on_every_device,
     reading_a_room_reads_what_was_told_of_it,
@@ -22,6 +26,7 @@ on_both_databases!(with super::EVERY_TYPE;
     somebody_elses_notifications_do_not_exist,
     a_newcomer_is_welcomed,
     a_sending_is_told_once_to_everybody_it_names,
+    a_sending_reaches_a_segment_and_stops_at_a_block,
     a_sending_has_one_key,
     who_may_not_send_is_refused,
     a_stream_resumes_where_it_was,
@@ -79,9 +84,54 @@ async fn a_mention_is_told_even_to_who_is_looking(app: &mut TestApp) {
     jisoo.post(&format!("/chat/rooms/{room}/messages"), &body).await.json(201);
 
     wait_for(&minho, "mention_received", 1).await;
-    assert!(of_type(&minho, "message_received").await.is_empty(), "once is enough");
     assert!(of_type(&sora, "mention_received").await.is_empty(), "she is no member");
     assert!(of_type(&jisoo, "mention_received").await.is_empty(), "he has said it");
+}
+
+async fn whoever_is_mentioned_while_away_is_told_once(app: &mut TestApp) {
+    let (jisoo, minho, sora) = three(app).await;
+    let room = jisoo.group("마당", &[&minho, &sora]).await;
+    let body = json!({ "key": "k1", "body": "@minho", "mentions": [minho.id] });
+    jisoo.post(&format!("/chat/rooms/{room}/messages"), &body).await.json(201);
+    wait_for(&minho, "mention_received", 1).await;
+    // The message itself is told to her; he would have been told on the same page.
+    wait_for(&sora, "message_received", 1).await;
+    assert!(of_type(&minho, "message_received").await.is_empty(), "once is enough");
+    jisoo.say(&room, "k2", "later").await;
+
+    let told = wait_for(&minho, "message_received", 1).await;
+    assert_eq!(told[0]["data"]["message"]["preview"], "later");
+    assert_eq!(told[0]["data"]["count"], 1);
+}
+
+async fn what_was_deleted_since_is_quoted_nowhere(app: &mut TestApp) {
+    let (jisoo, minho, _) = three(app).await;
+    let room = jisoo.group("마당", &[&minho]).await;
+    let sent = jisoo.say(&room, "k1", "a secret").await;
+    let told = wait_for(&minho, "message_received", 1).await;
+    assert_eq!(told[0]["data"]["message"]["preview"], "a secret");
+
+    let path = format!("/chat/rooms/{room}/messages/{}", sent["id"].as_str().unwrap());
+    jisoo.delete(&path).await.json(200);
+
+    let page = minho.get("/notifications?type=message_received").await.json(200);
+    let told = &page["items"][0];
+    assert!(!page.to_string().contains("secret"), "{page}");
+    assert_eq!((&told["title"], &told["body"]), (&json!(""), &json!("")));
+    assert_eq!(told["data"]["message"]["deleted"], true);
+    assert_eq!(told["data"]["actor"]["id"], json!(jisoo.id));
+    assert_eq!(told["read_at"], Value::Null, "it is still counted");
+}
+
+async fn a_new_password_is_told_in_the_app_and_by_mail(app: &mut TestApp) {
+    let jisoo = app.register("jisoo").await;
+    let body = json!({ "current_password": crate::app::PASSWORD,
+                       "new_password": "seesaw-beside-the-persimmon-4" });
+    jisoo.post("/auth/password", &body).await.is(204);
+
+    wait_for(&jisoo, "password_changed", 1).await;
+    let mails = "SELECT kind FROM deliveries WHERE kind = 'password_changed' AND medium = 'mail'";
+    assert_eq!(rows::texts(app, mails).await, ["password_changed"]);
 }
 
 async fn a_muted_room_tells_nothing(app: &mut TestApp) {
@@ -248,6 +298,32 @@ async fn a_sending_is_told_once_to_everybody_it_names(app: &mut TestApp) {
     wait_for(&sora, "order.shipped", 1).await;
 }
 
+async fn a_sending_reaches_a_segment_and_stops_at_a_block(app: &mut TestApp) {
+    let admin = app.administrator("boss").await;
+    let (jisoo, minho, sora) = three(app).await;
+    wait_for(&minho, "welcome", 1).await;
+    wait_for(&sora, "welcome", 1).await;
+    for user in [&jisoo, &minho, &sora] {
+        user.patch("/users/settings", &json!({ "locale": "ko" })).await.json(200);
+    }
+    minho.post("/friends/block", &json!({ "user_id": jisoo.id })).await.is(200);
+    let body = json!({ "type": "welcome", "to": { "segment": { "locale": "ko" } },
+                       "actor": jisoo.id });
+
+    let sending = admin.post("/notifications/send", &body).await.json(202);
+
+    let told = wait_for(&sora, "welcome", 2).await;
+    assert_eq!(told[0]["data"]["actor"]["id"], json!(jisoo.id));
+    let path = format!("/notifications/send/{}", sending["id"].as_str().unwrap());
+    eventually("it is done", async || {
+        let sending = admin.get(&path).await.json(200);
+        (sending["status"] == "done").then_some(())
+    })
+    .await;
+    assert_eq!(admin.get(&path).await.json(200)["notified"], 1);
+    wait_for(&minho, "welcome", 1).await;
+}
+
 async fn a_sending_has_one_key(app: &mut TestApp) {
     let admin = app.administrator("boss").await;
     let minho = app.register("minho").await;
@@ -279,6 +355,21 @@ async fn who_may_not_send_is_refused(app: &mut TestApp) {
     admin.post("/notifications/send", &body("verify_email")).await.refused(422, "reserved_type");
     let nobody = json!({ "type": "welcome", "to": {} });
     admin.post("/notifications/send", &nobody).await.refused(422, "invalid_audience");
+    let with = |key: &str, value: Value| {
+        let mut body = body("welcome");
+        body[key] = value;
+        body
+    };
+    for (body, code) in [
+        (with("media", json!(["push"])), "invalid_media"),
+        (with("group", json!("a\0b")), "invalid_group"),
+        (with("group", json!("가".repeat(201))), "invalid_group"),
+        (with("data", json!({ "a": ["\0"] })), "invalid_data"),
+        (with("to", json!({ "segment": {} })), "invalid_audience"),
+    ] {
+        admin.post("/notifications/send", &body).await.refused(422, code);
+    }
+    minho.get("/notifications?type=a%00b").await.refused(422, "unknown_type");
 }
 
 async fn a_stream_resumes_where_it_was(app: &mut TestApp) {
@@ -309,26 +400,67 @@ async fn streamed(stream: &mut EventStream) -> Value {
     }
 }
 
+/// More than one turn of a fan-out.
+const CROWD: i64 = 2_100;
+/// How many fan-outs somebody works on.
+const HELD: &str =
+    "SELECT CAST(COUNT(*) AS TEXT) FROM fanouts WHERE status = 'queued' AND owner IS NOT NULL";
+
 async fn what_is_interrupted_goes_on_and_nobody_is_told_twice(app: &mut TestApp) {
     let admin = app.administrator("boss").await;
-    let mut users = Vec::new();
-    for n in 0..30 {
-        users.push(app.register(&format!("user{n}")).await);
-    }
-    for round in 0..6 {
+    wait_for(&admin, "welcome", 1).await;
+    assert_eq!(rows::change(app, crowd(app)).await, CROWD.unsigned_abs());
+    let mut interrupted = 0;
+    for round in 0..4 {
         let body =
             json!({ "type": "welcome", "to": { "everyone": true }, "data": { "round": round } });
         let admin = admin.at(app);
-        admin.post("/notifications/send", &body).await.json(202);
-        app.restart().await;
+        let sending = admin.post("/notifications/send", &body).await.json(202);
+        let path = format!("/notifications/send/{}", sending["id"].as_str().unwrap());
+        let notified = eventually("somebody is told", async || {
+            let notified = admin.get(&path).await.json(200)["notified"].as_i64().unwrap();
+            (notified > 0).then_some(notified)
+        })
+        .await;
+        interrupted += i64::from(notified <= CROWD);
+        if round < 2 {
+            app.terminate();
+            assert!(app.ended().await.success(), "{}", app.log());
+            assert_eq!(rows::texts(app, HELD).await, ["0"], "whoever stops gives back what it has");
+            app.start_again().await;
+        } else {
+            app.restart().await;
+        }
     }
-    for user in &users {
-        let user = user.at(app);
-        let told = wait_for(&user, "welcome", 7).await;
-        let mut rounds: Vec<_> =
-            told.iter().filter_map(|told| told["data"]["round"].as_i64()).collect();
-        rounds.sort_unstable();
-        assert_eq!(rounds, [0, 1, 2, 3, 4, 5]);
+    assert!(interrupted > 0, "nothing was interrupted");
+    let told = "SELECT CAST(COUNT(*) AS TEXT) FROM notifications WHERE kind = 'welcome'";
+    eventually("everybody is told", async || {
+        // Once of her own welcome besides.
+        (rows::texts(app, told).await == [(4 * (CROWD + 1) + 1).to_string()]).then_some(())
+    })
+    .await;
+    let told_otherwise = "SELECT CAST(COUNT(*) AS TEXT) FROM
+         (SELECT n.user_id FROM notifications n JOIN users u ON u.id = n.user_id
+          WHERE n.kind = 'welcome' AND u.handle LIKE 'crowd-%'
+          GROUP BY n.user_id HAVING COUNT(*) <> 4) AS others";
+    assert_eq!(rows::texts(app, told_otherwise).await, ["0"]);
+}
+
+/// Users who were never asked to register.
+fn crowd(app: &TestApp) -> &'static str {
+    if app.database_url().is_empty() {
+        "INSERT INTO users (id, handle, handle_key, email, email_key, display_name, roles,
+                            password_hash, created_at, updated_at)
+         SELECT randomblob(16), 'crowd-' || value, 'crowd-' || value, 'crowd-' || value,
+                'crowd-' || value, 'Crowd', 'USER', '', 0, 0
+         FROM (WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT 2100)
+               SELECT value FROM n)"
+    } else {
+        "INSERT INTO users (id, handle, handle_key, email, email_key, display_name, roles,
+                            password_hash, created_at, updated_at)
+         SELECT gen_random_uuid(), 'crowd-' || value, 'crowd-' || value, 'crowd-' || value,
+                'crowd-' || value, 'Crowd', 'USER', '', 0, 0
+         FROM generate_series(1, 2100) AS n(value)"
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::app::TestApp;
-use crate::facts;
+use crate::rows;
 use crate::user::User;
 
 const PATH: &str = "/notifications/preferences";
@@ -19,6 +19,7 @@ on_both_databases!(
     a_choice_for_every_kind_is_for_those_without_their_own,
     what_cannot_be_chosen_is_refused_as_a_whole,
     one_click_ends_mails_of_one_kind,
+    the_way_out_of_a_digest_ends_everything_in_it,
     a_link_that_was_not_made_here_does_nothing,
     a_link_is_looked_at_without_doing_anything,
     a_member_chooses_what_a_room_tells_them,
@@ -102,12 +103,13 @@ async fn what_cannot_be_chosen_is_refused_as_a_whole(app: &mut TestApp) {
 
 async fn one_click_ends_mails_of_one_kind(app: &mut TestApp) {
     let jisoo = app.register("jisoo").await;
-    facts::put_unsubscribe_key(app, &jisoo, KEY, "en").await;
+    rows::put_unsubscribe_key(app, &jisoo, KEY, "en").await;
     let url = link(app, &jisoo, "friend_request_received", &KEY);
     let one_click = || app.http.post(&url).form(&[("List-Unsubscribe", "One-Click")]);
 
-    // Again, and without a body, does as much.
-    for request in [one_click(), one_click(), app.http.post(&url)] {
+    // Again, without a body, and with what a mail program has put behind it, does as much.
+    let counted = app.http.post(format!("{url}&utm_source=mail&fbclid=7"));
+    for request in [one_click(), one_click(), app.http.post(&url), counted] {
         let answer = Answer::of(request).await;
         assert_eq!((answer.status, answer.text.as_str()), (204, ""));
     }
@@ -120,9 +122,22 @@ async fn one_click_ends_mails_of_one_kind(app: &mut TestApp) {
     assert!(page.is(200).text.contains("no more mails"), "{}", page.text);
 }
 
+async fn the_way_out_of_a_digest_ends_everything_in_it(app: &mut TestApp) {
+    let jisoo = app.register("jisoo").await;
+    rows::put_unsubscribe_key(app, &jisoo, KEY, "en").await;
+
+    Answer::of(app.http.post(link(app, &jisoo, "digest", &KEY))).await.is(204);
+
+    let after = jisoo.get(PATH).await.json(200);
+    for kind in ["message_received", "mention_received"] {
+        assert_eq!(item(&after, kind, "mail")["choice"], "off", "{kind}");
+    }
+    assert_eq!(item(&after, "welcome", "mail")["choice"], "on");
+}
+
 async fn a_link_that_was_not_made_here_does_nothing(app: &mut TestApp) {
     let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
-    facts::put_unsubscribe_key(app, &jisoo, KEY, "en").await;
+    rows::put_unsubscribe_key(app, &jisoo, KEY, "en").await;
     let before = jisoo.get(PATH).await.json(200);
 
     for url in [
@@ -149,7 +164,7 @@ async fn a_link_that_was_not_made_here_does_nothing(app: &mut TestApp) {
 
 async fn a_link_is_looked_at_without_doing_anything(app: &mut TestApp) {
     let jisoo = app.register("jisoo").await;
-    facts::put_unsubscribe_key(app, &jisoo, KEY, "ko-KR").await;
+    rows::put_unsubscribe_key(app, &jisoo, KEY, "ko-KR").await;
     let before = jisoo.get(PATH).await.json(200);
 
     let page = Answer::of(app.http.get(link(app, &jisoo, "welcome", &KEY))).await;

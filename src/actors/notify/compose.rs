@@ -1,7 +1,7 @@
 //! Composing: a queued letter becomes what its reader is sent, as things are when it goes out.
 //!
-//! Invariant: what was seen in the app meanwhile is not sent, nor what its reader has switched off since; and no code is
-//! in a letter before it goes out.
+//! Invariant: what was seen in the app meanwhile is not sent, nor what its reader has switched off, muted or blocked since,
+//! nor what was deleted; and no code is in a letter before it goes out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,12 @@ use crate::clock;
 use crate::domain::accounts::EmailAddress;
 use crate::domain::deliveries::{Delivery, DeliveryEnd};
 use crate::domain::devices::DeviceAddress;
-use crate::domain::digests::{Digest, Entry};
+use crate::domain::digests::{self, Digest, Entry};
 use crate::domain::ids::UserId;
 use crate::domain::letters::{
     Content, Letter, MailContent, PhoneNumber, PushContent, PushTarget, SmsContent,
 };
+use crate::domain::locales::Locale;
 use crate::domain::media::Medium;
 use crate::domain::notifications::content::Told;
 use crate::domain::notifications::plan::{OPTED_OUT, peace_until};
@@ -31,7 +32,7 @@ use crate::domain::preferences::{KindFacts, Offer, Scope, facts_of};
 use crate::domain::templates::compiled::CompiledTemplate;
 use crate::domain::templates::context::{Context, RecipientContext};
 use crate::domain::templates::resolve::TemplateId;
-use crate::domain::templates::{Locale, NotificationKind, trial};
+use crate::domain::templates::{NotificationKind, trial};
 use crate::domain::unsubscribe::{KEY_BYTES, UnsubscribeToken, unsubscribe_url};
 use crate::providers::codes::Codes;
 use crate::store::notifications::letters::{Notice, Reader};
@@ -85,19 +86,19 @@ impl LetterComposer {
     async fn letter(&self, delivery: &Delivery) -> Result<Letter, Stop> {
         let now = clock::now();
         let user = delivery.user.ok_or_else(|| poison("it is for nobody"))?;
-        let reader = self.store.read_reader(user, delivery).await?;
-        let reader = reader.ok_or(Stop::Suppressed("account_gone"))?;
+        let reader = self.store.read_reader(user, delivery, now).await?;
+        let mut reader = reader.ok_or(Stop::Suppressed("account_gone"))?;
         let facts = facts_of(&delivery.kind);
         // What an administrator sends to themselves to look at, they want, and now.
         if Trial::of(delivery).is_none() {
-            check_wanted(delivery, &reader, facts)?;
+            check_wanted(delivery, &mut reader, facts)?;
             if let Some(until) = peace_until(facts, reader.quiet, &reader.time_zone, now) {
                 return Err(Stop::Later(until));
             }
         }
         let content = match delivery.medium {
             Medium::Mail => Content::Mail(self.mail(user, delivery, &reader, facts).await?),
-            Medium::Sms => Content::Sms(self.sms(delivery, &reader).await?),
+            Medium::Sms => Content::Sms(self.sms(delivery, &reader, facts).await?),
             Medium::Push => Content::Push(self.push(delivery, &reader, facts).await?),
             Medium::Inbox | Medium::Webhook => {
                 return Err(poison("its medium is not a user's").into());
@@ -118,11 +119,11 @@ impl LetterComposer {
             return Err(Stop::Suppressed("unverified"));
         }
         // What somebody has just asked for is how a dead address comes back to life.
-        if !facts.goes_to_unverified && self.is_dead(to.key()).await? {
+        if !facts.goes_to_unverified && self.is_dead(Medium::Mail, to.key()).await? {
             return Err(Stop::Suppressed("dead_address"));
         }
         let unsubscribe_url = match facts.offer(Medium::Mail) {
-            Offer::Choosable(_) => Some(self.unsubscribe_url(user, &delivery.kind).await?),
+            Offer::Choosable(_) => Some(self.unsubscribe_url(user, delivery, reader).await?),
             Offer::Always | Offer::Never => None,
         };
         let (template, mut context) = self.worded(delivery, reader).await?;
@@ -137,21 +138,29 @@ impl LetterComposer {
         })
     }
 
-    async fn is_dead(&self, address: &str) -> Result<bool, StoreError> {
-        let address = address.to_owned();
+    async fn is_dead(&self, medium: Medium, address: &str) -> Result<bool, StoreError> {
+        let (address, now) = (address.to_owned(), clock::now());
         self.store
             .read(move |db| {
-                Box::pin(async move {
-                    dead_addresses::is_dead_address(db, Medium::Mail, &address).await
-                })
+                Box::pin(
+                    async move { dead_addresses::is_dead_address(db, medium, &address, now).await },
+                )
             })
             .await
     }
 
-    async fn sms(&self, delivery: &Delivery, reader: &Reader) -> Result<SmsContent, Stop> {
+    async fn sms(
+        &self,
+        delivery: &Delivery,
+        reader: &Reader,
+        facts: &KindFacts,
+    ) -> Result<SmsContent, Stop> {
         // A code goes to the number it is to prove.
         let named = delivery.data.as_deref().and_then(named_number);
         let to = named.or_else(|| reader.phone.clone()).ok_or(Stop::Suppressed("no_address"))?;
+        if !facts.is_critical && self.is_dead(Medium::Sms, to.as_str()).await? {
+            return Err(Stop::Suppressed("dead_address"));
+        }
         let (template, context) = self.worded(delivery, reader).await?;
         Ok(SmsContent { to, text: template.sms(&context).map_err(poison)? })
     }
@@ -207,7 +216,7 @@ impl LetterComposer {
         context.recipient = Some(RecipientContext {
             display_name: reader.display_name.clone(),
             handle: reader.handle.clone(),
-            locale: Locale::parse(&reader.locale).unwrap_or_else(|_| Locale::en()),
+            locale: Locale::parse(&reader.locale).unwrap_or_default(),
         });
         let template =
             self.words.template(kind, &reader.locale).await.map_err(ComposeError::from)?;
@@ -218,7 +227,8 @@ impl LetterComposer {
     async fn tried(&self, trial: &Trial) -> Result<(Arc<CompiledTemplate>, Context), ComposeError> {
         let TrialOf { kind, locale, version } = &trial.template;
         let kind = NotificationKind::parse(kind).map_err(poison)?;
-        let locale = Locale::parse(locale).map_err(poison)?;
+        let locale =
+            Locale::parse(locale).ok_or_else(|| poison("its template is in no language"))?;
         let context = trial::example(&kind, &locale, self.words.app(), &trial.data);
         let id = TemplateId { kind, locale, version: *version };
         Ok((self.words.version(&id).await?, context))
@@ -239,11 +249,11 @@ impl LetterComposer {
 
     /// One thing that is left is told as what it is.
     fn of_digest<'r>(&self, reader: &'r Reader) -> Result<(&'r str, Context), Stop> {
-        if let [only] = reader.items.as_slice() {
+        if let ([only], 0) = (reader.items.as_slice(), reader.more_items) {
             return Ok((&only.kind, self.words.context(&data_of(only))));
         }
         let entries = reader.items.iter().map(entry).collect();
-        let digest = Digest::of(entries).ok_or(Stop::Suppressed("seen"))?;
+        let digest = Digest::of(entries, reader.more_items).ok_or(Stop::Suppressed("seen"))?;
         let mut context = Context::new(self.words.app().clone());
         digest.tell(&mut context);
         Ok(("digest", context))
@@ -255,6 +265,10 @@ impl LetterComposer {
         told: &Map<String, Value>,
     ) -> Result<Option<SecretString>, Stop> {
         let Some(key) = told.get("code_key").and_then(Value::as_str) else { return Ok(None) };
+        let expires_at = told.get("expires_at").and_then(Value::as_i64);
+        if expires_at.is_some_and(|at| clock::now().millis() >= at) {
+            return Err(Stop::Suppressed("expired"));
+        }
         let code = match delivery.medium {
             Medium::Sms => self.codes.digits(key, delivery.id),
             _ => self.codes.again(key, delivery.id),
@@ -263,40 +277,71 @@ impl LetterComposer {
         Ok(Some(code.ok_or_else(|| poison("the key of its code is gone"))?))
     }
 
-    async fn unsubscribe_url(&self, user: UserId, kind: &str) -> Result<String, Stop> {
-        let new_key = new_unsubscribe_key()?;
-        let now = clock::now();
-        let key = self
-            .store
-            .write::<_, StoreError, _>(move |db| {
-                Box::pin(preferences::get_or_insert_unsubscribe_key(db, user, new_key, now))
-            })
-            .await?;
-        let scope = Scope::parse(kind).map_err(poison)?;
+    /// Where one request ends mails of this kind; of a digest, of all kinds in it.
+    async fn unsubscribe_url(
+        &self,
+        user: UserId,
+        delivery: &Delivery,
+        reader: &Reader,
+    ) -> Result<String, Stop> {
+        let key = match reader.unsubscribe_key {
+            Some(key) => key,
+            None => self.new_unsubscribe_key(user).await?,
+        };
+        let kinds = reader.items.iter().map(|item| item.kind.as_str()).collect();
+        let scope = digests::scope(&kinds).unwrap_or(&delivery.kind);
+        let scope = Scope::parse(scope).map_err(poison)?;
         let token = UnsubscribeToken::new(user, scope, &key);
         Ok(unsubscribe_url(&self.public_url, &token))
     }
+
+    async fn new_unsubscribe_key(&self, user: UserId) -> Result<[u8; KEY_BYTES], Stop> {
+        let mut new_key = [0_u8; KEY_BYTES];
+        OsRng.try_fill_bytes(&mut new_key).map_err(poison)?;
+        let now = clock::now();
+        let key = self.store.write::<_, StoreError, _>(move |db| {
+            Box::pin(preferences::get_or_insert_unsubscribe_key(db, user, new_key, now))
+        });
+        Ok(key.await?)
+    }
 }
 
-/// Refuses what was seen, switched off, or has no reader any more.
-fn check_wanted(delivery: &Delivery, reader: &Reader, facts: &KindFacts) -> Result<(), Stop> {
+/// Refuses what was seen, muted, blocked, deleted, switched off, or has no reader any more; of a digest, what is left of
+/// it stays.
+fn check_wanted(delivery: &Delivery, reader: &mut Reader, facts: &KindFacts) -> Result<(), Stop> {
     if reader.is_disabled && !facts.is_critical {
         return Err(Stop::Suppressed("account_disabled"));
     }
-    let is_digest = delivery.digest_key.is_some();
-    let is_seen = if is_digest {
-        reader.items.is_empty()
-    } else {
+    if delivery.digest_key.is_some() {
+        return keep_wanted(delivery.medium, reader);
+    }
+    let unwanted = match (delivery.seq, &reader.notice) {
+        (None, _) => reader.unwanted,
         // Of a notification that is gone there is nothing to tell.
-        delivery.seq.is_some() && reader.notice.as_ref().is_none_or(|notice| notice.is_seen)
+        (Some(_), None) => Some("seen"),
+        (Some(_), Some(notice)) => notice.unwanted,
     };
-    if is_seen {
-        return Err(Stop::Suppressed("seen"));
+    // Whoever has taken an account over could see to it that a warning was seen.
+    if let Some(reason) = unwanted.filter(|_| !facts.is_critical) {
+        return Err(Stop::Suppressed(reason));
     }
     if reader.preferences.is_off(&delivery.kind, delivery.medium) {
         return Err(Stop::Suppressed(OPTED_OUT));
     }
     Ok(())
+}
+
+/// Each notification of a digest goes by the choice for its own kind.
+fn keep_wanted(medium: Medium, reader: &mut Reader) -> Result<(), Stop> {
+    let Reader { items, preferences, .. } = reader;
+    let mut why = "seen";
+    items.retain(|item| {
+        let is_off = preferences.is_off(&item.kind, medium).then_some(OPTED_OUT);
+        let unwanted = item.unwanted.or(is_off);
+        why = unwanted.unwrap_or(why);
+        unwanted.is_none()
+    });
+    if items.is_empty() { Err(Stop::Suppressed(why)) } else { Ok(()) }
 }
 
 /// A template that an administrator has sent to themselves.
@@ -327,12 +372,6 @@ fn named_number(data: &str) -> Option<PhoneNumber> {
     PhoneNumber::parse(data.get("to")?.as_str()?)
 }
 
-fn new_unsubscribe_key() -> Result<[u8; KEY_BYTES], ComposeError> {
-    let mut key = [0_u8; KEY_BYTES];
-    OsRng.try_fill_bytes(&mut key).map_err(poison)?;
-    Ok(key)
-}
-
 fn data_of(notice: &Notice) -> Map<String, Value> {
     let content: Value = serde_json::from_str(&notice.content).unwrap_or_default();
     content.get("data").and_then(Value::as_object).cloned().unwrap_or_default()
@@ -352,6 +391,7 @@ fn entry(notice: &Notice) -> Entry {
         actor: told.actor().map(|(id, name)| (id, name.to_owned())),
         room: told.room().map(|(id, name)| (id, name.map(str::to_owned))),
         is_message: notice.is_message,
+        count: told.count(),
     }
 }
 
@@ -378,20 +418,13 @@ impl Composer for LetterComposer {
                 devices::update_device_used(db, device.into(), ended.at).await
             }
             (DeliveryEnd::Gone, None) => {
-                match ended.letter.as_ref().map(|letter| &letter.content) {
-                    Some(Content::Mail(mail)) => {
-                        let reason = ended.reason.as_deref().unwrap_or("gone");
-                        dead_addresses::insert_dead_address(
-                            db,
-                            Medium::Mail,
-                            mail.to.key(),
-                            reason,
-                            ended.at,
-                        )
-                        .await
-                    }
-                    _ => Ok(()),
-                }
+                let (medium, address) = match ended.letter.as_ref().map(|letter| &letter.content) {
+                    Some(Content::Mail(mail)) => (Medium::Mail, mail.to.key()),
+                    Some(Content::Sms(sms)) => (Medium::Sms, sms.to.as_str()),
+                    _ => return Ok(()),
+                };
+                let reason = ended.reason.as_deref().unwrap_or("gone");
+                dead_addresses::insert_dead_address(db, medium, address, reason, ended.at).await
             }
             _ => Ok(()),
         }
@@ -401,3 +434,7 @@ impl Composer for LetterComposer {
         facts_of(&delivery.kind).is_critical
     }
 }
+
+#[cfg(test)]
+#[path = "compose_tests.rs"]
+mod tests;

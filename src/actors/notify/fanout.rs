@@ -6,21 +6,27 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use tokio::sync::watch;
+
 use super::words::{Words, WordsError};
 use crate::actors::inbox::Inboxes;
 use crate::clock;
+use crate::domain::ids::UserId;
+use crate::domain::locales::Locale;
 use crate::domain::notifications::Occasion;
 use crate::domain::notifications::plan::{Plan, Policy, Recipient, Sending, Terms, plan};
 use crate::domain::preferences::facts_of;
-use crate::domain::templates::Locale;
 use crate::domain::templates::compiled::{CompiledTemplate, Notice};
 use crate::domain::templates::context::RecipientContext;
+use crate::domain::time::Timestamp;
 use crate::store::notifications::fanouts::Fanout;
 use crate::store::notifications::pages::{Page, Scene, Told};
 use crate::store::{Store, StoreError};
 
 /// People that are looked at in one transaction: the writer of an embedded database is everybody's.
 const PAGE: i64 = 200;
+/// Pages of one fan-out before others have their turn: a large audience holds up nobody for long.
+const PAGES_A_TURN: usize = 10;
 /// How long a node may take for a page before another one tries.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 const THROTTLE_WINDOW: Duration = Duration::from_hours(1);
@@ -32,6 +38,16 @@ pub(super) struct FanoutDeps {
     pub(super) inboxes: Inboxes,
     pub(super) words: Arc<Words>,
     pub(super) policy: Policy,
+    /// Turns true when the node stops.
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// How far a fan-out came.
+pub(super) enum Ran {
+    /// Everybody has been told.
+    Done,
+    /// Others have their turn now: it goes on behind whoever was told.
+    Paused(Box<Fanout>),
 }
 
 /// Why a fan-out stopped.
@@ -55,45 +71,78 @@ impl From<WordsError> for Failure {
 }
 
 impl FanoutDeps {
-    /// Tells everybody who has not been told yet.
+    /// Tells the next people who have not been told yet, as many as one turn allows.
     ///
     /// # Errors
     /// [`Failure`]; whoever was told stays told, and the next attempt goes on behind them.
-    pub(super) async fn run(&self, mut fanout: Fanout) -> Result<(), Failure> {
+    pub(super) async fn run(&self, mut fanout: Fanout) -> Result<Ran, Failure> {
         let scene = self.store.read_scene(&fanout.occasion).await?;
-        let facts = facts_of(&fanout.occasion.kind);
+        let is_unsaid = fanout.occasion.message.is_some() && scene.message.is_none();
+        if let Some(left) = &scene.message {
+            fanout.occasion.stand_on(left.id, left.seq, left.count);
+        }
         let mut notices = Notices::new(&self.words, &fanout.occasion, &scene);
-        let is_unsaid = fanout.occasion.message.is_some() && scene.body.is_none();
-        loop {
+        for _ in 0..PAGES_A_TURN {
             let now = clock::now();
             let page = if is_unsaid {
                 // Deleted before anybody was told.
                 Page { recipients: Vec::new(), last: None }
             } else {
-                let since = (!facts.is_critical).then(|| now.minus(THROTTLE_WINDOW));
+                let is_critical = facts_of(&fanout.occasion.kind).is_critical;
+                let since = (!is_critical).then(|| now.minus(THROTTLE_WINDOW));
                 self.store.read_fanout_page(&fanout, since, PAGE).await?
             };
-            let terms = Terms {
-                occasion: &fanout.occasion,
-                facts,
-                room_members: scene.room_members,
-                policy: &self.policy,
-                now,
-            };
-            let mut sendings = Vec::new();
-            for recipient in &page.recipients {
-                if let Some(plan) = plan(&terms, recipient) {
-                    sendings.push(notices.worded(plan, recipient).await?);
-                }
-            }
             let is_last = page.last.is_none();
-            let told = Told { sendings, last: page.last, event: clock::new_uuid().into() };
+            let told = self.planned(&fanout, &scene, &mut notices, page, now).await?;
             let (next, events) = self.store.tell_page(fanout, told, LEASE, now).await?;
             self.inboxes.deliver(&events).await;
-            if is_last {
-                return Ok(());
-            }
             fanout = next;
+            self.read_meanwhile(&fanout, events.iter().map(|event| event.user).collect()).await;
+            if is_last {
+                return Ok(Ran::Done);
+            }
+            if *self.stopped.borrow() {
+                break;
+            }
+        }
+        Ok(Ran::Paused(Box::new(fanout)))
+    }
+
+    async fn planned(
+        &self,
+        fanout: &Fanout,
+        scene: &Scene,
+        notices: &mut Notices<'_>,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<Told, Failure> {
+        let terms = Terms {
+            occasion: &fanout.occasion,
+            facts: facts_of(&fanout.occasion.kind),
+            room_members: scene.room_members,
+            policy: &self.policy,
+            now,
+        };
+        let mut sendings = Vec::new();
+        for recipient in &page.recipients {
+            if let Some(plan) = plan(&terms, recipient) {
+                sendings.push(notices.worded(plan, recipient).await?);
+            }
+        }
+        Ok(Told { sendings, last: page.last, event: clock::new_uuid().into() })
+    }
+
+    /// Whoever has read the room between being looked up and being told has seen it: their marker found nothing to read.
+    async fn read_meanwhile(&self, fanout: &Fanout, told: Vec<UserId>) {
+        let Some(place) = fanout.occasion.message.filter(|_| !told.is_empty()) else { return };
+        let read = async {
+            let markers = self.store.list_readers(place, told).await?;
+            self.store.read_rooms(markers, clock::now()).await
+        };
+        match read.await {
+            Ok(events) => self.inboxes.deliver(&events).await,
+            // They were told; their next marker reads it.
+            Err(error) => tracing::debug!(%error, "what was read meanwhile stays unread"),
         }
     }
 }
@@ -162,7 +211,7 @@ impl<'f> Notices<'f> {
             context.recipient = Some(RecipientContext {
                 display_name: recipient.display_name.clone(),
                 handle: recipient.handle.clone(),
-                locale: Locale::parse(&recipient.locale).unwrap_or_else(|_| Locale::en()),
+                locale: Locale::parse(&recipient.locale).unwrap_or_default(),
             });
         }
         let notice =
@@ -188,7 +237,10 @@ fn told_data(occasion: &Occasion, scene: &Scene) -> Map<String, Value> {
     }
     if occasion.message.is_some() {
         add("room", json!({ "name": scene.room_name }));
-        add("message", json!({ "preview": scene.body.as_deref().map(preview) }));
+        add(
+            "message",
+            json!({ "preview": scene.message.as_ref().map(|left| preview(&left.body)) }),
+        );
         data.insert("count".to_owned(), json!(occasion.messages));
     }
     data

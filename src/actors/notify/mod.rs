@@ -7,6 +7,8 @@
 pub mod compose;
 mod fanout;
 pub mod subscriber;
+#[cfg(test)]
+mod unsent_tests;
 pub mod words;
 
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use self::fanout::{Failure, FanoutDeps, LEASE};
+use self::fanout::{Failure, FanoutDeps, LEASE, Ran};
 use self::words::Words;
 use super::inbox::Inboxes;
 use super::kit::permanent::OnEscalate;
@@ -32,10 +34,17 @@ use crate::store::{Store, StoreError};
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a fan-out is left alone that could not be done.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// A fan-out that so many nodes have taken and none has finished breaks whoever takes it.
+/// As often as it was tried, so much longer, up to so many times.
+const RETRY_FACTOR_MAX: i64 = 15;
+/// A fan-out that was taken so often and came no further breaks whoever takes it.
 const TAKEN_MAX: i64 = 50;
-/// Finished fan-outs are known this long, for those who look into a mishap.
+/// How long a page may take that is being told while the node stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// Finished fan-outs are known this long, for those who look into a mishap; and so are marks of rooms, longer than any
+/// event is kept that could be carried again.
 const KEEP: Duration = Duration::from_hours(7 * 24);
+/// Those that were given up can be begun again for so long.
+const KEEP_DEAD: Duration = Duration::from_hours(30 * 24);
 const CLEARED_MAX: i64 = 1_000;
 
 /// The running fan-out; dropping it stops nothing, [`Notify::stop`] does.
@@ -61,7 +70,13 @@ impl Notify {
     pub fn start(io: &Handle, deps: NotifyDeps, on_escalate: OnEscalate) -> Self {
         let (stop, stopped) = watch::channel(false);
         let NotifyDeps { store, nodes, inboxes, words, policy, workers } = deps;
-        let fanouts = Arc::new(FanoutDeps { store: store.clone(), inboxes, words, policy });
+        let fanouts = Arc::new(FanoutDeps {
+            store: store.clone(),
+            inboxes,
+            words,
+            policy,
+            stopped: stopped.clone(),
+        });
         let foreman = Foreman { store, nodes, fanouts, workers: workers.max(1) };
         let task = spawn_vital(io, "notify", on_escalate, foreman.work(stopped));
         Self { stop, task }
@@ -75,14 +90,18 @@ impl Notify {
     }
 }
 
-/// Forgets fan-outs that were finished long ago.
+/// Forgets what was told longer than `keep` ago, read or not, and what was finished long ago.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.
-pub async fn clear(store: &Store) -> Result<(), StoreError> {
-    let before = clock::now().minus(KEEP);
+pub async fn clear(store: &Store, keep: Duration) -> Result<(), StoreError> {
+    let now = clock::now();
+    let (told, done, dead) = (now.minus(keep), now.minus(KEEP), now.minus(KEEP_DEAD));
     let full = u64::try_from(CLEARED_MAX).unwrap_or(u64::MAX);
-    while store.delete_finished_fanouts(before, CLEARED_MAX).await? >= full {}
+    while store.delete_finished_fanouts(done, dead, CLEARED_MAX).await? >= full {}
+    while store.delete_old_marks(done, CLEARED_MAX).await? >= full {}
+    while store.delete_old_notifications(told, CLEARED_MAX).await? >= full {}
+    while store.delete_old_inbox_events(told, CLEARED_MAX).await? >= full {}
     Ok(())
 }
 
@@ -109,10 +128,14 @@ impl Foreman {
                 _ = stopped.changed() => {}
             }
         }
-        // What is not finished goes on elsewhere, or here after the next start, behind whoever was told already.
-        working.abort_all();
-        while let Some(ended) = working.join_next().await {
-            log_panic(ended);
+        // Each gives back what it works on after the page that is being told: others go on at once, behind whoever was told.
+        let all_end = async {
+            while let Some(ended) = working.join_next().await {
+                log_panic(ended);
+            }
+        };
+        if tokio::time::timeout(STOP_GRACE, all_end).await.is_err() {
+            working.shutdown().await;
         }
     }
 
@@ -161,21 +184,25 @@ enum Claim {
 async fn do_fanout(deps: Arc<FanoutDeps>, fanout: Fanout) {
     let id = fanout.occasion.id;
     let kind = fanout.occasion.kind.clone();
-    let done = if fanout.fence > TAKEN_MAX {
+    let takes = fanout.takes;
+    let done = if takes > TAKEN_MAX {
         Err(Failure::Poison("it was begun again and again".to_owned()))
     } else {
         deps.run(fanout.clone()).await
     };
     let left = match done {
-        Ok(()) => {
+        Ok(Ran::Done) => {
             metrics::counter!("madang_fanouts_total", "outcome" => "done").increment(1);
             return;
         }
+        // Behind whatever is due already.
+        Ok(Ran::Paused(fanout)) => deps.store.release_fanout(*fanout, clock::now()).await,
         // Somebody else does it.
         Err(Failure::Store(StoreError::LeaseLost)) => return,
         Err(Failure::Store(error)) => {
             tracing::warn!(fanout.id = %id, kind, %error, "a fan-out will go on later");
-            let wait = RETRY_AFTER.mul_f64(rand::rng().random_range(0.5..1.5));
+            let factor = u32::try_from(takes.clamp(1, RETRY_FACTOR_MAX)).unwrap_or(1);
+            let wait = RETRY_AFTER.mul_f64(f64::from(factor) * rand::rng().random_range(0.5..1.5));
             deps.store.release_fanout(fanout, clock::now().plus(wait)).await
         }
         Err(Failure::Poison(reason)) => {

@@ -12,12 +12,14 @@ use crate::domain::ids::{RoomId, UserId};
 use crate::domain::notifications::Occasion;
 use crate::domain::notifications::triggers::{Cause, occasions};
 use crate::domain::rooms::Seq;
-use crate::store::notifications::{Change, Which};
 use crate::store::relay::{OutboxBeginning, OutboxEvent};
 use crate::store::{Store, StoreError};
 
 /// The name of the cursor; never changes.
 const NAME: &str = "notify";
+
+/// Markers that one transaction goes by: others want to write as well.
+const READERS_AT_ONCE: usize = 200;
 
 /// Takes domain events and leaves fan-outs behind; the work itself is done by whoever is free.
 pub struct NotifySubscriber {
@@ -48,8 +50,8 @@ impl NotifySubscriber {
 
     /// Notes whom there is to tell. Rooms in which everybody is looking cost one question a page.
     async fn note(&self, events: &[OutboxEvent]) -> Result<(), StoreError> {
-        let mut noted: Vec<Occasion> = events.iter().flat_map(occasions_of).collect();
-        noted.retain(|occasion| !self.disabled.contains(&occasion.kind));
+        let mut noted: Vec<Occasion> =
+            events.iter().flat_map(|event| self.occasions_of(event)).collect();
         let said: HashSet<(RoomId, UserId)> = noted.iter().filter_map(said_to_the_away).collect();
         if !said.is_empty() {
             let heard = self.store.list_rooms_with_away(said).await?;
@@ -74,18 +76,19 @@ impl NotifySubscriber {
         if markers.is_empty() {
             return Ok(());
         }
-        for (user, room, seq) in self.store.list_unread_of_rooms(markers).await? {
-            let which = Which::OfRoom { room, seq };
-            let changed =
-                self.store.change_notifications(user, which, Change::Read, clock::now()).await?;
-            self.inboxes.deliver(&changed.events).await;
+        let mut unread = self.store.list_unread_of_rooms(markers).await?;
+        unread.sort_unstable();
+        for markers in unread.chunks(READERS_AT_ONCE) {
+            let events = self.store.read_rooms(markers.to_vec(), clock::now()).await?;
+            self.inboxes.deliver(&events).await;
         }
         Ok(())
     }
-}
 
-fn occasions_of(event: &OutboxEvent) -> Vec<Occasion> {
-    occasions(&Cause { id: event.id, name: &event.name, at: event.at, data: &event.data })
+    fn occasions_of(&self, event: &OutboxEvent) -> Vec<Occasion> {
+        let OutboxEvent { id, name, at, data, .. } = event;
+        occasions(&Cause { id: *id, name, at: *at, data }, &self.disabled)
+    }
 }
 
 fn said_to_the_away(occasion: &Occasion) -> Option<(RoomId, UserId)> {

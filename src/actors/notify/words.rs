@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use crate::domain::locales::Locale;
 use crate::domain::notifications::content::Told;
 use crate::domain::templates::cache::TemplateCache;
 use crate::domain::templates::compiled::CompiledTemplate;
 use crate::domain::templates::context::{AppContext, Context};
 use crate::domain::templates::parts::Parts;
 use crate::domain::templates::resolve::{BUILTIN_VERSION, TemplateId, resolve};
-use crate::domain::templates::{Locale, NotificationKind, builtin};
+use crate::domain::templates::{NotificationKind, builtin};
 use crate::store::templates::{self, StoredTemplate};
 use crate::store::{Store, StoreError};
 
@@ -59,7 +60,7 @@ impl Words {
         locale: &str,
     ) -> Result<Arc<CompiledTemplate>, WordsError> {
         let kind = NotificationKind::parse(kind).map_err(poison)?;
-        let locale = Locale::parse(locale).unwrap_or_else(|_| Locale::en());
+        let locale = Locale::parse(locale).unwrap_or_default();
         let active = self.active(&kind).await?;
         let versions: Vec<(Locale, i64)> =
             active.iter().map(|stored| (stored.locale.clone(), stored.version)).collect();

@@ -8,12 +8,12 @@ pub mod plan;
 pub mod triggers;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::accounts::Role;
-use super::ids::{NotificationId, RoomId, UserId};
+use super::ids::{MessageId, NotificationId, RoomId, UserId};
 use super::media::Medium;
 use super::rooms::Seq;
 use super::time::Timestamp;
@@ -24,6 +24,8 @@ pub const NAMED_MAX: usize = 1_000;
 pub const CHANGED_MAX: usize = 200;
 /// What a request may bring along for templates and clients, as JSON.
 pub const DATA_BYTES_MAX: usize = 8_192;
+/// What a request may call the thing that its notification is about.
+pub const GROUP_CHARS_MAX: usize = 200;
 const KEY_CHARS_MAX: usize = 255;
 
 /// Why something about notifications is refused.
@@ -35,12 +37,21 @@ pub enum NotificationError {
     UnknownType,
     #[error("notifications of this type are sent by the server alone")]
     ReservedType,
-    #[error("`to` names exactly one of `user_ids` (1 to {NAMED_MAX}), `role` and `everyone`")]
+    #[error(
+        "`to` names exactly one of `user_ids` (1 to {NAMED_MAX}), `role`, `segment` and `everyone`; a segment says \
+         something that is possible"
+    )]
     InvalidAudience,
-    #[error("`media` names at least one of `inbox`, `mail`, `sms` and `push`")]
+    #[error(
+        "`media` names at least one of `inbox`, `mail`, `sms` and `push`, and none that the type never goes by"
+    )]
     InvalidMedia,
     #[error("`data` has at most {DATA_BYTES_MAX} bytes")]
     DataTooLarge,
+    #[error("no text in `data` has the character NUL")]
+    InvalidData,
+    #[error("`group` has 1 to {GROUP_CHARS_MAX} characters, none of which is NUL")]
+    InvalidGroup,
     #[error("an idempotency key has 1 to {KEY_CHARS_MAX} visible ASCII characters")]
     InvalidKey,
     #[error("this idempotency key was used for another request")]
@@ -80,6 +91,8 @@ pub struct Occasion {
     pub group_key: Option<String>,
     /// The message it is about.
     pub message: Option<MessagePlace>,
+    /// The first of the messages it stands for, where that is known to be another one.
+    pub first_seq: Option<Seq>,
     /// How many messages it stands for, of which `message` is the last; 0 where it is about none.
     pub messages: i64,
     pub at: Timestamp,
@@ -90,6 +103,31 @@ pub struct Occasion {
 pub struct MessagePlace {
     pub room: RoomId,
     pub seq: Seq,
+}
+
+/// What people have in common: everything that is said has to be true of them, and something has to be said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The language they have chosen, in its usual spelling.
+    pub locale: Option<String>,
+    /// They registered then or later.
+    pub registered_after: Option<Timestamp>,
+    /// They registered earlier.
+    pub registered_before: Option<Timestamp>,
+    /// They were here then or later.
+    pub seen_since: Option<Timestamp>,
+}
+
+impl Segment {
+    /// Whether it says something, and nothing that contradicts itself.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let is_empty = self
+            .registered_after
+            .zip(self.registered_before)
+            .is_some_and(|(after, before)| after >= before);
+        *self != Self::default() && !is_empty
+    }
 }
 
 /// Who is to be told. Everybody in it is looked up when their turn comes.
@@ -104,6 +142,8 @@ pub enum Audience {
     Away { room: RoomId, except: Vec<UserId> },
     /// Everybody with a role.
     Role { role: Role },
+    /// Everybody who is like that.
+    Segment { segment: Segment },
     /// Everybody.
     Everyone,
 }
@@ -114,7 +154,7 @@ impl Audience {
     pub const fn room(&self) -> Option<RoomId> {
         match self {
             Self::Mentioned { room, .. } | Self::Away { room, .. } => Some(*room),
-            Self::Users { .. } | Self::Role { .. } | Self::Everyone => None,
+            Self::Users { .. } | Self::Role { .. } | Self::Segment { .. } | Self::Everyone => None,
         }
     }
 
@@ -126,6 +166,15 @@ impl Audience {
 }
 
 impl Occasion {
+    /// Lets another of its messages stand for those that are still there, `count` at most.
+    pub fn stand_on(&mut self, id: MessageId, seq: Seq, count: i64) {
+        if let Some(place) = &mut self.message {
+            place.seq = seq;
+            self.messages = self.messages.min(count).max(1);
+            self.params.insert("message".to_owned(), json!({ "id": id, "seq": seq }));
+        }
+    }
+
     /// The id of its notification to one user, in the form of a `UUIDv7` with the time of the occasion.
     #[must_use]
     pub fn notification_id(&self, user: UserId) -> NotificationId {
@@ -154,7 +203,8 @@ pub fn gathered(occasions: Vec<Occasion>) -> Vec<Occasion> {
             except.retain(|user| before.contains(user));
         }
         let messages = known.messages.saturating_add(occasion.messages);
-        *known = Occasion { id: known.id, messages, ..occasion };
+        let first_seq = known.first_seq.or(known.message.map(|place| place.seq));
+        *known = Occasion { id: known.id, first_seq, messages, ..occasion };
     }
     together
 }
@@ -205,6 +255,7 @@ mod tests {
             media: None,
             group_key: None,
             message: Some(MessagePlace { room, seq }),
+            first_seq: None,
             messages: 1,
             at: Timestamp::from_millis(seq),
         }
@@ -216,7 +267,7 @@ mod tests {
 
         let [one, other] = together.as_slice() else { panic!("{together:?}") };
         assert_eq!((one.id, one.messages), (Uuid::from_u128(1), 2));
-        assert_eq!(one.message.map(|place| place.seq), Some(3));
+        assert_eq!((one.first_seq, one.message.map(|place| place.seq)), (Some(1), Some(3)));
         // 5 and 7 are told of one of the two; 6 was mentioned in both.
         let room = Uuid::from_u128(100).into();
         let except = vec![Uuid::from_u128(6).into()];
@@ -225,12 +276,46 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_message_that_is_left_stands_for_those_that_are() {
+        let mut occasion =
+            gathered(vec![said(1, 1, &[]), said(1, 2, &[]), said(1, 3, &[])]).remove(0);
+        let id = MessageId::from(Uuid::from_u128(70));
+
+        occasion.stand_on(id, 2, 2);
+
+        assert_eq!((occasion.message.map(|place| place.seq), occasion.messages), (Some(2), 2));
+        assert_eq!(occasion.params["message"], json!({ "id": id, "seq": 2 }));
+        // Others of the same sender lie between, that nobody was to be told of.
+        occasion.stand_on(id, 2, 9);
+        assert_eq!(occasion.messages, 2);
+    }
+
+    #[test]
     fn an_audience_is_kept_as_it_was() {
         let room = Uuid::from_u128(1).into();
-        let audience = Audience::Away { room, except: vec![Uuid::from_u128(2).into()] };
-        let kept = serde_json::to_string(&audience).unwrap();
+        let away = Audience::Away { room, except: vec![Uuid::from_u128(2).into()] };
+        let segment = Segment {
+            locale: Some("ko".to_owned()),
+            seen_since: Some(Timestamp::from_millis(1_795_244_400_123)),
+            ..Segment::default()
+        };
+        for audience in [away.clone(), Audience::Segment { segment }] {
+            let kept = serde_json::to_string(&audience).unwrap();
+            assert_eq!(serde_json::from_str::<Audience>(&kept).unwrap(), audience);
+        }
+        assert_eq!(away.room(), Some(room));
+    }
 
-        assert_eq!(serde_json::from_str::<Audience>(&kept).unwrap(), audience);
-        assert_eq!(audience.room(), Some(room));
+    #[test]
+    fn a_segment_says_something_that_is_possible() {
+        let at = |millis| Some(Timestamp::from_millis(millis));
+        let between = |after, before| Segment {
+            registered_after: at(after),
+            registered_before: at(before),
+            ..Segment::default()
+        };
+
+        assert!(between(1, 2).is_sound());
+        assert!(!between(2, 2).is_sound() && !Segment::default().is_sound());
     }
 }

@@ -11,7 +11,7 @@ use super::{MessagePlace, Occasion, derived_id};
 use crate::domain::digests;
 use crate::domain::ids::{DeliveryId, DeviceId, NotificationId, UserId};
 use crate::domain::media::Medium;
-use crate::domain::preferences::{Choice, KindFacts, Preferences, RoomNotifications};
+use crate::domain::preferences::{Choice, KindFacts, Offer, Preferences, RoomNotifications};
 use crate::domain::presence::Status;
 use crate::domain::quiet_hours::QuietHours;
 use crate::domain::rooms::Seq;
@@ -133,10 +133,12 @@ pub fn plan(terms: &Terms<'_>, recipient: &Recipient) -> Option<Plan> {
     (inbox || !letters.is_empty()).then_some(Plan { user: recipient.user, id, inbox, letters })
 }
 
-/// What becomes of it on a medium. A medium that its sender names is on, unless the recipient has chosen otherwise.
+/// What becomes of it on a medium. A medium that its sender names is on, unless the recipient has chosen otherwise or it
+/// never goes out that way.
 fn choice(terms: &Terms<'_>, recipient: &Recipient, medium: Medium) -> Choice {
     let kind = &terms.occasion.kind;
-    let is_named = terms.occasion.media.is_some();
+    let is_named =
+        terms.occasion.media.is_some() && matches!(terms.facts.offer(medium), Offer::Choosable(_));
     match recipient.preferences.resolve(kind, medium) {
         Choice::Off if is_named && !recipient.preferences.is_off(kind, medium) => Choice::On,
         choice => choice,
@@ -319,6 +321,7 @@ mod tests {
             media: None,
             group_key: None,
             message: is_about_a_message.then_some(MessagePlace { room: room(), seq: 5 }),
+            first_seq: None,
             messages: i64::from(is_about_a_message),
             at: NOON,
         }
@@ -530,5 +533,9 @@ mod tests {
         let preferences = chosen("*", Medium::Mail, Choice::Off);
         let plan = planned(&named, &Recipient { preferences, ..recipient() }).unwrap();
         assert_eq!(plan.letters[0].suppressed, Some(OPTED_OUT));
+        // What never goes out this way does not because it was named.
+        let named =
+            Occasion { media: Some(vec![Medium::Push]), ..occasion("welcome", Audience::Everyone) };
+        assert_eq!(planned(&named, &recipient()), None);
     }
 }

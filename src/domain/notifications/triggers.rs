@@ -9,6 +9,8 @@ use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// The kind of whoever is mentioned.
+const MENTION: &str = "mention_received";
 
 /// One row: an event and a kind of notification that comes of it.
 pub struct Trigger {
@@ -46,7 +48,7 @@ pub const TRIGGERS: &[Trigger] = &[
         kind: "friend_request_accepted",
         find: Finder::One { user: "to", actor: Some("from") },
     },
-    Trigger { event: "MessageSent", kind: "mention_received", find: Finder::Mentioned },
+    Trigger { event: "MessageSent", kind: MENTION, find: Finder::Mentioned },
     Trigger { event: "MessageSent", kind: "message_received", find: Finder::Away },
     Trigger {
         event: "UserRegistered",
@@ -65,15 +67,18 @@ pub struct Cause<'e> {
     pub data: &'e str,
 }
 
-/// What comes of an event; empty for one that notifies nobody.
+/// What comes of an event, without the `disabled` kinds; empty for one that notifies nobody.
 #[must_use]
-pub fn occasions(cause: &Cause<'_>) -> Vec<Occasion> {
-    let mut rows = TRIGGERS.iter().filter(|row| row.event == cause.name).peekable();
+pub fn occasions(cause: &Cause<'_>, disabled: &[String]) -> Vec<Occasion> {
+    let is_enabled = |kind: &str| disabled.iter().all(|disabled| disabled != kind);
+    let mut rows =
+        TRIGGERS.iter().filter(|row| row.event == cause.name && is_enabled(row.kind)).peekable();
     if rows.peek().is_none() {
         return Vec::new();
     }
     let Ok(data) = serde_json::from_str::<Value>(cause.data) else { return Vec::new() };
-    rows.flat_map(|row| row.occasions(cause, &data)).collect()
+    let has_mentions = is_enabled(MENTION);
+    rows.flat_map(|row| row.occasions(cause, &data, has_mentions)).collect()
 }
 
 impl Trigger {
@@ -87,7 +92,8 @@ impl Trigger {
         }
     }
 
-    fn occasions(&self, cause: &Cause<'_>, data: &Value) -> Vec<Occasion> {
+    /// Where nobody is told of mentions, whoever is mentioned is told of the message like the others.
+    fn occasions(&self, cause: &Cause<'_>, data: &Value, has_mentions: bool) -> Vec<Occasion> {
         match self.find {
             Finder::One { user, actor } => self.one(cause, data, user, actor).into_iter().collect(),
             Finder::OneADay { user, actor } => {
@@ -102,7 +108,8 @@ impl Trigger {
                 .collect(),
             Finder::Away => messages(data)
                 .map(|sent| {
-                    let (room, except) = (sent.place.room, sent.mentions.clone());
+                    let except = if has_mentions { sent.mentions.clone() } else { Vec::new() };
+                    let room = sent.place.room;
                     self.of_message(cause, &sent, Audience::Away { room, except })
                 })
                 .collect(),
@@ -131,6 +138,7 @@ impl Trigger {
             media: None,
             group_key: None,
             message: None,
+            first_seq: None,
             messages: 0,
             at: cause.at,
         })
@@ -166,6 +174,7 @@ impl Trigger {
             media: None,
             group_key: Some(format!("room:{room}")),
             message: Some(sent.place),
+            first_seq: Some(seq),
             messages: 1,
             at: cause.at,
         }
@@ -219,7 +228,7 @@ mod tests {
     fn caused(name: &str, data: &Value) -> Vec<Occasion> {
         let id = Uuid::from_u128(9).into();
         let at = Timestamp::from_millis(1_795_244_400_000);
-        occasions(&Cause { id, name, at, data: &data.to_string() })
+        occasions(&Cause { id, name, at, data: &data.to_string() }, &[])
     }
 
     #[test]
@@ -237,7 +246,7 @@ mod tests {
         let asked = |event: u128, from: u128, at: i64| {
             let data = json!({ "from": user(from), "to": user(2) }).to_string();
             let (id, at) = (Uuid::from_u128(event).into(), Timestamp::from_millis(at));
-            occasions(&Cause { id, name: "FriendRequestSent", at, data: &data })[0].id
+            occasions(&Cause { id, name: "FriendRequestSent", at, data: &data }, &[])[0].id
         };
         let morning = 20_000 * DAY_MS;
 
@@ -278,6 +287,22 @@ mod tests {
             ]
         );
         assert_eq!(told[0].message, Some(MessagePlace { room, seq: 3 }));
+    }
+
+    #[test]
+    fn where_mentions_are_disabled_whoever_is_mentioned_is_told_of_the_message() {
+        let data = json!({ "room_id": Uuid::from_u128(7), "messages": [
+            { "id": Uuid::from_u128(70), "seq": 3, "from": user(1), "mentions": [user(2)] },
+        ]});
+        let (id, at) = (Uuid::from_u128(9).into(), Timestamp::from_millis(1_795_244_400_000));
+        let cause = Cause { id, name: "MessageSent", at, data: &data.to_string() };
+
+        let told = occasions(&cause, &["mention_received".to_owned()]);
+        let [away] = told.as_slice() else { panic!("{told:?}") };
+        let room = Uuid::from_u128(7).into();
+        assert_eq!(away.audience, Audience::Away { room, except: Vec::new() });
+        let told = occasions(&cause, &["message_received".to_owned()]);
+        assert!(told.iter().all(|told| told.kind == "mention_received") && told.len() == 1);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::http::caller::Admin;
 use crate::http::page::{Cursor, Page, PageQuery};
 use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals};
 use crate::store::Store;
-use crate::store::notifications::fanouts::FanoutRow;
+use crate::store::notifications::requests::FanoutRow;
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
     cfg.service(list_dead).service(replay_dead);

@@ -18,8 +18,9 @@ use crate::clock;
 use crate::domain::ids::{NotificationId, UserId};
 use crate::domain::notifications::{CHANGED_MAX, NotificationError};
 use crate::domain::rooms::Seq;
+use crate::domain::templates::NotificationKind;
 use crate::error::{ApiError, ApiResult};
-use crate::store::notifications::{Change, Changed, Which};
+use crate::store::notifications::changes::{Change, Changed, Which};
 use crate::store::{Store, StoreError};
 
 /// Routes below the version.
@@ -73,8 +74,11 @@ struct UnreadView {
 /// What a change came to.
 #[derive(Serialize, ToSchema)]
 struct ChangedView {
-    /// Those that are different now.
+    /// Those that are different now, of those that were named.
     ids: Vec<NotificationId>,
+    /// Up to where everything in the inbox is as wanted, where a place was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    up_to_seq: Option<Seq>,
     /// In the whole inbox, counted up to 1,000.
     unread_count: i64,
 }
@@ -106,6 +110,9 @@ async fn list_notifications(
     let ListQuery { cursor, limit, status, kind } = query.into_inner();
     let before: Option<SeqCursor> = cursor.as_deref().map(decode).transpose()?;
     let before = before.map(|cursor| cursor.0);
+    let kind = kind.as_deref().map(NotificationKind::parse).transpose();
+    let kind = kind.map_err(|_| NotificationError::UnknownType)?;
+    let kind = kind.map(|kind| kind.as_str().to_owned());
     let (user, shelf) = (caller.user_id, status.into());
     let mut found = store.list_notifications(user, shelf, kind, before, limit.with_probe()).await?;
     let has_more = found.len() > limit.items();
@@ -286,7 +293,8 @@ impl TryFrom<WhichBody> for Which {
 
 impl From<Changed> for ChangedView {
     fn from(changed: Changed) -> Self {
-        Self { ids: changed.ids, unread_count: changed.unread_count }
+        let Changed { ids, up_to, unread_count, .. } = changed;
+        Self { ids, up_to_seq: up_to, unread_count }
     }
 }
 

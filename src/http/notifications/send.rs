@@ -4,7 +4,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, get, post};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -13,18 +13,20 @@ use crate::actors::notify::words::{Words, WordsError};
 use crate::clock;
 use crate::domain::accounts::Role;
 use crate::domain::ids::UserId;
+use crate::domain::locales::Locale;
 use crate::domain::media::Medium;
 use crate::domain::notifications::{
-    Audience, DATA_BYTES_MAX, NAMED_MAX, NotificationError, Occasion, derived_id, parse_key,
+    Audience, DATA_BYTES_MAX, GROUP_CHARS_MAX, NAMED_MAX, NotificationError, Occasion, Segment,
+    derived_id, parse_key,
 };
-use crate::domain::preferences::facts_of;
+use crate::domain::preferences::{Offer, facts_of};
 use crate::domain::templates::NotificationKind;
 use crate::domain::time::Timestamp;
 use crate::error::{ApiError, ApiResult};
 use crate::http::service::NotificationSender;
 use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 use crate::store::Store;
-use crate::store::notifications::fanouts::{FanoutRow, RequestOutcome, Requested};
+use crate::store::notifications::requests::{FanoutRow, RequestOutcome, Requested};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -46,6 +48,9 @@ struct SendBody {
     #[serde(default)]
     #[schema(value_type = Object)]
     data: Map<String, Value>,
+    /// Who causes it: they are not told, nor whoever has blocked them or whom they have blocked. `data.actor` is theirs then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<UserId>,
     /// Only through these; left out: what the type and the recipient's preferences say.
     media: Option<Vec<Medium>>,
     /// What belongs together: later notifications with the same group are about the same thing.
@@ -62,8 +67,26 @@ struct ToBody {
     /// 1 to 1,000; who has no account is left out.
     user_ids: Option<Vec<UserId>>,
     role: Option<Role>,
+    /// Everybody of whom all of this is true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<SegmentBody>,
     /// `true`: every user.
     everyone: Option<bool>,
+}
+
+/// At least one of these.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SegmentBody {
+    /// The language they have chosen; `en` where they have not.
+    #[schema(example = "ko")]
+    locale: Option<String>,
+    /// They registered then or later.
+    registered_after: Option<Timestamp>,
+    /// They registered earlier.
+    registered_before: Option<Timestamp>,
+    /// They were online then or later.
+    seen_since: Option<Timestamp>,
 }
 
 /// A sending as it stands.
@@ -90,7 +113,7 @@ struct SendingView {
 #[utoipa::path(
     tag = "notifications",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters, one for each sending")),
-    security(("bearer" = []), ("service_key" = [])),
+    security(("bearer" = []), ("service_key" = [], "service_name" = [])),
     responses(
         (status = 202, description = "Accepted, now or (`Idempotent-Replayed: true`) before", body = SendingView),
         ChangeRefusals,
@@ -129,7 +152,7 @@ pub(super) async fn send_notification(
 #[utoipa::path(
     tag = "notifications",
     params(("id" = Uuid, Path)),
-    security(("bearer" = []), ("service_key" = [])),
+    security(("bearer" = []), ("service_key" = [], "service_name" = [])),
     responses((status = 200, body = SendingView), ReadRefusals, RoleRefusals),
 )]
 #[get("/notifications/send/{id}")]
@@ -174,9 +197,16 @@ fn requested(
     if data.len() > DATA_BYTES_MAX {
         return Err(NotificationError::DataTooLarge);
     }
-    let media = body.media.as_deref().unwrap_or(&Medium::OF_USERS);
-    if media.is_empty() || media.contains(&Medium::Webhook) {
-        return Err(NotificationError::InvalidMedia);
+    check_media(&body)?;
+    if body.group.as_deref().is_some_and(|group| !is_group(group)) {
+        return Err(NotificationError::InvalidGroup);
+    }
+    let mut params = body.data;
+    if params.iter().any(|(name, value)| name.contains('\0') || has_nul(value)) {
+        return Err(NotificationError::InvalidData);
+    }
+    if let Some(actor) = body.actor {
+        params.insert("actor".to_owned(), json!({ "id": actor }));
     }
     let audience = body.to.audience()?;
     // Without the time: the same key is the same sending whenever it is repeated.
@@ -188,11 +218,12 @@ fn requested(
         id,
         kind: kind.as_str().to_owned(),
         audience,
-        actor: None,
-        params: body.data,
+        actor: body.actor,
+        params,
         media: body.media,
-        group_key: body.group.map(|group| group.chars().take(200).collect()),
+        group_key: body.group,
         message: None,
+        first_seq: None,
         messages: 0,
         at: now,
     };
@@ -200,16 +231,60 @@ fn requested(
     Ok(Requested { occasion, by, hash, due_at: body.send_at.unwrap_or(now).max(now) })
 }
 
+/// Whether it goes out by something, and by nothing that this type never goes by.
+fn check_media(body: &SendBody) -> Result<(), NotificationError> {
+    let Some(media) = &body.media else { return Ok(()) };
+    let facts = facts_of(&body.kind);
+    if media.is_empty() || media.iter().any(|medium| facts.offer(*medium) == Offer::Never) {
+        return Err(NotificationError::InvalidMedia);
+    }
+    Ok(())
+}
+
+fn is_group(group: &str) -> bool {
+    (1..=GROUP_CHARS_MAX).contains(&group.chars().count()) && !group.contains('\0')
+}
+
+/// Whether there is a text with NUL in it, which nobody means, and PostgreSQL does not keep.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(fields) => {
+            fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 impl ToBody {
     fn audience(self) -> Result<Audience, NotificationError> {
-        match (self.user_ids, self.role, self.everyone) {
-            (Some(users), None, None) if (1..=NAMED_MAX).contains(&users.len()) => {
+        match (self.user_ids, self.role, self.segment, self.everyone) {
+            (Some(users), None, None, None) if (1..=NAMED_MAX).contains(&users.len()) => {
                 Ok(Audience::Users { users })
             }
-            (None, Some(role), None) => Ok(Audience::Role { role }),
-            (None, None, Some(true)) => Ok(Audience::Everyone),
+            (None, Some(role), None, None) => Ok(Audience::Role { role }),
+            (None, None, Some(segment), None) => {
+                Ok(Audience::Segment { segment: segment.try_into()? })
+            }
+            (None, None, None, Some(true)) => Ok(Audience::Everyone),
             _ => Err(NotificationError::InvalidAudience),
         }
+    }
+}
+
+impl TryFrom<SegmentBody> for Segment {
+    type Error = NotificationError;
+
+    fn try_from(body: SegmentBody) -> Result<Self, NotificationError> {
+        let SegmentBody { locale, registered_after, registered_before, seen_since } = body;
+        let tag = |text: String| {
+            let locale = Locale::parse(&text).ok_or(NotificationError::InvalidAudience)?;
+            Ok(locale.as_str().to_owned())
+        };
+        let locale = locale.map(tag).transpose()?;
+        let segment = Self { locale, registered_after, registered_before, seen_since };
+        segment.is_sound().then_some(segment).ok_or(NotificationError::InvalidAudience)
     }
 }
 
@@ -230,8 +305,6 @@ impl From<FanoutRow> for SendingView {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn request(body: Value, key: Option<&str>) -> Result<Requested, NotificationError> {
@@ -270,13 +343,50 @@ mod tests {
             json!({ "user_ids": vec![id; 1_001] }),
             json!({ "everyone": false }),
             json!({ "everyone": true, "role": "ADMIN" }),
+            json!({ "segment": {} }),
+            json!({ "segment": { "locale": "no locale" } }),
+            json!({ "segment": { "locale": "ko" }, "everyone": true }),
+            json!({ "segment": { "registered_after": "2026-01-02T00:00:00Z",
+                                 "registered_before": "2026-01-01T00:00:00Z" } }),
         ] {
             let body = json!({ "type": "a", "to": to });
             assert_eq!(refused(body), NotificationError::InvalidAudience);
         }
         let large = to_everyone(json!({ "text": "a".repeat(9_000) }));
         assert_eq!(refused(large), NotificationError::DataTooLarge);
-        let media = json!({ "type": "a", "to": { "everyone": true }, "media": ["webhook"] });
-        assert_eq!(refused(media), NotificationError::InvalidMedia);
+        for (kind, medium) in
+            [("a", json!(["webhook"])), ("a", json!([])), ("welcome", json!(["push"]))]
+        {
+            let media = json!({ "type": kind, "to": { "everyone": true }, "media": medium });
+            assert_eq!(refused(media), NotificationError::InvalidMedia);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_and_nothing_is_cut() {
+        let refused = |body| request(body, None).unwrap_err();
+        let grouped =
+            |group: &str| json!({ "type": "a", "to": { "everyone": true }, "group": group });
+
+        for group in ["", "a\0b", &"가".repeat(201)] {
+            assert_eq!(refused(grouped(group)), NotificationError::InvalidGroup);
+        }
+        let long = "가".repeat(200);
+        let kept = request(grouped(&long), None).unwrap();
+        assert_eq!(kept.occasion.group_key, Some(long));
+        for data in [json!({ "a\0": 1 }), json!({ "a": [{ "b": "\0" }] })] {
+            assert_eq!(refused(to_everyone(data)), NotificationError::InvalidData);
+        }
+    }
+
+    #[test]
+    fn whoever_causes_it_is_named_by_the_server() {
+        let id = UserId::from(Uuid::from_u128(7));
+        let body = json!({ "type": "a", "to": { "everyone": true }, "actor": id,
+                           "data": { "actor": "somebody else" } });
+        let asked = request(body, None).unwrap().occasion;
+
+        assert_eq!(asked.actor, Some(id));
+        assert_eq!(asked.params["actor"], json!({ "id": id }));
     }
 }

@@ -24,47 +24,13 @@ pub struct Fanout {
     pub after: Option<UserId>,
     owner: NodeId,
     /// Grows with every node that takes it.
-    pub fence: i64,
-}
-
-/// An occasion that another server or an administrator asks for.
-#[derive(Debug, Clone)]
-pub struct Requested {
-    pub occasion: Occasion,
-    /// Who asks, for the log.
-    pub by: String,
-    /// SHA-256 of the request: the same id with another one is another request.
-    pub hash: [u8; 32],
-    /// Not before then.
-    pub due_at: Timestamp,
-}
-
-/// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestOutcome {
-    Accepted,
-    /// The same request was accepted before.
-    Repeated,
-    /// Another request was accepted under the same key.
-    Conflict,
-}
-
-/// A fan-out as an administrator looks at it.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
-pub struct FanoutRow {
-    pub id: Uuid,
-    pub kind: String,
-    pub requested_by: Option<String>,
-    pub status: String,
-    pub reason: Option<String>,
-    pub notified: i64,
-    pub due_at: i64,
-    pub created_at: i64,
-    pub finished_at: Option<i64>,
+    fence: i64,
+    /// How often it was taken since it came on last.
+    pub takes: i64,
 }
 
 #[derive(sqlx::FromRow)]
-struct ClaimedRow {
+pub(super) struct ClaimedRow {
     id: Uuid,
     kind: String,
     audience: String,
@@ -74,10 +40,12 @@ struct ClaimedRow {
     group_key: Option<String>,
     room_id: Option<Uuid>,
     room_seq: Option<i64>,
+    first_seq: Option<i64>,
     messages: i64,
     at: i64,
     after_user: Option<Uuid>,
     fence: i64,
+    takes: i64,
 }
 
 impl Fanout {
@@ -108,17 +76,18 @@ impl Fanout {
     ) -> Result<(), StoreError> {
         let update = db.dialect(
             "UPDATE fanouts
-             SET after_user = $2, notified = notified + $3,
+             SET after_user = $2, notified = notified + $3, takes = 0,
                  lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $4
              WHERE id = $1",
             "UPDATE fanouts
-             SET after_user = $2, notified = notified + $3,
+             SET after_user = $2, notified = notified + $3, takes = 0,
                  lease_until = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $4
              WHERE id = $1",
         );
         let notified = i64::try_from(notified).unwrap_or(i64::MAX);
         execute!(db, update, self.occasion.id, after.uuid(), notified, millis(lasts))?;
         self.after = Some(after);
+        self.takes = 0;
         Ok(())
     }
 
@@ -172,48 +141,6 @@ impl Store {
         .await
     }
 
-    /// Notes an occasion that somebody asks for.
-    ///
-    /// # Errors
-    /// [`StoreError`] when nothing was noted.
-    pub async fn insert_requested_fanout(
-        &self,
-        requested: Requested,
-        now: Timestamp,
-    ) -> Result<RequestOutcome, StoreError> {
-        self.write(move |db| {
-            Box::pin(async move {
-                let Requested { occasion, by, hash, due_at } = requested;
-                let known = fetch_optional!(
-                    db,
-                    (Option<Vec<u8>>,),
-                    "SELECT request_hash FROM fanouts WHERE id = $1",
-                    occasion.id,
-                )?;
-                if let Some((known,)) = known {
-                    return Ok(if known.as_deref() == Some(hash.as_slice()) {
-                        RequestOutcome::Repeated
-                    } else {
-                        RequestOutcome::Conflict
-                    });
-                }
-                insert_all(db, std::slice::from_ref(&occasion), now).await?;
-                execute!(
-                    db,
-                    "UPDATE fanouts
-                     SET requested_by = $2, request_hash = $3, due_at = $4
-                     WHERE id = $1",
-                    occasion.id,
-                    by,
-                    hash.as_slice(),
-                    due_at.millis(),
-                )?;
-                Ok(RequestOutcome::Accepted)
-            })
-        })
-        .await
-    }
-
     /// When the next fan-out is due that nobody works on; `None` where there is none.
     ///
     /// # Errors
@@ -258,7 +185,7 @@ impl Store {
                 Box::pin(async move {
                     let claim = db.dialect(
                         "UPDATE fanouts
-                         SET owner = $1, fence = fence + 1,
+                         SET owner = $1, fence = fence + 1, takes = takes + 1,
                              lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $2
                          WHERE id IN
                              (SELECT id FROM fanouts
@@ -267,9 +194,9 @@ impl Store {
                               ORDER BY due_at, id
                               LIMIT $4)
                          RETURNING id, kind, audience, actor_id, params, media, group_key, room_id,
-                                   room_seq, messages, at, after_user, fence",
+                                   room_seq, first_seq, messages, at, after_user, fence, takes",
                         "UPDATE fanouts
-                         SET owner = $1, fence = fence + 1,
+                         SET owner = $1, fence = fence + 1, takes = takes + 1,
                              lease_until =
                                  (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $2
                          WHERE id IN
@@ -281,7 +208,7 @@ impl Store {
                               LIMIT $4
                               FOR UPDATE SKIP LOCKED)
                          RETURNING id, kind, audience, actor_id, params, media, group_key, room_id,
-                                   room_seq, messages, at, after_user, fence",
+                                   room_seq, first_seq, messages, at, after_user, fence, takes",
                     );
                     let lasts = millis(lasts);
                     fetch_all!(db, ClaimedRow, claim, owner.uuid(), lasts, now.millis(), limit)
@@ -335,164 +262,94 @@ impl Store {
         })
         .await
     }
-
-    /// Begins a dead fan-out again from where it stopped; `false` when there is no such dead one.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn replay_fanout(&self, id: Uuid, now: Timestamp) -> Result<bool, StoreError> {
-        self.write(move |db| {
-            Box::pin(async move {
-                let begun = execute!(
-                    db,
-                    "UPDATE fanouts
-                     SET status = 'queued', reason = NULL, finished_at = NULL, due_at = $2
-                     WHERE id = $1 AND status = 'dead'",
-                    id,
-                    now.millis(),
-                )?;
-                Ok(begun == 1)
-            })
-        })
-        .await
-    }
-
-    /// A fan-out as it stands.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn find_fanout(&self, id: Uuid) -> Result<Option<FanoutRow>, StoreError> {
-        self.read(move |db| {
-            Box::pin(async move {
-                fetch_optional!(
-                    db,
-                    FanoutRow,
-                    "SELECT id, kind, requested_by, status, reason, notified, due_at, created_at,
-                            finished_at
-                     FROM fanouts
-                     WHERE id = $1",
-                    id,
-                )
-            })
-        })
-        .await
-    }
-
-    /// Those that were given up, the newest first, below `before`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn list_dead_fanouts(
-        &self,
-        before: Option<(Timestamp, Uuid)>,
-        limit: i64,
-    ) -> Result<Vec<FanoutRow>, StoreError> {
-        let (at, id) = before.map_or((i64::MAX, Uuid::max()), |(before, id)| (before.millis(), id));
-        self.read(move |db| {
-            Box::pin(async move {
-                fetch_all!(
-                    db,
-                    FanoutRow,
-                    "SELECT id, kind, requested_by, status, reason, notified, due_at, created_at,
-                            finished_at
-                     FROM fanouts
-                     WHERE status = 'dead' AND (created_at, id) < ($1, $2)
-                     ORDER BY created_at DESC, id DESC
-                     LIMIT $3",
-                    at,
-                    id,
-                    limit,
-                )
-            })
-        })
-        .await
-    }
-
-    /// Forgets fan-outs that were finished before `before`, at most `limit`; gives how many.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn delete_finished_fanouts(
-        &self,
-        before: Timestamp,
-        limit: i64,
-    ) -> Result<u64, StoreError> {
-        self.write(move |db| {
-            Box::pin(async move {
-                execute!(
-                    db,
-                    "DELETE FROM fanouts
-                     WHERE id IN (SELECT id FROM fanouts
-                                  WHERE finished_at < $1 AND status = 'done'
-                                  ORDER BY finished_at
-                                  LIMIT $2)",
-                    before.millis(),
-                    limit,
-                )
-            })
-        })
-        .await
-    }
 }
 
-pub(super) async fn insert_all(
+/// Notes occasions, once each, in the transaction that they tell of.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn insert_all(
     db: &mut Db,
     occasions: &[Occasion],
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    if occasions.is_empty() {
+        return Ok(());
+    }
+    let rows = occasions.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+    insert_rows(db, rows, now).await.map(|_| ())
+}
+
+/// Notes what is not known yet; gives how many.
+pub(super) async fn insert_rows(
+    db: &mut Db,
+    rows: Vec<Value>,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
     let insert = db.dialect(
         "INSERT INTO fanouts
-             (id, kind, audience, actor_id, params, media, group_key, room_id, room_seq,
-              messages, at, status, notified, due_at, created_at, fence, lease_until)
+             (id, kind, audience, actor_id, params, media, group_key, room_id, room_seq, first_seq,
+              messages, at, requested_by, request_hash, status, notified, due_at, created_at,
+              fence, lease_until)
          SELECT unhex(replace(j.value ->> 'id', '-', '')), j.value ->> 'kind',
                 j.value ->> 'audience', unhex(replace(j.value ->> 'actor', '-', '')),
                 j.value ->> 'params', j.value ->> 'media', j.value ->> 'group_key',
                 unhex(replace(j.value ->> 'room', '-', '')), j.value ->> 'room_seq',
-                j.value ->> 'messages', j.value ->> 'at', 'queued', 0, $2, $2, 0, 0
+                j.value ->> 'first_seq', j.value ->> 'messages', j.value ->> 'at',
+                j.value ->> 'by', unhex(j.value ->> 'hash'), 'queued', 0,
+                COALESCE(j.value ->> 'due_at', $2), $2, 0, 0
          FROM json_each($1) j
          WHERE TRUE
          ON CONFLICT (id) DO NOTHING",
         "INSERT INTO fanouts
-             (id, kind, audience, actor_id, params, media, group_key, room_id, room_seq,
-              messages, at, status, notified, due_at, created_at, fence, lease_until)
-         SELECT id, kind, audience, actor, params, media, group_key, room, room_seq, messages, at,
-                'queued', 0, $2, $2, 0, 0
+             (id, kind, audience, actor_id, params, media, group_key, room_id, room_seq, first_seq,
+              messages, at, requested_by, request_hash, status, notified, due_at, created_at,
+              fence, lease_until)
+         SELECT id, kind, audience, actor, params, media, group_key, room, room_seq, first_seq,
+                messages, at, \"by\", decode(hash, 'hex'), 'queued', 0, COALESCE(due_at, $2), $2,
+                0, 0
          FROM jsonb_to_recordset($1::jsonb)
              AS j (id uuid, kind text, audience text, actor uuid, params text, media text,
-                   group_key text, room uuid, room_seq bigint, messages bigint,
-                   at bigint)
+                   group_key text, room uuid, room_seq bigint, first_seq bigint, messages bigint,
+                   at bigint, \"by\" text, hash text, due_at bigint)
          ON CONFLICT (id) DO NOTHING",
     );
-    let rows = occasions.iter().map(row).collect::<Result<Vec<Value>, _>>();
-    let rows = rows.map_err(|error| sqlx::Error::Encode(error.into()))?;
-    execute!(db, insert, json!(rows).to_string(), now.millis()).map(|_| ())
+    execute!(db, insert, json!(rows).to_string(), now.millis())
 }
 
-pub(super) fn row(occasion: &Occasion) -> Result<Value, serde_json::Error> {
-    let media = occasion.media.as_ref().map(serde_json::to_string).transpose()?;
+/// An occasion as [`insert_rows`] reads it.
+pub(super) fn row(occasion: &Occasion) -> Result<Value, StoreError> {
+    let unreadable = |error: serde_json::Error| sqlx::Error::Encode(error.into());
+    let media = occasion.media.as_ref().map(serde_json::to_string).transpose();
     Ok(json!({
         "id": occasion.id,
         "kind": occasion.kind,
-        "audience": serde_json::to_string(&occasion.audience)?,
+        "audience": serde_json::to_string(&occasion.audience).map_err(unreadable)?,
         "actor": occasion.actor,
-        "params": serde_json::to_string(&occasion.params)?,
-        "media": media,
+        "params": serde_json::to_string(&occasion.params).map_err(unreadable)?,
+        "media": media.map_err(unreadable)?,
         "group_key": occasion.group_key,
         "room": occasion.message.map(|place| place.room),
         "room_seq": occasion.message.map(|place| place.seq),
+        "first_seq": occasion.first_seq,
         "messages": occasion.messages,
         "at": occasion.at.millis(),
     }))
 }
 
 impl ClaimedRow {
-    /// What cannot be read tells nobody, and ends at once.
     fn into_fanout(self, owner: NodeId) -> Fanout {
+        let (after, fence, takes) = (self.after_user.map(UserId::from), self.fence, self.takes);
+        Fanout { occasion: self.into_occasion(), after, owner, fence, takes }
+    }
+
+    /// What cannot be read tells nobody, and ends at once.
+    pub(super) fn into_occasion(self) -> Occasion {
         let nobody = Audience::Users { users: Vec::new() };
         let message = self.room_id.zip(self.room_seq);
         let params: Option<Map<String, Value>> = serde_json::from_str(&self.params).ok();
         let media = self.media.and_then(|media| serde_json::from_str::<Vec<Medium>>(&media).ok());
-        let occasion = Occasion {
+        Occasion {
             id: self.id,
             kind: self.kind,
             audience: serde_json::from_str(&self.audience).unwrap_or(nobody),
@@ -501,9 +358,9 @@ impl ClaimedRow {
             media,
             group_key: self.group_key,
             message: message.map(|(room, seq)| MessagePlace { room: room.into(), seq }),
+            first_seq: self.first_seq,
             messages: self.messages,
             at: Timestamp::from_millis(self.at),
-        };
-        Fanout { occasion, after: self.after_user.map(UserId::from), owner, fence: self.fence }
+        }
     }
 }

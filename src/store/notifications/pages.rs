@@ -11,14 +11,15 @@ use super::fanouts::Fanout;
 use super::recipients;
 use crate::domain::deliveries::NewDelivery;
 use crate::domain::events::{DomainEvent, NOTIFICATION_EVENTS};
-use crate::domain::ids::{DeliveryId, EventId, NotificationId, UserId};
+use crate::domain::ids::{DeliveryId, EventId, MessageId, NotificationId, UserId};
 use crate::domain::inbox::{InboxEvent, InboxEventName};
-use crate::domain::notifications::Occasion;
 use crate::domain::notifications::plan::{Recipient, Sending};
+use crate::domain::notifications::{MessagePlace, Occasion};
 use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
 use crate::store::{
-    Db, Store, StoreError, accounts, deliveries, execute, fetch_all, fetch_optional, outbox,
+    Db, Store, StoreError, accounts, deliveries, execute, fetch_all, fetch_optional, inboxes,
+    outbox,
 };
 
 /// The next people of a fan-out.
@@ -47,8 +48,18 @@ pub struct Scene {
     /// The room's name; `None` for a direct room, and where there is none.
     pub room_name: Option<String>,
     pub room_members: i64,
-    /// The message's wording; `None` once it is deleted.
-    pub body: Option<String>,
+    /// The message; `None` once everything that it stands for is deleted.
+    pub message: Option<SceneMessage>,
+}
+
+/// The newest message of those an occasion stands for that was not deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SceneMessage {
+    pub id: MessageId,
+    pub seq: Seq,
+    pub body: String,
+    /// How many messages of its sender are left there.
+    pub count: i64,
 }
 
 #[derive(Serialize)]
@@ -65,7 +76,21 @@ struct SceneRow {
     handle: Option<String>,
     room_name: Option<String>,
     member_count: Option<i64>,
-    body: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct MessageRow {
+    id: Uuid,
+    seq: i64,
+    body: String,
+    count: i64,
+}
+
+impl MessageRow {
+    fn into_message(self) -> SceneMessage {
+        let Self { id, seq, body, count } = self;
+        SceneMessage { id: id.into(), seq, body, count }
+    }
 }
 
 impl Store {
@@ -98,26 +123,27 @@ impl Store {
     /// [`StoreError`] when the database does not answer.
     pub async fn read_scene(&self, occasion: &Occasion) -> Result<Scene, StoreError> {
         let actor = occasion.actor.map(UserId::uuid);
-        let room = occasion.message.map(|place| place.room.uuid());
-        let seq = occasion.message.map_or(0, |place| place.seq);
-        let row: Option<SceneRow> = self
+        let (place, first_seq) = (occasion.message, occasion.first_seq);
+        let (row, message): (Option<SceneRow>, Option<MessageRow>) = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
                     let select = db.dialect(
-                        "SELECT u.display_name, u.handle, r.name AS room_name, r.member_count, m.body
+                        "SELECT u.display_name, u.handle, r.name AS room_name, r.member_count
                          FROM (SELECT 1) one
                          LEFT JOIN users u ON u.id = $1
-                         LEFT JOIN rooms r ON r.id = $2
-                         LEFT JOIN messages m
-                                ON m.room_id = $2 AND m.seq = $3 AND m.deleted_at IS NULL",
-                        "SELECT u.display_name, u.handle, r.name AS room_name, r.member_count, m.body
+                         LEFT JOIN rooms r ON r.id = $2",
+                        "SELECT u.display_name, u.handle, r.name AS room_name, r.member_count
                          FROM (SELECT 1) one
                          LEFT JOIN users u ON u.id = $1::uuid
-                         LEFT JOIN rooms r ON r.id = $2::uuid
-                         LEFT JOIN messages m
-                                ON m.room_id = $2::uuid AND m.seq = $3 AND m.deleted_at IS NULL",
+                         LEFT JOIN rooms r ON r.id = $2::uuid",
                     );
-                    fetch_optional!(db, SceneRow, select, actor, room, seq)
+                    let room = place.map(|place| place.room.uuid());
+                    let row = fetch_optional!(db, SceneRow, select, actor, room)?;
+                    let message = match place {
+                        Some(place) => find_message(db, place, first_seq, actor).await?,
+                        None => None,
+                    };
+                    Ok((row, message))
                 })
             })
             .await?;
@@ -126,7 +152,7 @@ impl Store {
             actor: row.display_name.zip(row.handle),
             room_name: row.room_name,
             room_members: row.member_count.unwrap_or(0),
-            body: row.body,
+            message: message.map(MessageRow::into_message),
         })
     }
 
@@ -179,32 +205,37 @@ async fn keep_those_here(db: &mut Db, sendings: &mut Vec<Sending>) -> Result<(),
     Ok(())
 }
 
+/// What is left of the messages from `first_seq` to `place`.
+async fn find_message(
+    db: &mut Db,
+    place: MessagePlace,
+    first_seq: Option<Seq>,
+    sender: Option<Uuid>,
+) -> Result<Option<MessageRow>, StoreError> {
+    fetch_optional!(
+        db,
+        MessageRow,
+        "SELECT m.id, m.seq, m.body,
+                (SELECT COUNT(*) FROM messages c
+                 WHERE c.room_id = $1 AND c.seq BETWEEN $2 AND $3 AND c.sender_id = $4
+                   AND c.deleted_at IS NULL) AS count
+         FROM messages m
+         WHERE m.room_id = $1 AND m.seq BETWEEN $2 AND $3 AND m.sender_id = $4
+           AND m.deleted_at IS NULL
+         ORDER BY m.seq DESC
+         LIMIT 1",
+        place.room.uuid(),
+        first_seq.unwrap_or(place.seq),
+        place.seq,
+        sender,
+    )
+}
+
 /// Gives each inbox its next number, in the order of the users: two pages never wait for each other crosswise.
 async fn number(db: &mut Db, sendings: &[Sending]) -> Result<HashMap<UserId, Seq>, StoreError> {
-    let users: Vec<UserId> = sendings
-        .iter()
-        .filter(|sending| sending.inbox.is_some())
-        .map(|sending| sending.user)
-        .collect();
-    if users.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let upsert = db.dialect(
-        "INSERT INTO inboxes (user_id, last_seq)
-         SELECT unhex(replace(j.value, '-', '')), 1 FROM json_each($1) j
-         WHERE TRUE
-         ORDER BY j.key
-         ON CONFLICT (user_id) DO UPDATE SET last_seq = inboxes.last_seq + 1
-         RETURNING user_id, last_seq",
-        "INSERT INTO inboxes (user_id, last_seq)
-         SELECT j.value::uuid, 1 FROM jsonb_array_elements_text($1::jsonb)
-             WITH ORDINALITY AS j (value, place)
-         ORDER BY j.place
-         ON CONFLICT (user_id) DO UPDATE SET last_seq = inboxes.last_seq + 1
-         RETURNING user_id, last_seq",
-    );
-    let rows = fetch_all!(db, (Uuid, i64), upsert, json!(users).to_string())?;
-    Ok(rows.into_iter().map(|(user, seq)| (user.into(), seq)).collect())
+    let users = sendings.iter().filter(|sending| sending.inbox.is_some());
+    let users: Vec<(UserId, i64)> = users.map(|sending| (sending.user, 1)).collect();
+    inboxes::number(db, &users).await
 }
 
 async fn store_notifications(
@@ -323,7 +354,8 @@ async fn store_letters(
     execute!(db, insert, json!(items).to_string()).map(|_| ())
 }
 
-/// The digests of these users that still take in more: not yet due, and never attempted.
+/// The digests of these users that still take in more: not yet due, and never attempted. They are locked in the order of
+/// their ids.
 async fn open_digests(
     db: &mut Db,
     letters: &[NewDelivery],
@@ -345,13 +377,15 @@ async fn open_digests(
          JOIN deliveries d ON d.user_id = unhex(replace(j.value ->> 0, '-', ''))
                           AND d.medium = j.value ->> 1 AND d.digest_key = j.value ->> 2
          WHERE d.status = 'queued' AND d.digest_key IS NOT NULL AND d.attempts = 0
-           AND d.due_at > $2",
+           AND d.due_at > $2
+         ORDER BY d.id",
         "SELECT d.user_id, d.medium, d.digest_key, d.id
          FROM jsonb_array_elements($1::jsonb) j
          JOIN deliveries d ON d.user_id = (j.value ->> 0)::uuid
                           AND d.medium = j.value ->> 1 AND d.digest_key = j.value ->> 2
          WHERE d.status = 'queued' AND d.digest_key IS NOT NULL AND d.attempts = 0
            AND d.due_at > $2
+         ORDER BY d.id
          FOR UPDATE OF d",
     );
     let wanted = json!(wanted).to_string();

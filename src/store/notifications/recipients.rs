@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::ids::{DeviceId, UserId};
 use crate::domain::media::Medium;
 use crate::domain::notifications::plan::{Recipient, RoomSide};
-use crate::domain::notifications::{Audience, Occasion};
+use crate::domain::notifications::{Audience, Occasion, Segment};
 use crate::domain::preferences::{Choice, Preferences, RoomLevel, RoomNotifications};
 use crate::domain::presence::Status;
 use crate::domain::time::Timestamp;
@@ -129,6 +129,33 @@ pub(super) async fn list(
             let except = json!(except).to_string();
             fetch_all!(db, RecipientRow, select, except, actor, room, after, last.uuid())?
         }
+        Audience::Segment { segment } => {
+            let select = db.dialect(
+                told!(
+                    "SELECT o.id AS user_id FROM users o
+                     LEFT JOIN user_settings os ON os.user_id = o.id
+                     LEFT JOIN presences op ON op.user_id = o.id
+                     WHERE o.id > $4 AND o.id <= $5
+                       AND ($1 ->> 'locale' IS NULL
+                            OR COALESCE(os.locale, 'en') = $1 ->> 'locale')
+                       AND o.created_at >= $1 ->> 'after' AND o.created_at < $1 ->> 'before'
+                       AND COALESCE(op.last_seen_at, 0) >= $1 ->> 'seen'"
+                ),
+                told!(
+                    "SELECT o.id AS user_id FROM users o
+                     LEFT JOIN user_settings os ON os.user_id = o.id
+                     LEFT JOIN presences op ON op.user_id = o.id
+                     WHERE o.id > $4 AND o.id <= $5
+                       AND ($1::jsonb ->> 'locale' IS NULL
+                            OR COALESCE(os.locale, 'en') = $1::jsonb ->> 'locale')
+                       AND o.created_at >= ($1::jsonb ->> 'after')::bigint
+                       AND o.created_at < ($1::jsonb ->> 'before')::bigint
+                       AND COALESCE(op.last_seen_at, 0) >= ($1::jsonb ->> 'seen')::bigint"
+                ),
+            );
+            let segment = segment_json(segment);
+            fetch_all!(db, RecipientRow, select, segment, actor, room, after, last.uuid())?
+        }
         Audience::Role { .. } | Audience::Everyone => {
             let select = told!(
                 "SELECT o.id AS user_id FROM users o
@@ -177,7 +204,7 @@ async fn last_of_page(
             after,
             limit,
         )?,
-        Audience::Role { .. } | Audience::Everyone => fetch_all!(
+        Audience::Role { .. } | Audience::Segment { .. } | Audience::Everyone => fetch_all!(
             db,
             (Uuid,),
             "SELECT id FROM users
@@ -190,6 +217,18 @@ async fn last_of_page(
         )?,
     };
     Ok((rows.last().map(|(user,)| (*user).into()), rows.len() >= most))
+}
+
+/// What is not said is no limit.
+fn segment_json(segment: &Segment) -> String {
+    let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
+    json!({
+        "locale": segment.locale,
+        "after": millis(segment.registered_after).unwrap_or(0),
+        "before": millis(segment.registered_before).unwrap_or(i64::MAX),
+        "seen": millis(segment.seen_since).unwrap_or(0),
+    })
+    .to_string()
 }
 
 fn roles_pattern(audience: &Audience) -> String {
@@ -248,19 +287,24 @@ async fn add_devices(db: &mut Db, recipients: &mut [Recipient]) -> Result<(), St
     Ok(())
 }
 
-/// How many letters of each medium each of them was sent since `since`.
+/// How many notifications went to each of them by each medium since `since`: one that goes to several devices is one.
 pub(super) async fn add_sent(
     db: &mut Db,
     recipients: &mut [Recipient],
     since: Timestamp,
 ) -> Result<(), StoreError> {
+    // What is in no inbox has no number; its letters have their instant in common.
     let select = db.dialect(
-        "SELECT d.user_id, d.medium, COUNT(*)
+        "SELECT d.user_id, d.medium,
+                COUNT(DISTINCT d.seq)
+                    + COUNT(DISTINCT CASE WHEN d.seq IS NULL THEN d.created_at END)
          FROM json_each($1) j
          JOIN deliveries d ON d.user_id = unhex(replace(j.value, '-', ''))
          WHERE d.created_at > $2 AND d.status <> 'suppressed'
          GROUP BY d.user_id, d.medium",
-        "SELECT d.user_id, d.medium, COUNT(*)
+        "SELECT d.user_id, d.medium,
+                COUNT(DISTINCT d.seq)
+                    + COUNT(DISTINCT CASE WHEN d.seq IS NULL THEN d.created_at END)
          FROM jsonb_array_elements_text($1::jsonb) j
          JOIN deliveries d ON d.user_id = j.value::uuid
          WHERE d.created_at > $2 AND d.status <> 'suppressed'

@@ -96,6 +96,7 @@ impl Fixture {
             media: None,
             group_key: None,
             message: None,
+            first_seq: None,
             messages: 0,
             at: clock::now(),
         };

@@ -1,13 +1,17 @@
 //! The store against real databases: a file of its own for each test, and a schema of its own on PostgreSQL.
 
+mod behind;
 mod deliveries;
 mod devices;
+mod fanouts;
 mod friends;
 mod guests;
 mod leases;
 mod leaving;
+mod letters;
 mod nodes;
 mod notifications;
+mod notifications_changed;
 mod preferences;
 mod privacy;
 mod relay;
@@ -19,16 +23,17 @@ mod writer;
 
 use std::path::PathBuf;
 
+use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
 use super::room_log::Recorded;
 use super::rooms::NewGroup;
 use super::testing::new_schema;
-use super::{Store, StoreError, accounts};
+use super::{Store, StoreError, accounts, sessions};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::accounts::{DisplayName, EmailAddress, Handle as UserHandle, Role, Roles};
-use crate::domain::ids::{RoomId, UserId};
+use crate::domain::ids::{RoomId, SessionId, UserId};
 use crate::domain::messages::{MessageDraft, NewMessage};
 use crate::domain::privacy::DirectRequirement;
 use crate::domain::rooms::{
@@ -104,6 +109,27 @@ impl Fixture {
             .store
             .write(|db| {
                 Box::pin(async move { accounts::insert_user(db, &user, clock::now()).await })
+            })
+            .await;
+        inserted.unwrap();
+        id
+    }
+
+    /// A login of a user, which ends at `expires_at` by itself.
+    async fn session(&self, user: UserId, expires_at: Timestamp) -> SessionId {
+        let id = SessionId::from(clock::new_uuid());
+        let session = sessions::NewSession {
+            id,
+            user_id: user,
+            user_agent: String::new(),
+            ip: String::new(),
+            refresh_hash: Sha256::digest(id.uuid()).into(),
+            expires_at,
+        };
+        let inserted: Result<Vec<SessionId>, StoreError> = self
+            .store
+            .write(|db| {
+                Box::pin(async move { sessions::insert_session(db, &session, clock::now()).await })
             })
             .await;
         inserted.unwrap();

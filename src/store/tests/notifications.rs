@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde_json::Map;
 use uuid::Uuid;
 
-use super::super::notifications::fanouts::{Fanout, RequestOutcome, Requested};
+use super::super::notifications::Shelf;
+use super::super::notifications::changes::{Change, Which};
+use super::super::notifications::fanouts::Fanout;
 use super::super::notifications::pages::Told;
-use super::super::notifications::{Change, Shelf, Which};
+use super::super::notifications::requests::{RequestOutcome, Requested};
 use super::super::{Store, StoreError, execute, fetch_one};
 use super::{Fixture, fixtures};
 use crate::clock;
@@ -20,14 +22,14 @@ use crate::domain::notifications::{Audience, MessagePlace, Occasion};
 use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
 
-const LONG: Duration = Duration::from_secs(600);
+pub(super) const LONG: Duration = Duration::from_secs(600);
 const LIMIT: i64 = 3;
 
-fn node() -> NodeId {
+pub(super) fn node() -> NodeId {
     clock::new_uuid().into()
 }
 
-fn occasion(audience: Audience) -> Occasion {
+pub(super) fn occasion(audience: Audience) -> Occasion {
     Occasion {
         id: clock::new_uuid(),
         kind: "welcome".to_owned(),
@@ -37,12 +39,13 @@ fn occasion(audience: Audience) -> Occasion {
         media: None,
         group_key: None,
         message: None,
+        first_seq: None,
         messages: 0,
         at: clock::now(),
     }
 }
 
-fn said(room: RoomId, by: UserId, seq: Seq) -> Occasion {
+pub(super) fn said(room: RoomId, by: UserId, seq: Seq) -> Occasion {
     Occasion {
         kind: "message_received".to_owned(),
         actor: Some(by),
@@ -52,13 +55,13 @@ fn said(room: RoomId, by: UserId, seq: Seq) -> Occasion {
     }
 }
 
-async fn claim(store: &Store, lasts: Duration) -> Option<Fanout> {
+pub(super) async fn claim(store: &Store, lasts: Duration) -> Option<Fanout> {
     let claimed = store.claim_fanouts(node(), 1, lasts, clock::now()).await.unwrap();
     claimed.into_iter().next()
 }
 
 /// Tells the next page, in the app alone; gives the fan-out as it goes on, or `None` once it is done.
-async fn tell(
+pub(super) async fn tell(
     store: &Store,
     fanout: Fanout,
 ) -> Result<(Option<Fanout>, Vec<InboxEvent>), StoreError> {
@@ -77,7 +80,7 @@ async fn tell(
     Ok(((!is_last).then_some(next), events))
 }
 
-async fn tell_all(store: &Store, mut fanout: Fanout) -> Vec<UserId> {
+pub(super) async fn tell_all(store: &Store, mut fanout: Fanout) -> Vec<UserId> {
     let mut told = Vec::new();
     loop {
         let (next, events) = tell(store, fanout).await.unwrap();
@@ -89,7 +92,7 @@ async fn tell_all(store: &Store, mut fanout: Fanout) -> Vec<UserId> {
     }
 }
 
-async fn users(fixture: &Fixture, count: usize) -> Vec<UserId> {
+pub(super) async fn users(fixture: &Fixture, count: usize) -> Vec<UserId> {
     let mut users = Vec::new();
     for _ in 0..count {
         users.push(fixture.user().await);

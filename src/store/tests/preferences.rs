@@ -7,9 +7,10 @@ use super::super::{StoreError, preferences};
 use super::{Fixture, fixtures};
 use crate::clock;
 use crate::domain::ids::UserId;
+use crate::domain::locales::Locale;
 use crate::domain::media::Medium;
 use crate::domain::preferences::{Change, Choice, Preferences, Scope};
-use crate::domain::templates::{Locale, NotificationKind, builtin};
+use crate::domain::templates::{NotificationKind, builtin};
 
 impl Fixture {
     async fn choose(&self, user: UserId, kind: &str, choice: Choice) {
@@ -120,7 +121,7 @@ async fn a_version_is_found_by_its_number_after_others_were_written() {
             .store
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
-                    let ko = Locale::parse("ko").map_err(|_| StoreError::NotFound)?;
+                    let ko = Locale::parse("ko").ok_or(StoreError::NotFound)?;
                     Ok((
                         templates::get_template(db, &kind, &ko, 1).await?,
                         templates::list_active_templates(db, &kind).await?,
