@@ -142,7 +142,7 @@ async fn read_all(
     inboxes::append(db, notes.collect(), now).await
 }
 
-/// As [`count_unread`], of several users.
+/// As [`super::count_unread`], of several users.
 async fn count_unread_of(
     db: &mut Db,
     users: Vec<UserId>,
