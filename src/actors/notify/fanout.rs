@@ -24,9 +24,9 @@ use crate::store::notifications::pages::{Page, Scene, Told};
 use crate::store::{Store, StoreError};
 
 /// People that are looked at in one transaction: the writer of an embedded database is everybody's.
-const PAGE: i64 = 200;
+const PAGE: i64 = 48;
 /// Pages of one fan-out before others have their turn: a large audience holds up nobody for long.
-const PAGES_A_TURN: usize = 10;
+const PAGES_A_TURN: usize = 30;
 /// How long a node may take for a page before another one tries.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 const THROTTLE_WINDOW: Duration = Duration::from_hours(1);

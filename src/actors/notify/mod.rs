@@ -11,6 +11,7 @@ pub mod subscriber;
 mod unsent_tests;
 pub mod words;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use super::kit::vital::spawn_vital;
 use super::nodes::Nodes;
 use crate::clock;
 use crate::domain::notifications::plan::Policy;
+use crate::domain::time::Timestamp;
 use crate::store::notifications::fanouts::Fanout;
 use crate::store::{Store, StoreError};
 
@@ -38,6 +40,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 const RETRY_FACTOR_MAX: i64 = 15;
 /// A fan-out that was taken so often and came no further breaks whoever takes it.
 const TAKEN_MAX: i64 = 50;
+/// Fan-outs that a node takes at a time; they wait for its workers, far shorter than their lease.
+const TAKEN_AT_ONCE_MAX: usize = 16;
 /// How long a page may take that is being told while the node stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Finished fan-outs are known this long, for those who look into a mishap; and so are marks of rooms, longer than any
@@ -117,16 +121,24 @@ impl Foreman {
     async fn work(self, mut stopped: watch::Receiver<bool>) {
         let mut commits = self.store.commits();
         let mut working = JoinSet::new();
+        let mut taken = VecDeque::new();
         while !*stopped.borrow() {
             commits.mark_unchanged();
-            let free = self.workers.saturating_sub(working.len());
-            let rest = self.take(&mut working, free).await;
+            let rest = self.take(&mut taken).await;
+            while working.len() < self.workers
+                && let Some(fanout) = taken.pop_front()
+            {
+                working.spawn(do_fanout(Arc::clone(&self.fanouts), fanout));
+            }
             tokio::select! {
                 Some(ended) = working.join_next() => log_panic(ended),
                 () = tokio::time::sleep(rest) => {}
-                _ = commits.changed(), if working.len() < self.workers => {}
+                _ = commits.changed(), if taken.len() < self.workers => {}
                 _ = stopped.changed() => {}
             }
+        }
+        for fanout in taken {
+            give_back(&self.fanouts.store, fanout, clock::now()).await;
         }
         // Each gives back what it works on after the page that is being told: others go on at once, behind whoever was told.
         let all_end = async {
@@ -139,17 +151,16 @@ impl Foreman {
         }
     }
 
-    /// Takes what is due, if a worker is free; gives how long there is nothing to look for.
-    async fn take(&self, working: &mut JoinSet<()>, free: usize) -> Duration {
+    /// Takes some of what is due, unless enough is taken and waits for a worker; gives how long there is nothing to look for.
+    /// Taking is a commit: most fan-outs are for one person, and a commit each would be most of the work.
+    async fn take(&self, taken: &mut VecDeque<Fanout>) -> Duration {
         let poll = POLL_INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5));
-        if free == 0 {
+        if taken.len() >= self.workers {
             return poll;
         }
-        match self.claim(free).await {
+        match self.claim(TAKEN_AT_ONCE_MAX).await {
             Ok(Claim::Taken(fanouts)) => {
-                for fanout in fanouts {
-                    working.spawn(do_fanout(Arc::clone(&self.fanouts), fanout));
-                }
+                taken.extend(fanouts);
                 poll
             }
             Ok(Claim::Nothing(wait)) => poll.min(wait),
@@ -161,13 +172,13 @@ impl Foreman {
     }
 
     /// Looks before it takes: where there is nothing to do, nothing is written.
-    async fn claim(&self, free: usize) -> Result<Claim, StoreError> {
+    async fn claim(&self, limit: usize) -> Result<Claim, StoreError> {
         let now = clock::now();
         match self.store.find_next_fanout().await? {
             None => Ok(Claim::Nothing(POLL_INTERVAL)),
             Some(due_at) if due_at > now => Ok(Claim::Nothing(due_at.since(now))),
             Some(_) => {
-                let taken = self.store.claim_fanouts(self.nodes.me(), free, LEASE, now).await?;
+                let taken = self.store.claim_fanouts(self.nodes.me(), limit, LEASE, now).await?;
                 Ok(Claim::Taken(taken))
             }
         }
@@ -179,6 +190,14 @@ enum Claim {
     Taken(Vec<Fanout>),
     /// None for so long.
     Nothing(Duration),
+}
+
+/// Gives back a fan-out; where that fails, its lease ends by itself.
+async fn give_back(store: &Store, fanout: Fanout, due_at: Timestamp) {
+    let id = fanout.occasion.id;
+    if let Err(error) = store.release_fanout(fanout, due_at).await {
+        tracing::debug!(fanout.id = %id, %error, "a fan-out was not given back");
+    }
 }
 
 async fn do_fanout(deps: Arc<FanoutDeps>, fanout: Fanout) {
