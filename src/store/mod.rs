@@ -15,6 +15,7 @@ pub mod friends;
 pub mod images;
 mod inboxes;
 pub mod leases;
+pub mod ledger;
 mod log_pages;
 pub mod names;
 pub mod nodes;
