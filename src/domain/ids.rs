@@ -84,4 +84,6 @@ ids! {
     EntryId,
     /// One movement of money from one account to another.
     TransferId,
+    /// Work of many steps, in one of its runs.
+    WorkflowId,
 }

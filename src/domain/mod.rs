@@ -40,6 +40,7 @@ pub mod time;
 pub mod unsubscribe;
 pub mod webhook_signatures;
 pub mod webhooks;
+pub mod workflows;
 
 macro_rules! stored_as {
     ($name:ident { $($variant:ident = $text:literal),+ }) => {

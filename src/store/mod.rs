@@ -35,6 +35,7 @@ pub mod settings;
 mod sql;
 pub mod templates;
 pub mod webhooks;
+pub mod workflows;
 mod writer;
 
 pub mod accounts;

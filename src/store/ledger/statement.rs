@@ -84,6 +84,26 @@ impl Store {
         Ok(rows.into_iter().filter_map(|row| row.into_line(account)).collect())
     }
 
+    /// What happened to something, such as `capture` and `refund`, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_entry_kinds(&self, reference: Uuid) -> Result<Vec<String>, StoreError> {
+        let rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        (String,),
+                        "SELECT kind FROM ledger_entries WHERE reference_id = $1 ORDER BY at, id",
+                        reference,
+                    )
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(|(kind,)| kind).collect())
+    }
+
     /// What an account came to at the end of `at`, from its transfers alone.
     ///
     /// # Errors
