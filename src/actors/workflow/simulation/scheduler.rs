@@ -168,7 +168,7 @@ impl Scheduler {
             };
             nodes[at].go.send(()).await.unwrap();
             let Some(point) = nodes[at].reached.recv().await else {
-                let life = (&mut nodes[at].life).await;
+                let life = nodes.swap_remove(at).life.await;
                 played.failure = Some(format!("a node stopped: {life:?}"));
                 break;
             };
