@@ -23,6 +23,7 @@ pub mod money;
 pub mod names;
 pub mod notifications;
 pub mod passwords;
+pub mod payments;
 pub mod phones;
 pub mod preferences;
 pub mod presence;
