@@ -256,7 +256,7 @@ async fn run(
     nature: Nature,
     (orders, payouts): (usize, usize),
 ) -> (Played, Vec<String>) {
-    let world = Arc::new(World::new(play.seed, nature));
+    let world = Arc::new(World::new(play.seed, nature, Arc::clone(&ground.now)));
     let scenario = ground.set(play.seed, orders, payouts).await;
     let now = Arc::clone(&ground.now);
     let mut scheduler = Scheduler::new(ground.store.clone(), Arc::clone(&world), now);

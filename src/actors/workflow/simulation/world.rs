@@ -2,7 +2,8 @@
 //! and fails before or after it has done what it was asked, by a seed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -13,8 +14,10 @@ use uuid::Uuid;
 use super::super::flow::{Found, Outcome, Repeating};
 use crate::domain::workflows::EffectKey;
 
-/// Longer than anything hides.
+/// After that, no trace means that there is nothing.
 pub(super) const ABSENT_AFTER: Duration = Duration::from_mins(5);
+/// A charge is not shown for so long at most, from when it was made.
+const HIDDEN_MS_MAX: i64 = 4 * 60 * 1_000;
 
 /// How the outside is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,7 @@ pub(super) struct Nature {
 
 pub(super) struct World {
     nature: Nature,
+    now: Arc<AtomicI64>,
     facts: Mutex<Facts>,
 }
 
@@ -41,8 +45,8 @@ struct Facts {
     contracts: BTreeSet<Uuid>,
     /// Answers that were given, where the outside knows its keys.
     answers: BTreeMap<(&'static str, EffectKeyText), Outcome>,
-    /// Charges that are not shown yet, and how often they are not.
-    hidden: BTreeMap<Uuid, u32>,
+    /// Charges that are not shown yet, and until when.
+    hidden: BTreeMap<Uuid, i64>,
 }
 
 type EffectKeyText = String;
@@ -54,7 +58,7 @@ enum Fault {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, nature: Nature) -> Self {
+    pub(super) fn new(seed: u64, nature: Nature, now: Arc<AtomicI64>) -> Self {
         let facts = Facts {
             rng: StdRng::seed_from_u64(seed),
             charges: BTreeMap::new(),
@@ -64,7 +68,7 @@ impl World {
             answers: BTreeMap::new(),
             hidden: BTreeMap::new(),
         };
-        Self { nature, facts: Mutex::new(facts) }
+        Self { nature, now, facts: Mutex::new(facts) }
     }
 
     pub(super) const fn repeating(&self) -> Repeating {
@@ -73,23 +77,24 @@ impl World {
     }
 
     pub(super) fn charge(&self, order: Uuid, amount: i64, key: &EffectKey) -> Outcome {
+        let now = self.now.load(Ordering::SeqCst);
         self.call("charge", key, |facts| {
             if is_unlucky(order, 10) {
                 return Outcome::Declined("card_declined".to_owned());
             }
             facts.charges.entry(order).or_default().push(amount);
             if facts.rng.random_ratio(1, 5) {
-                let times = facts.rng.random_range(1..3);
-                facts.hidden.insert(order, times);
+                let hidden_ms = facts.rng.random_range(1..HIDDEN_MS_MAX);
+                facts.hidden.insert(order, now + hidden_ms);
             }
             done(order)
         })
     }
 
     pub(super) fn find_charge(&self, order: Uuid) -> Found {
+        let now = self.now.load(Ordering::SeqCst);
         self.look(|facts| {
-            if let Some(times) = facts.hidden.get_mut(&order).filter(|times| **times > 0) {
-                *times -= 1;
+            if facts.hidden.get(&order).is_some_and(|until| now < *until) {
                 return Found::Absent;
             }
             found(facts.charges.contains_key(&order), order)
