@@ -14,3 +14,4 @@ pub mod relay;
 pub mod room;
 pub mod schedule;
 pub mod webhooks;
+pub mod workflow;

@@ -39,8 +39,13 @@ pub const AUTH_EVENTS: &str = "auth.events";
 /// Webhook endpoints that came, changed or went.
 pub const WEBHOOK_EVENTS: &str = "webhook.events";
 
+/// Payments, refunds, withdrawals and settlements.
+pub const PAYMENT_EVENTS: &str = "payment.events";
+/// Workflows that somebody has to look at.
+pub const WORKFLOW_EVENTS: &str = "workflow.events";
+
 /// Every topic that there is.
-pub const TOPICS: [&str; 8] = [
+pub const TOPICS: [&str; 10] = [
     USER_EVENTS,
     USER_ONLINE_STATUS,
     CHAT_EVENTS,
@@ -49,4 +54,6 @@ pub const TOPICS: [&str; 8] = [
     NOTIFICATION_EVENTS,
     AUTH_EVENTS,
     WEBHOOK_EVENTS,
+    PAYMENT_EVENTS,
+    WORKFLOW_EVENTS,
 ];

@@ -78,4 +78,12 @@ ids! {
     ServiceKeyId,
     /// A picture that somebody uploaded, in all its sizes.
     ImageId,
+    /// One account of the ledger; follows from its name and currency.
+    AccountId,
+    /// Something that happened to money: transfers that stand together. Follows from its key.
+    EntryId,
+    /// One movement of money from one account to another.
+    TransferId,
+    /// Work of many steps, in one of its runs.
+    WorkflowId,
 }

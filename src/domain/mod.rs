@@ -14,13 +14,16 @@ pub mod gcra;
 pub mod ids;
 pub mod images;
 pub mod inbox;
+pub mod ledger;
 pub mod letters;
 pub mod locales;
 pub mod media;
 pub mod messages;
+pub mod money;
 pub mod names;
 pub mod notifications;
 pub mod passwords;
+pub mod payments;
 pub mod phones;
 pub mod preferences;
 pub mod presence;
@@ -38,6 +41,7 @@ pub mod time;
 pub mod unsubscribe;
 pub mod webhook_signatures;
 pub mod webhooks;
+pub mod workflows;
 
 macro_rules! stored_as {
     ($name:ident { $($variant:ident = $text:literal),+ }) => {

@@ -1,5 +1,5 @@
 //! The outside world and its arts, each behind a small surface: couriers, password hashing, tokens, pictures and where they
-//! are kept, Redis, the event bus.
+//! are kept, payments, Redis, the event bus.
 
 pub mod blobs;
 pub mod bus;
@@ -8,6 +8,7 @@ pub mod couriers;
 pub mod hasher;
 pub mod opaque;
 pub mod painter;
+pub mod payments;
 pub mod redis;
 pub mod seal;
 pub mod tokens;

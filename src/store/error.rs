@@ -37,9 +37,9 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::PoolClosed => Self::Stopped,
             sqlx::Error::Database(cause) => match cause.constraint().map(str::to_owned) {
                 Some(name) => Self::Constraint(name),
-                None => {
-                    sqlite_unique(cause.message()).map_or(Self::Database(error), Self::Constraint)
-                }
+                None => sqlite_unique(cause.message())
+                    .or_else(|| sqlite_check(cause.message()))
+                    .map_or(Self::Database(error), Self::Constraint),
             },
             _ => Self::Database(error),
         }
@@ -54,6 +54,11 @@ fn sqlite_unique(message: &str) -> Option<String> {
     let names: Vec<&str> =
         columns.split(", ").filter_map(|column| column.split('.').nth(1)).collect();
     Some(format!("{table}_{}_key", names.join("_")))
+}
+
+/// The name of a check from SQLite's `CHECK constraint failed: name`.
+fn sqlite_check(message: &str) -> Option<String> {
+    message.split_once("CHECK constraint failed: ").map(|(_, name)| name.to_owned())
 }
 
 #[cfg(test)]
@@ -72,5 +77,9 @@ mod tests {
             Some("messages_room_id_sender_id_key"),
         );
         assert_eq!(sqlite_unique("FOREIGN KEY constraint failed"), None);
+        assert_eq!(
+            sqlite_check("CHECK constraint failed: ledger_accounts_guard_check").as_deref(),
+            Some("ledger_accounts_guard_check"),
+        );
     }
 }

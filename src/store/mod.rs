@@ -15,6 +15,7 @@ pub mod friends;
 pub mod images;
 mod inboxes;
 pub mod leases;
+pub mod ledger;
 mod log_pages;
 pub mod names;
 pub mod nodes;
@@ -34,6 +35,7 @@ pub mod settings;
 mod sql;
 pub mod templates;
 pub mod webhooks;
+pub mod workflows;
 mod writer;
 
 pub mod accounts;

@@ -8,6 +8,7 @@ mod friends;
 mod guests;
 mod leases;
 mod leaving;
+mod ledger;
 mod letters;
 mod nodes;
 mod notifications;

@@ -1,0 +1,207 @@
+//! The scheduler: gives one node after the other a turn, from one point to the next, and kills or freezes some of them.
+//!
+//! Invariant: at most one node runs at a time, and while it runs nothing else happens; so a seed plays the same way again.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::super::engine::{Clock, Engine, LEASE};
+use super::flows::{Unsent, flows};
+use super::world::World;
+use super::{Points, Safeguard};
+use crate::domain::time::Timestamp;
+use crate::store::workflows::count_open;
+use crate::store::{Store, StoreError, outbox};
+
+const TURNS_MAX: usize = 60_000;
+
+/// How a run is played.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Play {
+    pub(super) seed: u64,
+    pub(super) nodes: usize,
+    /// The turn at whose end the node dies.
+    pub(super) crash_at: Option<usize>,
+    /// The same, for a second death.
+    pub(super) crash_again_at: Option<usize>,
+    /// Turns of a hundred that end in a death.
+    pub(super) crashes: u32,
+    /// Turns of a hundred after which a node sleeps through its lease.
+    pub(super) sleeps: u32,
+    pub(super) without: Option<Safeguard>,
+}
+
+impl Play {
+    pub(super) const fn quiet(seed: u64) -> Self {
+        let (crash_at, crash_again_at, without) = (None, None, None);
+        Self { seed, nodes: 1, crash_at, crash_again_at, crashes: 0, sleeps: 0, without }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub(super) struct Played {
+    /// Turns that were worth a crash.
+    pub(super) points: usize,
+    pub(super) crashes: usize,
+    /// What went wrong before it was over.
+    pub(super) failure: Option<String>,
+}
+
+struct Node {
+    reached: mpsc::Receiver<&'static str>,
+    go: mpsc::Sender<()>,
+    /// Ends with what the store would not do.
+    life: JoinHandle<StoreError>,
+    /// Asleep until that turn.
+    asleep: usize,
+}
+
+struct Gate {
+    reached: mpsc::Sender<&'static str>,
+    go: tokio::sync::Mutex<mpsc::Receiver<()>>,
+    store: Store,
+    unsent: Option<Unsent>,
+}
+
+#[async_trait]
+impl Points for Gate {
+    async fn at(&self, point: &'static str) {
+        // The scheduler has gone: the run is over.
+        if self.reached.send(point).await.is_err() || self.go.lock().await.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        let Some(unsent) = &self.unsent else { return };
+        let events: Vec<_> = std::mem::take(&mut *unsent.lock().unwrap()).into_values().collect();
+        for event in events {
+            let sent: Result<(), StoreError> = self
+                .store
+                .write(move |db| Box::pin(async move { outbox::append(db, &event).await }))
+                .await;
+            sent.unwrap();
+        }
+    }
+}
+
+pub(super) struct Scheduler {
+    pub(super) store: Store,
+    pub(super) world: Arc<World>,
+    pub(super) now: Arc<AtomicI64>,
+    lives: u128,
+}
+
+impl Scheduler {
+    pub(super) fn new(store: Store, world: Arc<World>, now: Arc<AtomicI64>) -> Self {
+        Self { store, world, now, lives: 0 }
+    }
+
+    fn clock(&self) -> Clock {
+        let now = Arc::clone(&self.now);
+        Arc::new(move || Timestamp::from_millis(now.load(Ordering::SeqCst)))
+    }
+
+    fn pass(&self, at_most: Duration, rng: &mut StdRng) {
+        let millis = i64::try_from(at_most.as_millis()).unwrap();
+        self.now.fetch_add(rng.random_range(1..=millis), Ordering::SeqCst);
+    }
+
+    async fn is_over(&self) -> bool {
+        let open: Result<(i64, i64), StoreError> =
+            self.store.read(|db| Box::pin(async move { count_open(db).await })).await;
+        let (open, parked) = open.unwrap();
+        open == parked
+    }
+
+    async fn born(&mut self, play: &Play) -> Node {
+        self.lives += 1;
+        let unsent =
+            (play.without == Some(Safeguard::EventInside)).then(|| Arc::new(Mutex::default()));
+        let flows = flows(&self.world, unsent.clone());
+        let id = Uuid::from_u128(self.lives).into();
+        let mut engine = Engine::new(self.store.clone(), id, flows, self.clock());
+        let (reached, at) = mpsc::channel(1);
+        let (go, going) = mpsc::channel(1);
+        let store = self.store.clone();
+        let gate = Gate { reached, go: tokio::sync::Mutex::new(going), store, unsent };
+        engine.points = Some(Arc::new(gate));
+        engine.without = play.without;
+        let life = tokio::spawn(async move {
+            loop {
+                engine.at("idle").await;
+                let driven = match engine.claim().await {
+                    Ok(None) => Ok(()),
+                    Ok(Some(running)) => engine.drive(running).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = driven {
+                    return error;
+                }
+            }
+        });
+        let mut node = Node { reached: at, go, life, asleep: 0 };
+        assert_eq!(node.reached.recv().await, Some("idle"));
+        node
+    }
+
+    /// Plays until every workflow has come to its end.
+    pub(super) async fn play(&mut self, play: Play) -> Played {
+        let mut rng = StdRng::seed_from_u64(play.seed);
+        let mut nodes = Vec::new();
+        for _ in 0..play.nodes {
+            nodes.push(self.born(&play).await);
+        }
+        let mut played = Played::default();
+        for turn in 0..TURNS_MAX {
+            let awake: Vec<usize> =
+                (0..nodes.len()).filter(|at| nodes[*at].asleep <= turn).collect();
+            let at = match awake.as_slice() {
+                [] => rng.random_range(0..nodes.len()),
+                awake => awake[rng.random_range(0..awake.len())],
+            };
+            nodes[at].go.send(()).await.unwrap();
+            let Some(point) = nodes[at].reached.recv().await else {
+                let life = nodes.swap_remove(at).life.await;
+                played.failure = Some(format!("a node stopped: {life:?}"));
+                break;
+            };
+            if point == "idle" {
+                if rng.random_bool(0.5) {
+                    self.pass(Duration::from_secs(20), &mut rng);
+                }
+                if self.is_over().await {
+                    break;
+                }
+                continue;
+            }
+            self.pass(Duration::from_millis(200), &mut rng);
+            let point = played.points;
+            played.points += 1;
+            let is_chosen = [play.crash_at, play.crash_again_at].contains(&Some(point));
+            if is_chosen || rng.random_ratio(play.crashes, 100) {
+                played.crashes += 1;
+                nodes[at].life.abort();
+                let _ = (&mut nodes[at].life).await;
+                nodes[at] = self.born(&play).await;
+            } else if rng.random_ratio(play.sleeps, 100) {
+                nodes[at].asleep = turn + rng.random_range(20..120);
+                self.pass(LEASE * 2, &mut rng);
+            }
+        }
+        for node in nodes {
+            node.life.abort();
+            let _ = node.life.await;
+        }
+        if played.failure.is_none() && !self.is_over().await {
+            played.failure = Some("a workflow has not come to its end".to_owned());
+        }
+        played
+    }
+}
