@@ -15,6 +15,7 @@ use super::stored_as;
 pub const CALL_MAX: Duration = Duration::from_secs(20);
 /// How long a step is tried again and again before somebody has to look at it.
 pub const TRIED_MAX: Duration = Duration::from_hours(24);
+const REASON_CHARS_MAX: usize = 500;
 const WAIT_MIN: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_mins(1);
 /// After so long, nobody waits any more.
@@ -22,7 +23,7 @@ const LATE_AFTER: Duration = Duration::from_mins(15);
 const LATE_WAIT: Duration = Duration::from_mins(5);
 
 /// Where a workflow is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WorkflowStatus {
     /// Something is to be done.
     Ready,
@@ -45,6 +46,17 @@ stored_as!(WorkflowStatus {
     Compensated = "compensated",
     Parked = "parked"
 });
+
+impl WorkflowStatus {
+    /// Whether it goes on by itself; one that is parked does not.
+    #[must_use]
+    pub const fn is_going_on(self) -> bool {
+        match self {
+            Self::Ready | Self::Running | Self::Waiting => true,
+            Self::Done | Self::Compensated | Self::Parked => false,
+        }
+    }
+}
 
 /// Which way a workflow goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +88,25 @@ stored_as!(StepKind {
     Signal = "signal",
     Note = "note"
 });
+
+/// Why somebody gave a workflow another turn: a sentence that stays in its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl Reason {
+    /// Takes a text without the space around it; `None` where nothing is left, or more than 500 characters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let is_fit = !text.is_empty() && text.chars().count() <= REASON_CHARS_MAX;
+        is_fit.then(|| Self(text.to_owned()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// What an effect outside is known by, for ever: 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -134,6 +165,18 @@ mod tests {
         assert_ne!(charge, key(1, "charge", Direction::Backward));
         assert_ne!(charge, key(2, "charge", Direction::Forward));
         assert_eq!(charge.as_str().len(), 64);
+    }
+
+    #[test]
+    fn a_reason_says_something_and_is_no_essay() {
+        assert_eq!(
+            Reason::parse(" the provider is back ").unwrap().as_str(),
+            "the provider is back"
+        );
+        assert_eq!(Reason::parse(&"이".repeat(500)).unwrap().as_str().chars().count(), 500);
+        for text in ["", " \n ", &"이".repeat(501)] {
+            assert_eq!(Reason::parse(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -74,6 +74,7 @@ fn describe() {
     describe_counter!("madang_room_events_total", "events appended to room logs");
     describe_cluster();
     describe_post();
+    describe_workflows();
     describe_counter!("madang_hub_holes_total", "holes that a hub had to read from the store");
     describe_counter!(
         "madang_hub_fallen_behind_total",
@@ -145,6 +146,23 @@ fn describe_post() {
         "events that an endpoint wanted and is not sent, by reason"
     );
     describe_gauge!("madang_delivery_routes_down", "ways out that this node leaves alone");
+}
+
+fn describe_workflows() {
+    describe_gauge!(
+        "madang_wf_open",
+        "workflows that have not ended, by kind and status, in the cluster"
+    );
+    describe_gauge!("madang_wf_parked", "workflows that somebody has to look at, in the cluster");
+    describe_gauge!(
+        "madang_wf_oldest_ready_seconds",
+        "seconds for which the workflow that waits longest has been due, in the cluster"
+    );
+    describe_counter!("madang_wf_step_retries_total", "steps that were begun before, by kind");
+    describe_counter!(
+        "madang_wf_fenced_total",
+        "times that a node went on with a workflow that was another's by then, and changed nothing"
+    );
 }
 
 #[cfg(test)]

@@ -36,9 +36,7 @@ use crate::store::{Db, Store, StoreError, outbox};
 /// How long a workflow stays with a node that died with it. Longer than any call.
 pub const LEASE: Duration = Duration::from_secs(30);
 /// A workflow that so many nodes have taken and none has moved breaks whoever takes it.
-const TAKES_MAX: i64 = 20;
-/// How long a workflow is left alone that the store had no time for.
-const STORE_WAIT: Duration = Duration::from_secs(2);
+pub(super) const TAKES_MAX: i64 = 20;
 
 /// What time it is; a simulation has its own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -47,8 +45,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 #[derive(Clone)]
 pub struct Engine {
     pub(super) store: Store,
-    node: NodeId,
-    flows: Arc<HashMap<(&'static str, i64), Flow>>,
+    pub(super) node: NodeId,
+    pub(super) flows: Arc<HashMap<(&'static str, i64), Flow>>,
     /// Its flows, as the store takes them.
     known: Arc<str>,
     pub(super) clock: Clock,
@@ -119,7 +117,7 @@ impl Engine {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.store.find_next_workflow(&self.known).await
+        self.store.find_next_workflow(&self.known, (self.clock)()).await
     }
 
     /// Takes the workflow that has been due for the longest time.
@@ -131,29 +129,11 @@ impl Engine {
         self.store.claim_workflow(self.node, &self.known, LEASE, now).await
     }
 
-    /// Moves a workflow on until it rests or has ended. Quiet where another node has it by now.
+    /// Takes a workflow one step further, or lets it rest.
     ///
     /// # Errors
-    /// [`StoreError`] when the database does not answer; the workflow goes on later, here or elsewhere.
-    pub async fn drive(&self, mut running: Running) -> Result<(), StoreError> {
-        self.at("claimed").await;
-        loop {
-            let claim = running.claim;
-            match self.turn(running).await {
-                Ok(Turned::On(next)) => running = next,
-                Ok(Turned::Over) | Err(StoreError::LeaseLost) => return Ok(()),
-                Err(error) => {
-                    let wake_at = (self.clock)().plus(STORE_WAIT);
-                    if let Err(error) = self.store.release_workflow(claim, wake_at, None).await {
-                        tracing::debug!(workflow.id = %claim.id, %error, "a lease ends by itself");
-                    }
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    async fn turn(&self, running: Running) -> Result<Turned, StoreError> {
+    /// [`StoreError::LeaseLost`] when another node has it, any other when the database does not answer.
+    pub(super) async fn turn(&self, running: Running) -> Result<Turned, StoreError> {
         if running.takes > TAKES_MAX {
             let reason = "whoever takes it ends before it has moved".to_owned();
             return self.park(running, reason).await;
@@ -199,21 +179,21 @@ impl Engine {
         let running = &turn.running;
         let key = EffectKey::new(running.claim.id, turn.step, running.direction);
         let mut outcome = None;
-        let mut proven = turn.began;
+        let mut proven = running.announced_at.unwrap_or(turn.began);
         if running.attempt == 0 {
             proven = (self.clock)();
             match self.announce(turn, &half, &key).await? {
                 Announced::Yes(announced) => turn = *announced,
                 Announced::No(turned) => return Ok(turned),
             }
-        } else if !running.is_announced {
+        } else if running.announced_at.is_none() {
             outcome = self.ask(&turn, half.as_ref(), &key).await?;
             if outcome.is_none() {
                 proven = (self.clock)();
                 self.announce_again(&turn, &key).await?;
             }
         }
-        turn.running.is_announced = false;
+        turn.running.announced_at = None;
         let outcome = match outcome {
             Some(outcome) => outcome,
             None => {
@@ -603,7 +583,7 @@ async fn park(
 #[cfg(not(test))]
 #[expect(clippy::unused_self, clippy::unused_async, reason = "what a simulation does here")]
 impl Engine {
-    async fn at(&self, _point: &'static str) {}
+    pub(super) async fn at(&self, _point: &'static str) {}
 
     fn chance(&self) -> f64 {
         rand::rng().random_range(0.0..=1.0)

@@ -1,8 +1,14 @@
 //! Workflows: work of many steps, such as a payment, that goes on where it stopped, whatever dies meanwhile.
 //!
-//! Read [`flow`] (what a workflow consists of) and [`engine`] (how it is moved on).
+//! Read [`flow`] (what a workflow consists of), [`engine`] (how one step is taken), [`driving`] (how a workflow goes from
+//! step to step) and [`supervisor`] (what does so on a node).
 
+pub mod driving;
 pub mod engine;
+mod figures;
 pub mod flow;
 #[cfg(test)]
 mod simulation;
+pub mod supervisor;
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ mod room_log;
 mod rooms;
 mod sends;
 mod webhooks;
+mod workflows;
 mod writer;
 
 use std::path::PathBuf;

@@ -4,6 +4,9 @@
 //! while another node works on it changes nothing. With PostgreSQL a lease is of the database's clock, in SQLite of its
 //! only process's.
 
+pub mod admin;
+pub mod claims;
+pub mod figures;
 pub mod history;
 pub mod signals;
 
@@ -13,7 +16,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::leases::millis;
-use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
+use super::{Db, Store, StoreError, execute, fetch_all, fetch_one};
 use crate::domain::ids::{NodeId, WorkflowId};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::{Direction, WorkflowStatus};
@@ -54,21 +57,8 @@ pub struct Running {
     /// How many nodes have taken it since it last came on.
     pub takes: i64,
     pub state: Value,
-    /// This process has just announced the next effect, and nobody has called yet.
-    pub is_announced: bool,
-}
-
-#[derive(sqlx::FromRow)]
-struct RunningRow {
-    id: Uuid,
-    kind: String,
-    version: i64,
-    direction: String,
-    cursor: i64,
-    attempt: i64,
-    takes: i64,
-    state: String,
-    fence: i64,
+    /// When this process announced the next effect, if nobody has called since.
+    pub announced_at: Option<Timestamp>,
 }
 
 /// What becomes of a workflow after a step.
@@ -203,118 +193,6 @@ async fn is_signalled(
 }
 
 impl Store {
-    /// When the next workflow is due that [`Store::claim_workflow`] would take; writes nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn find_next_workflow(&self, known: &str) -> Result<Option<Timestamp>, StoreError> {
-        let known = known.to_owned();
-        let next = self
-            .read::<_, StoreError, _>(move |db| {
-                Box::pin(async move {
-                    let select = db.dialect(
-                        "SELECT wake_at FROM workflows
-                         WHERE status IN ('ready', 'running', 'waiting')
-                           AND kind || ':' || version IN (SELECT j.value FROM json_each($1) j)
-                         ORDER BY wake_at, id
-                         LIMIT 1",
-                        "SELECT wake_at FROM workflows
-                         WHERE status IN ('ready', 'running', 'waiting')
-                           AND kind || ':' || version IN
-                               (SELECT j.value FROM jsonb_array_elements_text($1::jsonb) j)
-                         ORDER BY wake_at, id
-                         LIMIT 1",
-                    );
-                    fetch_optional!(db, (i64,), select, known)
-                })
-            })
-            .await?;
-        Ok(next.map(|(at,)| Timestamp::from_millis(at)))
-    }
-
-    /// Takes the workflow that has been due for the longest time, among the `known` ones: a JSON array of `kind:version`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn claim_workflow(
-        &self,
-        owner: NodeId,
-        known: &str,
-        lasts: Duration,
-        now: Timestamp,
-    ) -> Result<Option<Running>, StoreError> {
-        let known = known.to_owned();
-        let row = self
-            .write::<_, StoreError, _>(move |db| {
-                Box::pin(async move {
-                    let claim = db.dialect(
-                        "UPDATE workflows
-                         SET status = 'running', owner = $1, lease_until = $2 + $3,
-                             fence = fence + 1, takes = takes + 1
-                         WHERE id = (SELECT id FROM workflows
-                                     WHERE status IN ('ready', 'running', 'waiting')
-                                       AND wake_at <= $2 AND lease_until <= $2
-                                       AND kind || ':' || version IN
-                                           (SELECT j.value FROM json_each($4) j)
-                                     ORDER BY wake_at, id
-                                     LIMIT 1)
-                         RETURNING id, kind, version, direction, cursor, attempt, takes, state,
-                                   fence",
-                        "UPDATE workflows
-                         SET status = 'running', owner = $1, fence = fence + 1, takes = takes + 1,
-                             lease_until =
-                                 (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3
-                         WHERE id = (SELECT id FROM workflows
-                                     WHERE status IN ('ready', 'running', 'waiting')
-                                       AND wake_at <= $2
-                                       AND lease_until
-                                           <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint
-                                       AND kind || ':' || version IN
-                                           (SELECT j.value
-                                            FROM jsonb_array_elements_text($4::jsonb) j)
-                                     ORDER BY wake_at, id
-                                     LIMIT 1
-                                     FOR UPDATE SKIP LOCKED)
-                         RETURNING id, kind, version, direction, cursor, attempt, takes, state,
-                                   fence",
-                    );
-                    let (now, lasts) = (now.millis(), millis(lasts));
-                    fetch_optional!(db, RunningRow, claim, owner.uuid(), now, lasts, known)
-                })
-            })
-            .await?;
-        Ok(row.map(|row| row.into_running(owner)))
-    }
-
-    /// Gives a workflow back, to be taken again at `wake_at`; one that is lost already stays lost.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer; then its lease ends by itself.
-    pub async fn release_workflow(
-        &self,
-        claim: Claim,
-        wake_at: Timestamp,
-        reason: Option<String>,
-    ) -> Result<(), StoreError> {
-        self.write::<_, StoreError, _>(move |db| {
-            Box::pin(async move {
-                execute!(
-                    db,
-                    "UPDATE workflows
-                     SET status = 'waiting', lease_until = 0, wake_at = $3,
-                         last_error = coalesce($4, last_error)
-                     WHERE id = $1 AND fence = $2 AND status = 'running'",
-                    claim.id.uuid(),
-                    claim.fence,
-                    wake_at.millis(),
-                    reason,
-                )
-            })
-        })
-        .await
-        .map(|_| ())
-    }
-
     /// The kinds and versions of workflows that have not come to their end, as `kind:version`.
     ///
     /// # Errors
@@ -362,21 +240,4 @@ pub(crate) async fn count_open(db: &mut Db) -> Result<(i64, i64), StoreError> {
 #[must_use]
 pub fn known_kinds<'k>(kinds: impl Iterator<Item = (&'k str, i64)>) -> String {
     json!(kinds.map(|(kind, version)| format!("{kind}:{version}")).collect::<Vec<_>>()).to_string()
-}
-
-impl RunningRow {
-    fn into_running(self, owner: NodeId) -> Running {
-        Running {
-            claim: Claim { id: self.id.into(), owner, fence: self.fence },
-            kind: self.kind,
-            version: self.version,
-            // A word of a later release; the step will say that it cannot be read.
-            direction: Direction::parse(&self.direction).unwrap_or(Direction::Forward),
-            cursor: self.cursor,
-            attempt: u32::try_from(self.attempt).unwrap_or(u32::MAX),
-            takes: self.takes,
-            state: serde_json::from_str(&self.state).unwrap_or(Value::Null),
-            is_announced: false,
-        }
-    }
 }
