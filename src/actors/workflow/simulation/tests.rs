@@ -1,5 +1,7 @@
 //! Suites: every point of a crash, pairs of them, swarms of nodes, and the controls.
 
+#![expect(clippy::print_stdout, reason = "what was played is told to whoever looks")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -352,7 +354,7 @@ impl Sum {
 /// A death after every single turn that a run has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_point_loses_and_doubles_nothing() {
-    let sum = on_grounds(seeds(120), async |mut ground: Ground, seed| {
+    let sum = on_grounds(seeds(60), async |mut ground: Ground, seed| {
         let mut sum = Sum::default();
         for (name, nature, scenes) in ONE_OF_EACH {
             let quiet = Play::quiet(seed);
