@@ -3,6 +3,10 @@
 //! A provider tells us what it knows, and never what we would like to hear. Invariant: only a code that is on an adapter's
 //! own list of refusals is a refusal; whatever else is not a clear yes is unknown, and found out by asking.
 
+#[cfg(test)]
+mod conformance;
+pub mod fake;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -133,12 +137,27 @@ pub struct Canceled {
     pub at: Option<Timestamp>,
 }
 
-/// A payout as the provider has it.
+/// How a payout stands at the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayoutStatus {
+    /// The bank has not moved it yet.
+    Pending,
+    Paid,
+    /// Refused by the bank, or sent back by it, even after it was paid.
+    Failed,
+}
+
+/// A payout as the provider has it. What identifies it is always there, to be compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PaidOut {
     pub provider_key: String,
+    /// Ours, as we named it to the provider.
+    pub reference: String,
     pub amount: Amount,
     pub currency: Currency,
+    pub status: PayoutStatus,
+    pub decline: Option<Decline>,
 }
 
 /// What a payer's client needs to pay, such as a key, a secret of this payment, an address to go to.
@@ -154,6 +173,8 @@ pub struct Prepare {
     pub currency: Currency,
     /// What the payer is shown.
     pub name: String,
+    /// Whether confirming only sets it aside, to be captured later.
+    pub is_captured_later: bool,
 }
 
 /// A payment that a payer has made and that is to be taken.
@@ -215,13 +236,24 @@ pub enum WebhookError {
     Unreadable,
 }
 
+/// What a line of a provider's list is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteKind {
+    Charge,
+    /// A refund. What was voided moved no money, and is not in the list.
+    Cancel,
+    PayOut,
+}
+
 /// One line of a provider's list of what it did on a day.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteTransaction {
+    /// Of the charge, the refund or the payout itself.
     pub provider_key: String,
+    /// Our order; of a payout, our reference.
     pub order: String,
     pub amount: Amount,
-    pub is_cancel: bool,
+    pub kind: RemoteKind,
     pub fee: i64,
     pub at: Timestamp,
 }
@@ -256,7 +288,8 @@ pub trait PaymentProvider: Send + Sync {
 
     async fn pay_out(&self, request: &Payout, key: &EffectKey) -> Answer<PaidOut>;
 
-    /// Finds a charge by our order, or by the provider's key.
+    /// Finds a charge by the provider's key, or by our order. One that is [`ChargeStatus::Open`] says no more than
+    /// [`LookUp::Absent`] does: nothing was taken so far, and a call may still be on its way.
     async fn find_charge(&self, order: &str, provider_key: Option<&str>) -> LookUp<Charge>;
 
     /// Finds a void or refund by our key.

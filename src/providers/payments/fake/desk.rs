@@ -1,0 +1,146 @@
+//! Serves calls at the fake provider: which fault strikes, whether a call was made before, and what comes back.
+
+use std::time::Duration;
+
+use super::books::Books;
+use super::faults::{Fault, Faults, Moment, Operation};
+use super::kept::Kept;
+use super::wire::{IN_PROGRESS, Reply, Request, unanswered};
+use crate::domain::time::Timestamp;
+use crate::domain::workflows::EffectKey;
+use crate::providers::payments::{Capabilities, LookUp};
+
+/// Answers that are remembered; the oldest go.
+const ANSWERS_MAX: usize = 50_000;
+/// Calls that wait to be done; any more are never done.
+const LATE_MAX: usize = 10_000;
+
+pub(super) struct Desk {
+    pub(super) books: Books,
+    pub(super) faults: Faults,
+    /// How long a call is known by its key; `None` where keys mean nothing.
+    idempotent_for: Option<Duration>,
+    answers: Kept<(Operation, EffectKey), (Timestamp, Reply)>,
+    late: Vec<Late>,
+}
+
+/// A call that nobody has answered, and that is done when it is due.
+struct Late {
+    due: Timestamp,
+    request: Request,
+    key: EffectKey,
+}
+
+impl Desk {
+    pub(super) fn new(capabilities: Capabilities, faults: Faults) -> Self {
+        Self {
+            books: Books::new(capabilities),
+            faults,
+            idempotent_for: capabilities.idempotent_for,
+            answers: Kept::new(ANSWERS_MAX),
+            late: Vec::new(),
+        }
+    }
+
+    pub(super) fn serve(&mut self, request: &Request, key: &EffectKey, now: Timestamp) -> Reply {
+        self.catch_up(now);
+        let amount = self.books.amount_of(request);
+        let fault = self.faults.next(request.operation(), amount.map(|amount| (amount, key)));
+        match fault {
+            Some(Fault::Lost(loss, Moment::Before)) => Reply::lost(loss),
+            Some(Fault::Misconfigured) => Reply::Unauthorized,
+            Some(Fault::Late(wait)) => {
+                self.put_off(request, key, now, wait);
+                Reply::Silence
+            }
+            Some(Fault::Declined(code)) => {
+                self.once(request, key, now, |books| books.refuse(request, code, now))
+            }
+            fault => self.perform(request, key, fault, now),
+        }
+    }
+
+    /// Answers a question that changes nothing.
+    pub(super) fn look_up<T>(
+        &mut self,
+        now: Timestamp,
+        find: impl FnOnce(&Books) -> LookUp<T>,
+    ) -> LookUp<T> {
+        self.catch_up(now);
+        match self.faults.next(Operation::LookUp, None) {
+            Some(_) => unanswered(),
+            None => find(&self.books),
+        }
+    }
+
+    /// Does what was put off until now.
+    pub(super) fn catch_up(&mut self, now: Timestamp) {
+        let mut due: Vec<Late> = self.late.extract_if(.., |late| late.due <= now).collect();
+        due.sort_by_key(|late| late.due);
+        for Late { due, request, key } in due {
+            self.once(&request, &key, due, |books| books.perform(&request, &key, None, due));
+        }
+    }
+
+    fn perform(
+        &mut self,
+        request: &Request,
+        key: &EffectKey,
+        fault: Option<Fault>,
+        now: Timestamp,
+    ) -> Reply {
+        let before = self.books.before(request);
+        let reply = self.once(request, key, now, |books| books.perform(request, key, fault, now));
+        match fault {
+            Some(Fault::Lost(loss, _)) => Reply::lost(loss),
+            Some(Fault::Hidden(wait)) => {
+                self.books.hide(request, before, now.plus(wait));
+                Reply::Silence
+            }
+            Some(Fault::Mute(wait)) => {
+                self.books.mute(request, now.plus(wait));
+                Reply::Silence
+            }
+            Some(_) | None => reply,
+        }
+    }
+
+    /// Does a call, unless it is known by its key.
+    fn once(
+        &mut self,
+        request: &Request,
+        key: &EffectKey,
+        now: Timestamp,
+        act: impl FnOnce(&mut Books) -> Reply,
+    ) -> Reply {
+        let known = request.known_by(key);
+        if let Some(term) = self.idempotent_for {
+            if let Some((at, reply)) = self.answers.get(&known)
+                && now.since(*at) < term
+            {
+                return reply.clone();
+            }
+            if self.is_put_off(request, key) {
+                return Reply::Refused(IN_PROGRESS);
+            }
+        }
+        let reply = act(&mut self.books);
+        self.answers.insert(known, (now, reply.clone()));
+        reply
+    }
+
+    fn put_off(&mut self, request: &Request, key: &EffectKey, now: Timestamp, wait: Duration) {
+        let is_known = self.idempotent_for.is_some()
+            && (self.answers.get(&request.known_by(key)).is_some()
+                || self.is_put_off(request, key));
+        if !is_known && self.late.len() < LATE_MAX {
+            let due = now.plus(wait);
+            self.late.push(Late { due, request: request.clone(), key: key.clone() });
+        }
+    }
+
+    fn is_put_off(&self, request: &Request, key: &EffectKey) -> bool {
+        let known = request.known_by(key);
+        self.late.iter().any(|late| late.request.known_by(&late.key) == known)
+    }
+}

@@ -1,0 +1,117 @@
+//! The list of what the fake provider did: every movement of money, those included that were not asked for.
+
+use std::collections::VecDeque;
+
+use jiff::tz::{self, Offset};
+
+use crate::domain::money::Amount;
+use crate::domain::time::Timestamp;
+use crate::providers::payments::{RemoteKind, RemotePage, RemoteTransaction};
+
+/// Movements that are kept; the oldest go.
+const LINES_MAX: usize = 100_000;
+const PAGE_MAX: usize = 100;
+/// What it takes of a charge.
+const FEE_PERMILLE: i64 = 30;
+/// Its days are those of Seoul.
+const ZONE: Offset = tz::offset(9);
+
+#[derive(Default)]
+pub(super) struct Journal {
+    /// Numbered from 1: a cursor stays right when the oldest go.
+    lines: VecDeque<(u64, RemoteTransaction)>,
+    last: u64,
+}
+
+impl Journal {
+    pub(super) fn write(
+        &mut self,
+        kind: RemoteKind,
+        provider_key: &str,
+        order: &str,
+        amount: Amount,
+        at: Timestamp,
+    ) {
+        let fee = match kind {
+            RemoteKind::Charge => amount.minor().saturating_mul(FEE_PERMILLE) / 1_000,
+            RemoteKind::Cancel | RemoteKind::PayOut => 0,
+        };
+        let (provider_key, order) = (provider_key.to_owned(), order.to_owned());
+        self.last = self.last.saturating_add(1);
+        let line = RemoteTransaction { provider_key, order, amount, kind, fee, at };
+        self.lines.push_back((self.last, line));
+        if self.lines.len() > LINES_MAX {
+            self.lines.pop_front();
+        }
+    }
+
+    /// Every movement for an order or a payout's reference, the oldest first.
+    pub(super) fn of(&self, order: &str) -> Vec<RemoteTransaction> {
+        let lines = self.lines.iter().map(|(_, line)| line);
+        lines.filter(|line| line.order == order).cloned().collect()
+    }
+
+    /// A page of a day.
+    pub(super) fn page(&self, day: &str, cursor: Option<&str>) -> Result<RemotePage, String> {
+        let after: u64 = cursor
+            .map_or(Ok(0), str::parse)
+            .map_err(|_| "the cursor is none of the provider's".to_owned())?;
+        let mut lines = self.lines.iter().filter(|(n, line)| *n > after && day_of(line.at) == day);
+        let page: Vec<&(u64, RemoteTransaction)> = lines.by_ref().take(PAGE_MAX).collect();
+        let last = page.last().map(|(n, _)| n.to_string());
+        let next = lines.next().and(last);
+        Ok(RemotePage { items: page.into_iter().map(|(_, line)| line.clone()).collect(), next })
+    }
+}
+
+/// The day of an instant at the provider, as `YYYY-MM-DD`.
+pub(super) fn day_of(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.millis())
+        .map(|at| ZONE.to_datetime(at).date().to_string())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_read_page_by_page_in_the_time_zone_of_the_provider() {
+        let mut journal = Journal::default();
+        let amount = Amount::new(1_000).unwrap();
+        // 2026-11-22T14:59:59Z is the last second of that day in Seoul.
+        let last = Timestamp::from_millis(1_795_359_599_000);
+        for n in 0..250 {
+            journal.write(RemoteKind::Charge, &format!("key-{n}"), "order", amount, last);
+        }
+        let next = Timestamp::from_millis(last.millis() + 1_000);
+        journal.write(RemoteKind::Cancel, "key-c", "order", amount, next);
+
+        let (mut keys, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = journal.page("2026-11-22", cursor.as_deref()).unwrap();
+            assert!(page.items.len() <= PAGE_MAX);
+            assert!(page.items.iter().all(|it| it.fee == 30));
+            keys.extend(page.items.into_iter().map(|it| it.provider_key));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(keys, (0..250).map(|n| format!("key-{n}")).collect::<Vec<_>>());
+        assert_eq!(journal.page("2026-11-23", None).unwrap().items[0].kind, RemoteKind::Cancel);
+        assert!(journal.page("2026-11-23", Some("x")).is_err());
+    }
+
+    #[test]
+    fn the_oldest_movements_go() {
+        let mut journal = Journal::default();
+        let (amount, at) = (Amount::new(1).unwrap(), Timestamp::from_millis(0));
+        for n in 0..=LINES_MAX {
+            journal.write(RemoteKind::Charge, "key", &format!("order-{n}"), amount, at);
+        }
+        assert_eq!(journal.lines.len(), LINES_MAX);
+        assert!(journal.of("order-0").is_empty());
+        assert_eq!(journal.of("order-1").len(), 1);
+    }
+}

@@ -1,0 +1,218 @@
+//! The fake provider: takes nobody's money, and fails in every way that real ones do.
+//!
+//! For development, where a newcomer pays at a page of ours, and for tests, where the [`faults`] are planned. What it can do
+//! is chosen too: a provider that does not know our keys, or cannot be asked, is handled in another way. Read [`faults`],
+//! then `sale` and `books` (what it knows), `desk` (how it serves a call), `wire` (what we make of its answers) and
+//! [`payer`] (the other side). Invariant: everything is decided by the calls, the clock and a seed. All it knows is in
+//! memory: bounded, and gone with the process.
+
+mod books;
+mod desk;
+pub mod faults;
+mod journal;
+mod kept;
+pub mod payer;
+mod payouts;
+mod sale;
+#[cfg(test)]
+mod tests;
+mod webhooks;
+mod wire;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use self::desk::Desk;
+use self::faults::{Fault, Faults, Operation};
+use self::wire::{Fact, Reply, Request, cannot_be_asked};
+use super::{
+    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Hint, LookUp,
+    PaidOut, PaymentProvider, Payout, Prepare, RawWebhook, RemotePage, RemoteTransaction,
+    WebhookError, WebhookTrust,
+};
+use crate::domain::time::Timestamp;
+use crate::domain::workflows::EffectKey;
+
+const NAME: &str = "fake";
+
+/// It can do everything, knows our keys, and can be asked.
+pub const SOUND: Capabilities = Capabilities {
+    idempotent_for: Some(Duration::from_hours(15 * 24)),
+    has_look_up_by_order: true,
+    has_look_up_by_key: true,
+    absent_after: Duration::from_mins(5),
+    has_manual_capture: true,
+    has_partial_refund: true,
+    has_payouts: true,
+    webhooks: WebhookTrust::Signed,
+};
+/// Our keys mean nothing to it: what is asked for twice is done twice. Its webhooks are unsigned.
+pub const FORGETFUL: Capabilities =
+    Capabilities { idempotent_for: None, webhooks: WebhookTrust::Unsigned, ..SOUND };
+/// It knows our keys, and cannot be asked by anything but its own.
+pub const SILENT: Capabilities =
+    Capabilities { has_look_up_by_order: false, has_look_up_by_key: false, ..SOUND };
+
+/// What time it is; a simulation has its own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The provider, and its payers.
+pub struct FakeProvider {
+    capabilities: Capabilities,
+    clock: Clock,
+    latency: Duration,
+    desk: Mutex<Desk>,
+}
+
+impl FakeProvider {
+    /// One that can do so much, such as [`SOUND`].
+    #[must_use]
+    pub fn new(capabilities: Capabilities, faults: Faults, clock: Clock) -> Self {
+        let desk = Mutex::new(Desk::new(capabilities, faults));
+        Self { capabilities, clock, latency: Duration::ZERO, desk }
+    }
+
+    /// Lets every answer take so long. What nobody answers in time takes no longer: a test does not wait for it.
+    #[must_use]
+    pub fn with_latency(self, latency: Duration) -> Self {
+        Self { latency, ..self }
+    }
+
+    /// What becomes of the next calls of an operation, after what was planned before; `None` goes well.
+    pub fn plan(&self, operation: Operation, next: impl IntoIterator<Item = Option<Fault>>) {
+        self.desk().faults.plan(operation, next);
+    }
+
+    /// Every movement of money for an order or a payout's reference, those included that nobody asked for: what our own
+    /// books are held against.
+    #[must_use]
+    pub fn movements(&self, order: &str) -> Vec<RemoteTransaction> {
+        let (now, mut desk) = (self.now(), self.desk());
+        desk.catch_up(now);
+        desk.books.journal.of(order)
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Never held while anything is awaited.
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn travel(&self) {
+        if !self.latency.is_zero() {
+            tokio::time::sleep(self.latency).await;
+        }
+    }
+
+    async fn call(&self, request: Request, key: &EffectKey) -> Reply {
+        self.travel().await;
+        let now = self.now();
+        self.desk().serve(&request, key, now)
+    }
+}
+
+#[async_trait]
+impl PaymentProvider for FakeProvider {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn prepare(&self, request: &Prepare) -> Answer<ClientParameters> {
+        if request.is_captured_later && !self.capabilities.has_manual_capture {
+            return cannot("capture later");
+        }
+        // An order is prepared once; another amount under its name is another call.
+        let Prepare { order, amount, currency, .. } = request;
+        let key = EffectKey::of(&format!("prepare:{order}:{amount}:{currency}"));
+        let reply = self.call(Request::Prepare(request.clone()), &key).await;
+        match reply.read(Fact::charge) {
+            Answer::Done(charge) | Answer::Pending(charge) => {
+                Answer::Done(ClientParameters(json!({
+                    "provider": NAME,
+                    "order": charge.order,
+                    "amount": charge.amount,
+                    "currency": charge.currency,
+                    "name": request.name,
+                })))
+            }
+            Answer::Declined(decline) => Answer::Declined(decline),
+            Answer::Unknown(why) => Answer::Unknown(why),
+            Answer::Misconfigured(why) => Answer::Misconfigured(why),
+        }
+    }
+
+    async fn confirm(&self, request: &Confirm, key: &EffectKey) -> Answer<Charge> {
+        self.call(Request::Confirm(request.clone()), key).await.read(Fact::charge)
+    }
+
+    async fn capture(&self, request: &Confirm, key: &EffectKey) -> Answer<Charge> {
+        if !self.capabilities.has_manual_capture {
+            return cannot("capture later");
+        }
+        self.call(Request::Capture(request.clone()), key).await.read(Fact::charge)
+    }
+
+    async fn cancel(&self, request: &Cancel, key: &EffectKey) -> Answer<Canceled> {
+        self.call(Request::Cancel(request.clone()), key).await.read(Fact::canceled)
+    }
+
+    async fn pay_out(&self, request: &Payout, key: &EffectKey) -> Answer<PaidOut> {
+        if !self.capabilities.has_payouts {
+            return cannot("pay out");
+        }
+        self.call(Request::PayOut(request.clone()), key).await.read(Fact::paid_out)
+    }
+
+    async fn find_charge(&self, order: &str, provider_key: Option<&str>) -> LookUp<Charge> {
+        self.travel().await;
+        let now = self.now();
+        self.desk().look_up(now, |books| books.find_charge(order, provider_key, now))
+    }
+
+    async fn find_cancel(&self, request: &Cancel, key: &EffectKey) -> LookUp<Canceled> {
+        self.travel().await;
+        let now = self.now();
+        self.desk().look_up(now, |books| books.find_cancel(request, key, now))
+    }
+
+    async fn find_payout(&self, reference: &str, _: &EffectKey) -> LookUp<PaidOut> {
+        if !self.capabilities.has_look_up_by_key {
+            return cannot_be_asked();
+        }
+        self.travel().await;
+        let now = self.now();
+        self.desk().look_up(now, |books| books.payouts.find(reference, now))
+    }
+
+    fn read_webhook(&self, webhook: &RawWebhook) -> Result<Hint, WebhookError> {
+        webhooks::read(webhook, self.capabilities.webhooks)
+    }
+
+    async fn list_transactions(
+        &self,
+        day: &str,
+        cursor: Option<&str>,
+    ) -> Result<RemotePage, String> {
+        self.travel().await;
+        let (now, mut desk) = (self.now(), self.desk());
+        desk.catch_up(now);
+        if desk.faults.next(Operation::List, None).is_some() {
+            return Err("the provider did not answer in time".to_owned());
+        }
+        desk.books.journal.page(day, cursor)
+    }
+}
+
+fn cannot<T>(what: &str) -> Answer<T> {
+    Answer::Misconfigured(format!("the fake provider is told that it cannot {what}"))
+}
