@@ -1,6 +1,6 @@
 //! Payments: what each status means, and which may follow which. One table, and nothing beside it.
 //!
-//! Invariant: a payment changes its status through [`next`] only; what has come to its end stays there. A late success of
+//! Invariant: a payment changes its status through [`PaymentStatus::next`] only; what has come to its end stays there. A late success of
 //! a payment that is over is no transition, but a break that has to be reconciled.
 
 use super::stored_as;
