@@ -37,7 +37,8 @@ impl Town {
         let now = Arc::new(AtomicI64::new(START));
         let clock = {
             let now = Arc::clone(&now);
-            Arc::new(move || Timestamp::from_millis(now.load(Ordering::SeqCst))) as Clock
+            let clock: Clock = Arc::new(move || Timestamp::from_millis(now.load(Ordering::SeqCst)));
+            clock
         };
         Self { provider: Arc::new(FakeProvider::new(capabilities, faults, clock)), now }
     }
