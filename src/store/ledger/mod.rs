@@ -238,23 +238,24 @@ async fn require_open(
     touched: &BTreeMap<AccountId, bool>,
     transfers: &[Transfer],
 ) -> Result<(), BookError> {
+    // Which of them are frozen is looked at here and not asked for there: PostgreSQL moves a condition in front of the
+    // lock, and what does not meet it is not locked.
     let select = db.dialect(
-        "SELECT a.id
+        "SELECT a.id, a.frozen_at
          FROM json_each($1) j
-         JOIN ledger_accounts a ON a.id = unhex(replace(j.value, '-', ''))
-         WHERE a.frozen_at IS NOT NULL",
-        "SELECT a.id
-         FROM (SELECT l.id, l.frozen_at FROM ledger_accounts l
-               WHERE l.id IN (SELECT j.value::uuid FROM jsonb_array_elements_text($1::jsonb) j)
-               ORDER BY l.id
-               FOR NO KEY UPDATE) a
-         WHERE a.frozen_at IS NOT NULL",
+         JOIN ledger_accounts a ON a.id = unhex(replace(j.value, '-', ''))",
+        "SELECT a.id, a.frozen_at
+         FROM ledger_accounts a
+         WHERE a.id IN (SELECT j.value::uuid FROM jsonb_array_elements_text($1::jsonb) j)
+         ORDER BY a.id
+         FOR NO KEY UPDATE OF a",
     );
     debug_assert!(!transfers.is_empty(), "an entry has lines");
     let ids: Vec<AccountId> = touched.keys().copied().collect();
-    let frozen = fetch_all!(db, (Uuid,), select, json!(ids).to_string())?;
-    let is_refused =
-        frozen.into_iter().any(|(id,)| touched.get(&id.into()).copied().unwrap_or_default());
+    let accounts = fetch_all!(db, (Uuid, Option<i64>), select, json!(ids).to_string())?;
+    let is_refused = accounts.into_iter().any(|(id, frozen_at)| {
+        frozen_at.is_some() && touched.get(&id.into()).copied().unwrap_or_default()
+    });
     if is_refused { Err(LedgerError::Frozen.into()) } else { Ok(()) }
 }
 
