@@ -204,6 +204,7 @@ impl Node {
         );
         let to_people = NotifySubscriber::new(
             store.clone(),
+            notify.desk(),
             inboxes.clone(),
             config.notifications.disabled_types.clone(),
         );

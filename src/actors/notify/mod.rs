@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::fanout::{Failure, FanoutDeps, LEASE, Ran};
@@ -27,9 +27,11 @@ use super::kit::permanent::OnEscalate;
 use super::kit::vital::spawn_vital;
 use super::nodes::Nodes;
 use crate::clock;
+use crate::domain::ids::NodeId;
+use crate::domain::notifications::Occasion;
 use crate::domain::notifications::plan::Policy;
 use crate::domain::time::Timestamp;
-use crate::store::notifications::fanouts::Fanout;
+use crate::store::notifications::fanouts::{Fanout, Taking};
 use crate::store::{Store, StoreError};
 
 /// How often a node looks for fan-outs that others have left.
@@ -55,6 +57,14 @@ const CLEARED_MAX: i64 = 1_000;
 pub struct Notify {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    desk: Desk,
+}
+
+/// Where fan-outs are put that were taken for this node as they were noted: nobody has to look for them. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    me: NodeId,
+    places: mpsc::Sender<Fanout>,
 }
 
 /// What notifying is done with.
@@ -73,6 +83,8 @@ impl Notify {
     #[must_use]
     pub fn start(io: &Handle, deps: NotifyDeps, on_escalate: OnEscalate) -> Self {
         let (stop, stopped) = watch::channel(false);
+        let (places, handed) = mpsc::channel(deps.workers.max(1));
+        let desk = Desk { me: deps.nodes.me(), places };
         let NotifyDeps { store, nodes, inboxes, words, policy, workers } = deps;
         let fanouts = Arc::new(FanoutDeps {
             store: store.clone(),
@@ -82,8 +94,14 @@ impl Notify {
             stopped: stopped.clone(),
         });
         let foreman = Foreman { store, nodes, fanouts, workers: workers.max(1) };
-        let task = spawn_vital(io, "notify", on_escalate, foreman.work(stopped));
-        Self { stop, task }
+        let task = spawn_vital(io, "notify", on_escalate, foreman.work(handed, stopped));
+        Self { stop, task, desk }
+    }
+
+    /// Where this node is handed what was noted.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
     }
 
     /// Takes nothing more and ends what it works on at the next page.
@@ -91,6 +109,28 @@ impl Notify {
         // Nobody listening means that it has ended already.
         let _ = self.stop.send(true);
         let _ = self.task.await;
+    }
+}
+
+impl Desk {
+    /// Notes occasions, and takes as many as this node can begin with soon: a commit less on the way to whoever is told.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing was noted.
+    async fn note(&self, store: &Store, occasions: Vec<Occasion>) -> Result<(), StoreError> {
+        let free = self.places.capacity().min(occasions.len());
+        // With everybody busy, or while the node stops, whoever is free later takes them.
+        let Ok(mut places) = self.places.try_reserve_many(free) else {
+            return store.insert_fanouts(occasions, clock::now()).await;
+        };
+        let taking = (free > 0).then_some(Taking { owner: self.me, at_most: free, lasts: LEASE });
+        let taken = store.insert_and_claim_fanouts(occasions, clock::now(), taking).await?;
+        for fanout in taken {
+            if let Some(place) = places.next() {
+                place.send(fanout);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -118,13 +158,18 @@ struct Foreman {
 }
 
 impl Foreman {
-    async fn work(self, mut stopped: watch::Receiver<bool>) {
+    async fn work(self, mut handed: mpsc::Receiver<Fanout>, mut stopped: watch::Receiver<bool>) {
         let mut commits = self.store.commits();
         let mut working = JoinSet::new();
         let mut taken = VecDeque::new();
         while !*stopped.borrow() {
             commits.mark_unchanged();
             let rest = self.take(&mut taken).await;
+            while taken.len() < self.workers
+                && let Ok(fanout) = handed.try_recv()
+            {
+                taken.push_back(fanout);
+            }
             while working.len() < self.workers
                 && let Some(fanout) = taken.pop_front()
             {
@@ -132,10 +177,17 @@ impl Foreman {
             }
             tokio::select! {
                 Some(ended) = working.join_next() => log_panic(ended),
+                Some(fanout) = handed.recv(), if taken.len() < self.workers => {
+                    taken.push_back(fanout);
+                }
                 () = tokio::time::sleep(rest) => {}
                 _ = commits.changed(), if taken.len() < self.workers => {}
                 _ = stopped.changed() => {}
             }
+        }
+        handed.close();
+        while let Some(fanout) = handed.recv().await {
+            taken.push_back(fanout);
         }
         for fanout in taken {
             give_back(&self.fanouts.store, fanout, clock::now()).await;
@@ -178,7 +230,8 @@ impl Foreman {
             None => Ok(Claim::Nothing(POLL_INTERVAL)),
             Some(due_at) if due_at > now => Ok(Claim::Nothing(due_at.since(now))),
             Some(_) => {
-                let taken = self.store.claim_fanouts(self.nodes.me(), limit, LEASE, now).await?;
+                let taking = Taking { owner: self.nodes.me(), at_most: limit, lasts: LEASE };
+                let taken = self.store.claim_fanouts(taking, now).await?;
                 Ok(Claim::Taken(taken))
             }
         }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use serde::Deserialize;
 
+use super::Desk;
 use crate::actors::inbox::Inboxes;
 use crate::actors::relay::{Pace, Subscriber};
 use crate::clock;
@@ -24,6 +25,7 @@ const READERS_AT_ONCE: usize = 200;
 /// Takes domain events and leaves fan-outs behind; the work itself is done by whoever is free.
 pub struct NotifySubscriber {
     store: Store,
+    desk: Desk,
     inboxes: Inboxes,
     /// Kinds that nobody is notified of here.
     disabled: Vec<String>,
@@ -44,8 +46,8 @@ struct Marker {
 
 impl NotifySubscriber {
     #[must_use]
-    pub const fn new(store: Store, inboxes: Inboxes, disabled: Vec<String>) -> Self {
-        Self { store, inboxes, disabled }
+    pub const fn new(store: Store, desk: Desk, inboxes: Inboxes, disabled: Vec<String>) -> Self {
+        Self { store, desk, inboxes, disabled }
     }
 
     /// Notes whom there is to tell. Rooms in which everybody is looking cost one question a page.
@@ -59,7 +61,7 @@ impl NotifySubscriber {
                 said_to_the_away(occasion).is_none_or(|pair| heard.contains(&pair))
             });
         }
-        self.store.insert_fanouts(noted, clock::now()).await
+        self.desk.note(&self.store, noted).await
     }
 
     /// Whoever has read a room has read what they were notified of there.

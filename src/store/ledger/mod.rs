@@ -65,8 +65,7 @@ pub async fn book(db: &mut Db, entry: &Entry, now: Timestamp) -> Result<Booked, 
     let deltas = deltas(&transfers)?;
     insert_accounts(db, entry, now).await?;
     insert_transfers(db, entry, &transfers, now).await?;
-    let touched = touched(&transfers);
-    require_open(db, &touched, &transfers).await?;
+    require_open(db, &touched(&transfers)).await?;
     count(db, &deltas).await?;
     Ok(Booked::Now)
 }
@@ -233,10 +232,12 @@ fn touched(transfers: &[Transfer]) -> BTreeMap<AccountId, bool> {
 }
 
 /// Locks the accounts, and refuses what is new where one of them is frozen. What is held there can still be resolved.
-async fn require_open(
+///
+/// # Errors
+/// [`LedgerError::Frozen`].
+pub(super) async fn require_open(
     db: &mut Db,
     touched: &BTreeMap<AccountId, bool>,
-    transfers: &[Transfer],
 ) -> Result<(), BookError> {
     // Which of them are frozen is looked at here and not asked for there: PostgreSQL moves a condition in front of the
     // lock, and what does not meet it is not locked.
@@ -250,7 +251,6 @@ async fn require_open(
          ORDER BY a.id
          FOR NO KEY UPDATE OF a",
     );
-    debug_assert!(!transfers.is_empty(), "an entry has lines");
     let ids: Vec<AccountId> = touched.keys().copied().collect();
     let accounts = fetch_all!(db, (Uuid, Option<i64>), select, json!(ids).to_string())?;
     let is_refused = accounts.into_iter().any(|(id, frozen_at)| {

@@ -29,6 +29,15 @@ pub struct Fanout {
     pub takes: i64,
 }
 
+/// Who takes fan-outs, and how many.
+#[derive(Debug, Clone, Copy)]
+pub struct Taking {
+    pub owner: NodeId,
+    pub at_most: usize,
+    /// They are the owner's for so long.
+    pub lasts: Duration,
+}
+
 #[derive(sqlx::FromRow)]
 pub(super) struct ClaimedRow {
     id: Uuid,
@@ -127,15 +136,32 @@ impl Store {
         occasions: Vec<Occasion>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.insert_and_claim_fanouts(occasions, now, None).await.map(|_| ())
+    }
+
+    /// As [`Self::insert_fanouts`], and takes some of what is due in the same transaction: whoever is free need not look.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing was noted, and nothing taken.
+    pub async fn insert_and_claim_fanouts(
+        &self,
+        occasions: Vec<Occasion>,
+        now: Timestamp,
+        taking: Option<Taking>,
+    ) -> Result<Vec<Fanout>, StoreError> {
         if occasions.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.write(move |db| {
             Box::pin(async move {
                 let (away, others): (Vec<_>, Vec<_>) =
                     occasions.into_iter().partition(|occasion| occasion.audience.is_away_only());
                 insert_all(db, &others, now).await?;
-                waiting::add(db, away, now).await
+                waiting::add(db, away, now).await?;
+                match taking {
+                    Some(taking) => claim(db, taking, now).await,
+                    None => Ok(Vec::new()),
+                }
             })
         })
         .await
@@ -168,54 +194,16 @@ impl Store {
         Ok(row.map(|(due_at,)| Timestamp::from_millis(due_at)))
     }
 
-    /// Takes at most `limit` fan-outs that are due and that nobody works on, the longest due first.
+    /// Takes fan-outs that are due and that nobody works on, the longest due first.
     ///
     /// # Errors
     /// [`StoreError`] when nothing was taken.
     pub async fn claim_fanouts(
         &self,
-        owner: NodeId,
-        limit: usize,
-        lasts: Duration,
+        taking: Taking,
         now: Timestamp,
     ) -> Result<Vec<Fanout>, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows: Vec<ClaimedRow> = self
-            .write::<_, StoreError, _>(move |db| {
-                Box::pin(async move {
-                    let claim = db.dialect(
-                        "UPDATE fanouts
-                         SET owner = $1, fence = fence + 1, takes = takes + 1,
-                             lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $2
-                         WHERE id IN
-                             (SELECT id FROM fanouts
-                              WHERE status = 'queued' AND due_at <= $3
-                                AND lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
-                              ORDER BY due_at, id
-                              LIMIT $4)
-                         RETURNING id, kind, audience, actor_id, params, media, group_key, room_id,
-                                   room_seq, first_seq, messages, at, after_user, fence, takes",
-                        "UPDATE fanouts
-                         SET owner = $1, fence = fence + 1, takes = takes + 1,
-                             lease_until =
-                                 (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $2
-                         WHERE id IN
-                             (SELECT id FROM fanouts
-                              WHERE status = 'queued' AND due_at <= $3
-                                AND lease_until
-                                    <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint
-                              ORDER BY due_at, id
-                              LIMIT $4
-                              FOR UPDATE SKIP LOCKED)
-                         RETURNING id, kind, audience, actor_id, params, media, group_key, room_id,
-                                   room_seq, first_seq, messages, at, after_user, fence, takes",
-                    );
-                    let lasts = millis(lasts);
-                    fetch_all!(db, ClaimedRow, claim, owner.uuid(), lasts, now.millis(), limit)
-                })
-            })
-            .await?;
-        Ok(rows.into_iter().map(|row| row.into_fanout(owner)).collect())
+        self.write(move |db| Box::pin(async move { claim(db, taking, now).await })).await
     }
 
     /// Gives up a fan-out that no attempt would finish, such as one whose template is broken.
@@ -262,6 +250,40 @@ impl Store {
         })
         .await
     }
+}
+
+async fn claim(db: &mut Db, taking: Taking, now: Timestamp) -> Result<Vec<Fanout>, StoreError> {
+    let claim = db.dialect(
+        "UPDATE fanouts
+         SET owner = $1, fence = fence + 1, takes = takes + 1,
+             lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $2
+         WHERE id IN
+             (SELECT id FROM fanouts
+              WHERE status = 'queued' AND due_at <= $3
+                AND lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
+              ORDER BY due_at, id
+              LIMIT $4)
+         RETURNING id, kind, audience, actor_id, params, media, group_key, room_id,
+                   room_seq, first_seq, messages, at, after_user, fence, takes",
+        "UPDATE fanouts
+         SET owner = $1, fence = fence + 1, takes = takes + 1,
+             lease_until =
+                 (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $2
+         WHERE id IN
+             (SELECT id FROM fanouts
+              WHERE status = 'queued' AND due_at <= $3
+                AND lease_until
+                    <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+              ORDER BY due_at, id
+              LIMIT $4
+              FOR UPDATE SKIP LOCKED)
+         RETURNING id, kind, audience, actor_id, params, media, group_key, room_id,
+                   room_seq, first_seq, messages, at, after_user, fence, takes",
+    );
+    let Taking { owner, at_most, lasts } = taking;
+    let (lasts, at_most) = (millis(lasts), i64::try_from(at_most).unwrap_or(i64::MAX));
+    let rows = fetch_all!(db, ClaimedRow, claim, owner.uuid(), lasts, now.millis(), at_most)?;
+    Ok(rows.into_iter().map(|row| row.into_fanout(owner)).collect())
 }
 
 /// Notes occasions, once each, in the transaction that they tell of.

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::super::notifications::fanouts::Fanout;
 use super::super::notifications::requests::{RequestOutcome, Requested, insert_requested};
 use super::super::{Store, StoreError, execute, fetch_one};
-use super::notifications::{LONG, claim, node, occasion, said, tell, tell_all, users};
+use super::notifications::{LONG, claim, node, occasion, said, taking, tell, tell_all, users};
 use super::{fixtures, send};
 use crate::clock;
 use crate::domain::ids::{RoomId, UserId};
@@ -69,7 +69,7 @@ async fn whoever_has_had_a_turn_lets_others_go_first() {
         let both = later.plus(Duration::from_secs(1));
         let mut order = Vec::new();
         for _ in 0..2 {
-            let taken = store.claim_fanouts(node(), 1, LONG, both).await.unwrap();
+            let taken = store.claim_fanouts(taking(node(), 1, LONG), both).await.unwrap();
             order.extend(taken.into_iter().map(|fanout| fanout.occasion.id));
         }
         assert_eq!(order, [small.id, large.id]);
@@ -89,7 +89,7 @@ async fn what_is_said_joins_one_of_those_that_wait() {
         store.release_fanout(taken, clock::now()).await.unwrap();
         note(store, vec![said(room, users[0], 3)]).await;
 
-        let mut waiting = store.claim_fanouts(node(), 9, LONG, clock::now()).await.unwrap();
+        let mut waiting = store.claim_fanouts(taking(node(), 9, LONG), clock::now()).await.unwrap();
         waiting.sort_by_key(place);
         let told: Vec<_> =
             waiting.iter().map(|fanout| (place(fanout), fanout.occasion.messages)).collect();
@@ -136,9 +136,36 @@ async fn what_several_hear_at_once_is_gathered_once() {
             heard.unwrap();
         }
 
-        let told = store.claim_fanouts(node(), 100, LONG, clock::now()).await.unwrap();
+        let told = store.claim_fanouts(taking(node(), 100, LONG), clock::now()).await.unwrap();
         let messages: i64 = told.iter().map(|fanout| fanout.occasion.messages).sum();
         assert_eq!((told.len(), messages), (12, 24));
+    }
+}
+
+#[tokio::test]
+async fn what_is_noted_is_its_nodes_own_at_once_as_far_as_it_has_places() {
+    for fixture in fixtures().await {
+        let store = &fixture.store;
+        let user = fixture.user().await;
+        let occasions: Vec<Occasion> =
+            (0..3).map(|_| occasion(Audience::Users { users: vec![user] })).collect();
+        let me = node();
+        let noted = async |occasions| {
+            let taking = Some(taking(me, 2, LONG));
+            store.insert_and_claim_fanouts(occasions, clock::now(), taking).await.unwrap()
+        };
+
+        let mine = noted(occasions.clone()).await;
+        assert_eq!(mine.len(), 2, "no more than it has places for");
+        let others = store.claim_fanouts(taking(node(), 9, LONG), clock::now()).await.unwrap();
+        assert_eq!(others.len(), 1, "what is left is anybody's");
+        // Carried again: what somebody has is not had by two.
+        assert!(noted(occasions).await.is_empty());
+
+        for fanout in mine.into_iter().chain(others) {
+            tell_all(store, fanout).await;
+        }
+        assert_eq!(store.find_next_fanout().await.unwrap(), None);
     }
 }
 

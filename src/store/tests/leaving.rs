@@ -13,6 +13,7 @@ use super::super::notifications::fanouts::Fanout;
 use super::super::notifications::pages::Told;
 use super::super::phones::{NewCode, find_challenge, insert_phone, replace_code};
 use super::super::{StoreError, accounts};
+use super::notifications::taking;
 use super::{Fixture, fixtures};
 use crate::clock;
 use crate::domain::deliveries::NewDelivery;
@@ -102,7 +103,8 @@ impl Fixture {
         };
         self.store.insert_fanouts(vec![occasion], clock::now()).await.unwrap();
         let node = clock::new_uuid().into();
-        let mut claimed = self.store.claim_fanouts(node, 1, LEASE, clock::now()).await.unwrap();
+        let mut claimed =
+            self.store.claim_fanouts(taking(node, 1, LEASE), clock::now()).await.unwrap();
         let fanout = claimed.pop().unwrap();
         let sendings = users.iter().map(|user| Sending {
             user: *user,

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -10,7 +9,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::super::ledger::balances::{find_counters, update_frozen};
-use super::super::ledger::{BookError, Booked, book};
+use super::super::ledger::{BookError, Booked, book, require_open};
 use super::super::{Store, StoreError, execute, fetch_optional};
 use super::{Fixture, fixtures};
 use crate::domain::ids::{TransferId, UserId};
@@ -307,45 +306,23 @@ async fn eight_at_once_lose_nothing_and_owe_nothing() {
     }
 }
 
-/// The control: with the frozen picked out in the same statement, PostgreSQL locks nobody, and this waits in vain.
+/// The control: with the frozen picked out in the statement that locks, PostgreSQL locks nobody.
 #[tokio::test(flavor = "multi_thread")]
-async fn accounts_are_locked_in_the_order_of_their_ids_before_they_are_counted_on() {
+async fn accounts_are_locked_before_they_are_counted_on() {
     let fixture = Fixture::postgres().await;
-    let store = fixture.store.clone();
-    let mut wallets: Vec<AccountName> = (0..6).map(wallet).collect();
-    wallets.sort_by_key(|it| it.id(Currency::KRW));
-    let (lower, higher) = (wallets[0], wallets[5]);
-    // The one that comes last is opened first, so that no scan of the table happens upon the right order.
-    for (n, name) in wallets.into_iter().rev().enumerate() {
-        let lines = vec![moved(AccountName::BankTrust, name, 100)];
-        booked(&store, entry(&format!("in:{n}"), lines)).await.unwrap();
-    }
-    let is_free = async |name: AccountName| {
-        let id = name.id(Currency::KRW).uuid();
-        let free: Result<bool, StoreError> = store
-            .write(move |db| {
-                Box::pin(async move {
-                    let found = fetch_optional!(
-                        db,
-                        (Uuid,),
-                        "SELECT id FROM ledger_accounts WHERE id = $1
-                         FOR NO KEY UPDATE SKIP LOCKED",
-                        id,
-                    )?;
-                    Ok(found.is_some())
-                })
-            })
-            .await;
-        free.unwrap()
-    };
+    let store = &fixture.store;
+    let lines = vec![moved(AccountName::BankTrust, wallet(1), 100)];
+    booked(store, entry("in", lines)).await.unwrap();
+    let (locked, is_locked) = oneshot::channel::<()>();
     let (release, released) = oneshot::channel::<()>();
-    let holding = {
-        let (store, id) = (store.clone(), higher.id(Currency::KRW));
+    let locking = {
+        let (store, id) = (store.clone(), wallet(1).id(Currency::KRW));
         tokio::spawn(async move {
-            let held: Result<(), StoreError> = store
+            let held: Result<(), BookError> = store
                 .write(move |db| {
                     Box::pin(async move {
-                        update_frozen(db, id, None).await?;
+                        require_open(db, &BTreeMap::from([(id, true)])).await?;
+                        locked.send(()).unwrap();
                         let _ = released.await;
                         Ok(())
                     })
@@ -354,27 +331,25 @@ async fn accounts_are_locked_in_the_order_of_their_ids_before_they_are_counted_o
             held.unwrap();
         })
     };
-    wait_until("somebody has the higher", async || !is_free(higher).await).await;
-    let booking = {
-        let (store, lines) = (store.clone(), vec![moved(higher, lower, 1)]);
-        tokio::spawn(async move { booked(&store, entry("moved", lines)).await.unwrap() })
-    };
+    is_locked.await.unwrap();
 
-    wait_until("the lower is locked meanwhile", async || !is_free(lower).await).await;
+    let id = wallet(1).id(Currency::KRW).uuid();
+    let found: Result<Option<(Uuid,)>, StoreError> = store
+        .write(move |db| {
+            Box::pin(async move {
+                fetch_optional!(
+                    db,
+                    (Uuid,),
+                    "SELECT id FROM ledger_accounts WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED",
+                    id,
+                )
+            })
+        })
+        .await;
 
+    assert_eq!(found.unwrap(), None, "somebody else could have it");
     release.send(()).unwrap();
-    holding.await.unwrap();
-    assert_eq!(booking.await.unwrap(), Booked::Now);
-}
-
-async fn wait_until(what: &str, is_so: impl AsyncFn() -> bool) {
-    for _ in 0..1_000 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("in vain: {what}");
+    locking.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

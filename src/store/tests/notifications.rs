@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::super::notifications::Shelf;
 use super::super::notifications::changes::{Change, Which};
-use super::super::notifications::fanouts::Fanout;
+use super::super::notifications::fanouts::{Fanout, Taking};
 use super::super::notifications::pages::Told;
 use super::super::notifications::requests::{RequestOutcome, Requested};
 use super::super::{Store, StoreError, execute, fetch_one};
@@ -27,6 +27,10 @@ const LIMIT: i64 = 3;
 
 pub(super) fn node() -> NodeId {
     clock::new_uuid().into()
+}
+
+pub(super) const fn taking(owner: NodeId, at_most: usize, lasts: Duration) -> Taking {
+    Taking { owner, at_most, lasts }
 }
 
 pub(super) fn occasion(audience: Audience) -> Occasion {
@@ -56,7 +60,7 @@ pub(super) fn said(room: RoomId, by: UserId, seq: Seq) -> Occasion {
 }
 
 pub(super) async fn claim(store: &Store, lasts: Duration) -> Option<Fanout> {
-    let claimed = store.claim_fanouts(node(), 1, lasts, clock::now()).await.unwrap();
+    let claimed = store.claim_fanouts(taking(node(), 1, lasts), clock::now()).await.unwrap();
     claimed.into_iter().next()
 }
 
@@ -172,7 +176,7 @@ async fn many_who_claim_share_and_nobody_gets_what_another_has() {
         // Carried again.
         store.insert_fanouts(occasions.clone(), clock::now()).await.unwrap();
 
-        let claiming = (0..8).map(|_| store.claim_fanouts(node(), 5, LONG, clock::now()));
+        let claiming = (0..8).map(|_| store.claim_fanouts(taking(node(), 5, LONG), clock::now()));
         let claimed = futures_util::future::join_all(claiming).await;
         let claimed: Vec<Uuid> =
             claimed.into_iter().flat_map(Result::unwrap).map(|fanout| fanout.occasion.id).collect();
@@ -196,7 +200,7 @@ async fn what_is_said_while_a_fan_out_waits_joins_it_once() {
         // The relay offers again what it cannot say was taken.
         note(vec![first, second, said(room, users[0], 7)]).await;
 
-        let mut waiting = store.claim_fanouts(node(), 9, LONG, clock::now()).await.unwrap();
+        let mut waiting = store.claim_fanouts(taking(node(), 9, LONG), clock::now()).await.unwrap();
         waiting.sort_by_key(|fanout| fanout.occasion.actor != Some(users[0]));
         let [one, other] = waiting.as_slice() else { panic!("{waiting:?}") };
         let place = |fanout: &Fanout| fanout.occasion.message.map(|place| place.seq);
