@@ -1,6 +1,6 @@
 # The one way in: `make run` and `make test` are all that a newcomer, a developer and CI need.
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test check fmt bench chaos chaos-cluster chaos-notify bench-cluster bench-notify
+.PHONY: help run cluster test check fmt bench chaos chaos-cluster chaos-notify bench-cluster bench-notify bench-money
 
 # Where Debian puts servers, and looks for them only as root.
 export PATH := $(PATH):/usr/sbin
@@ -18,6 +18,7 @@ help:
 	@echo 'make bench          measure against the reference limit; prints ratios'
 	@echo 'make bench-cluster  measure what several nodes cost and give; prints ratios'
 	@echo 'make bench-notify   measure how fast people are told and what chat feels of it; prints ratios (POSTGRES=1)'
+	@echo 'make bench-money    measure what the ledger books; prints ratios'
 	@echo 'make chaos          kill the server under load and prove that nothing is lost (SEED=n KILLS=n plays one again)'
 	@echo 'make chaos-cluster  the same with several nodes, Redis and the network (SEED=n FAULTS=n plays one again)'
 	@echo 'make chaos-notify   kill nodes and fail every provider while people are told (SEED=n KILLS=n plays one again, SQLITE=1)'
@@ -41,7 +42,7 @@ test: check
 check:
 	@scripts/require rust cargo-deny typos
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features bench/money -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
 	$(CARGO) fetch --locked
 	$(DENY) --offline --workspace check --hide-inclusion-graph licenses bans sources
@@ -75,6 +76,11 @@ bench-notify:
 	@scripts/require rust $(if $(POSTGRES),postgresql)
 	$(CARGO) build --locked --release --workspace
 	target/release/bench notify --madang target/release/madang $(if $(POSTGRES),--postgres)
+
+bench-money:
+	@scripts/require rust postgresql
+	$(CARGO) build --locked --release --package bench --features money
+	target/release/bench money
 
 chaos-notify:
 	@scripts/require rust $(if $(SQLITE),,postgresql redis)

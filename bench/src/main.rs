@@ -20,6 +20,8 @@ mod history;
 mod hops;
 mod idle;
 mod load;
+#[cfg(feature = "money")]
+mod money;
 mod narrow;
 mod notify;
 mod notify_chaos;
@@ -87,6 +89,9 @@ enum Scenario {
     Cluster(cluster::Options),
     /// One message to ten thousand, notifications that somebody watches, and what chat feels of them.
     Notify(notify::Options),
+    /// Transfers of the ledger: committed together and one by one, over shards and over one row.
+    #[cfg(feature = "money")]
+    Money(money::Options),
     /// Clients that come and go while the server is killed and its store is slow: nothing may be lost.
     Chaos(chaos::Options),
     /// The same on several nodes, while these, Redis, PostgreSQL and the wires between them fail.
@@ -157,6 +162,8 @@ async fn run(plan: &Plan, scenario: &Scenario) -> anyhow::Result<Report> {
         Scenario::Stalled(options) => stalled::run(plan, options, &mut report).await?,
         Scenario::Cluster(options) => cluster::run(plan, options, &mut report).await?,
         Scenario::Notify(options) => notify::run(plan, options, &mut report).await?,
+        #[cfg(feature = "money")]
+        Scenario::Money(options) => money::run(plan, options, &mut report).await?,
         Scenario::Chaos(options) => chaos::run(plan, options, &mut report).await?,
         Scenario::ChaosCluster(options) => cluster_chaos::run(plan, options, &mut report).await?,
         Scenario::ChaosNotify(options) => notify_chaos::run(plan, options, &mut report).await?,

@@ -12,13 +12,17 @@ mod unsent_tests;
 pub mod words;
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{Fuse, FusedFuture as _};
 use rand::Rng;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use self::fanout::{Failure, FanoutDeps, LEASE, Ran};
 use self::words::Words;
@@ -162,28 +166,34 @@ impl Foreman {
         let mut commits = self.store.commits();
         let mut working = JoinSet::new();
         let mut taken = VecDeque::new();
+        // Looking is a commit where something is found: whatever is handed over meanwhile does not wait for it.
+        let mut looking = pin!(Fuse::terminated());
+        let mut look_at = Instant::now();
         while !*stopped.borrow() {
-            commits.mark_unchanged();
-            let rest = self.take(&mut taken).await;
-            while taken.len() < self.workers
-                && let Ok(fanout) = handed.try_recv()
-            {
-                taken.push_back(fanout);
-            }
             while working.len() < self.workers
                 && let Some(fanout) = taken.pop_front()
             {
                 working.spawn(do_fanout(Arc::clone(&self.fanouts), fanout));
             }
+            let has_room = taken.len() < self.workers;
+            let may_look = has_room && looking.is_terminated();
             tokio::select! {
                 Some(ended) = working.join_next() => log_panic(ended),
-                Some(fanout) = handed.recv(), if taken.len() < self.workers => {
-                    taken.push_back(fanout);
+                Some(fanout) = handed.recv(), if has_room => taken.push_back(fanout),
+                (found, rest) = &mut looking, if !looking.is_terminated() => {
+                    taken.extend(found);
+                    look_at = Instant::now() + rest;
                 }
-                () = tokio::time::sleep(rest) => {}
-                _ = commits.changed(), if taken.len() < self.workers => {}
+                () = tokio::time::sleep_until(look_at), if may_look => {
+                    commits.mark_unchanged();
+                    looking.set(self.look().fuse());
+                }
+                _ = commits.changed(), if may_look => looking.set(self.look().fuse()),
                 _ = stopped.changed() => {}
             }
+        }
+        if !looking.is_terminated() {
+            taken.extend(looking.await.0);
         }
         handed.close();
         while let Some(fanout) = handed.recv().await {
@@ -203,22 +213,20 @@ impl Foreman {
         }
     }
 
-    /// Takes some of what is due, unless enough is taken and waits for a worker; gives how long there is nothing to look for.
-    /// Taking is a commit: most fan-outs are for one person, and a commit each would be most of the work.
-    async fn take(&self, taken: &mut VecDeque<Fanout>) -> Duration {
+    /// Takes some of what is due; gives how long there is nothing to look for as well. Most fan-outs are for one person, and
+    /// a commit each would be most of the work.
+    async fn look(&self) -> (Vec<Fanout>, Duration) {
         let poll = POLL_INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5));
-        if taken.len() >= self.workers {
-            return poll;
-        }
         match self.claim(TAKEN_AT_ONCE_MAX).await {
+            // There may be more, but what others were quicker to take is no reason to hurry.
             Ok(Claim::Taken(fanouts)) => {
-                taken.extend(fanouts);
-                poll
+                let rest = if fanouts.is_empty() { poll } else { Duration::ZERO };
+                (fanouts, rest)
             }
-            Ok(Claim::Nothing(wait)) => poll.min(wait),
+            Ok(Claim::Nothing(wait)) => (Vec::new(), poll.min(wait)),
             Err(error) => {
                 tracing::warn!(%error, "nobody can be notified now");
-                RETRY_AFTER
+                (Vec::new(), RETRY_AFTER)
             }
         }
     }
