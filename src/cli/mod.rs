@@ -4,6 +4,7 @@
 
 mod admin;
 mod doctor;
+mod fake_provider;
 mod out;
 mod resources;
 mod secrets;
@@ -56,6 +57,8 @@ enum Command {
         #[command(subcommand)]
         command: services::WebhooksCommand,
     },
+    /// Serves the fake payment provider alone: for tests, and for several nodes in development.
+    FakeProvider(fake_provider::FakeProviderArguments),
     /// Checks whether this machine and these settings can serve.
     Doctor,
     /// Prints the description of the API (`OpenAPI` 3.1) as JSON.
@@ -100,6 +103,7 @@ impl Arguments {
             Command::Admin { command } => command.run(config),
             Command::ServiceKey { command } => command.run(&config),
             Command::Webhooks { command } => command.run(&config),
+            Command::FakeProvider(arguments) => arguments.run(&config),
             Command::Keys { command } => command.run(&config),
             Command::Secrets { command } => command.run(&config),
             Command::Openapi | Command::Doctor => Ok(ExitCode::SUCCESS),

@@ -20,7 +20,7 @@ pub(super) enum ServiceKeyCommand {
         /// The service that will call with it.
         #[arg(long)]
         name: String,
-        /// What it may do, such as `notifications:send` or `webhooks:manage`; may be given several times.
+        /// What it may do, such as `notifications:send`, `payments:orders` or `webhooks:manage`; may be given several times.
         #[arg(long = "scope", required = true)]
         scopes: Vec<String>,
         /// How long it lives.

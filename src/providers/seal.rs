@@ -15,6 +15,8 @@ use sha2::{Digest as _, Sha256};
 
 /// The name of the secret that all nodes share.
 pub const WEBHOOK_SEAL: &str = "webhook_seal";
+/// The same for bank accounts.
+pub const BANK_SEAL: &str = "bank_seal";
 
 const NONCE_BYTES: usize = 12;
 const KEY_BYTES: usize = 32;

@@ -4,8 +4,14 @@
 //! own list of refusals is a refusal; whatever else is not a clear yes is unknown, and found out by asking.
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 pub mod fake;
+mod http;
+mod registry;
+#[cfg(test)]
+mod stand_in;
+pub mod stripe;
+pub mod toss;
 
 use std::fmt;
 use std::time::Duration;
@@ -19,6 +25,8 @@ use serde_json::Value;
 use crate::domain::money::{Amount, Currency};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::EffectKey;
+
+pub use registry::{OpenError, Providers};
 
 /// What a provider can do. One that says yes and cannot is a defect of its adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +173,7 @@ pub struct PaidOut {
 pub struct ClientParameters(pub Value);
 
 /// A payment that a payer is about to make.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prepare {
     /// Our order: new for every attempt.
     pub order: String,
@@ -178,7 +186,7 @@ pub struct Prepare {
 }
 
 /// A payment that a payer has made and that is to be taken.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Confirm {
     pub provider_key: String,
     pub order: String,
@@ -187,7 +195,7 @@ pub struct Confirm {
 }
 
 /// A charge to be voided or refunded, whole or in part.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cancel {
     pub provider_key: String,
     pub order: String,
@@ -237,7 +245,8 @@ pub enum WebhookError {
 }
 
 /// What a line of a provider's list is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RemoteKind {
     Charge,
     /// A refund. What was voided moved no money, and is not in the list.
@@ -246,7 +255,7 @@ pub enum RemoteKind {
 }
 
 /// One line of a provider's list of what it did on a day.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RemoteTransaction {
     /// Of the charge, the refund or the payout itself.
     pub provider_key: String,
@@ -259,7 +268,7 @@ pub struct RemoteTransaction {
 }
 
 /// One side of what happened on a day, page by page.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RemotePage {
     pub items: Vec<RemoteTransaction>,
     /// Where the next page begins.

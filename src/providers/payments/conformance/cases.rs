@@ -8,18 +8,18 @@ use super::super::{
 use super::{Subject, cancel, check_payout, confirm, is_taken, key, payout, refunded};
 use crate::domain::money::Amount;
 
-pub(in crate::providers::payments) async fn its_name_fits_the_books(subject: &Subject) {
+pub(crate) async fn its_name_fits_the_books(subject: &Subject) {
     let name = subject.provider.name();
     assert!(!name.is_empty() && name.bytes().all(|it| it.is_ascii_lowercase() || it == b'_'));
 }
 
-pub(in crate::providers::payments) async fn preparing_takes_nothing(subject: &Subject) {
+pub(crate) async fn preparing_takes_nothing(subject: &Subject) {
     let order = subject.prepare("preparing", 1_000).await;
     assert!(!is_taken(&subject.provider.find_charge(&order, None).await));
     assert!(subject.moved(&order).await.is_empty());
 }
 
-pub(in crate::providers::payments) async fn a_payment_is_taken_as_it_was_agreed(subject: &Subject) {
+pub(crate) async fn a_payment_is_taken_as_it_was_agreed(subject: &Subject) {
     let (request, charge) = subject.taken("agreed", 12_340).await;
     assert_eq!(charge.provider_key, request.provider_key);
     assert_eq!(charge.order, request.order);
@@ -28,9 +28,7 @@ pub(in crate::providers::payments) async fn a_payment_is_taken_as_it_was_agreed(
     assert!(charge.approved_at.is_some() && charge.decline.is_none() && charge.cancels.is_empty());
 }
 
-pub(in crate::providers::payments) async fn a_payment_that_its_payer_has_not_made_is_not_taken(
-    subject: &Subject,
-) {
+pub(crate) async fn a_payment_that_its_payer_has_not_made_is_not_taken(subject: &Subject) {
     let order = subject.prepare("unmade", 1_000).await;
     let request = confirm(&order, "no-such-key", 1_000);
     let answer = subject.provider.confirm(&request, &key("unmade")).await;
@@ -38,9 +36,7 @@ pub(in crate::providers::payments) async fn a_payment_that_its_payer_has_not_mad
     assert!(subject.moved(&order).await.is_empty());
 }
 
-pub(in crate::providers::payments) async fn a_payment_that_its_payer_gave_up_is_declined(
-    subject: &Subject,
-) {
+pub(crate) async fn a_payment_that_its_payer_gave_up_is_declined(subject: &Subject) {
     let order = subject.prepare("given-up", 1_000).await;
     let provider_key = subject.payer.give_up(&order).await;
     let request = confirm(&order, &provider_key, 1_000);
@@ -49,9 +45,7 @@ pub(in crate::providers::payments) async fn a_payment_that_its_payer_gave_up_is_
     assert!(!is_taken(&subject.provider.find_charge(&order, Some(&provider_key)).await));
 }
 
-pub(in crate::providers::payments) async fn another_amount_than_was_agreed_is_not_taken(
-    subject: &Subject,
-) {
+pub(crate) async fn another_amount_than_was_agreed_is_not_taken(subject: &Subject) {
     let order = subject.prepare("another-amount", 1_000).await;
     let provider_key = subject.payer.pay(&order).await;
     for (n, minor) in [1, 999, 1_001].into_iter().enumerate() {
@@ -62,9 +56,7 @@ pub(in crate::providers::payments) async fn another_amount_than_was_agreed_is_no
     assert!(!is_taken(&subject.provider.find_charge(&order, Some(&provider_key)).await));
 }
 
-pub(in crate::providers::payments) async fn a_payment_that_nobody_knows_is_not_taken(
-    subject: &Subject,
-) {
+pub(crate) async fn a_payment_that_nobody_knows_is_not_taken(subject: &Subject) {
     let request = confirm("conform-nobody", "no-such-key", 1_000);
     let answer = subject.provider.confirm(&request, &key("nobody")).await;
     assert!(!matches!(answer, Answer::Done(_) | Answer::Pending(_)), "{answer:?}");
@@ -72,9 +64,7 @@ pub(in crate::providers::payments) async fn a_payment_that_nobody_knows_is_not_t
     assert!(!matches!(found, LookUp::Found(_)), "{found:?}");
 }
 
-pub(in crate::providers::payments) async fn a_repeated_confirmation_takes_once_where_keys_are_known(
-    subject: &Subject,
-) {
+pub(crate) async fn a_repeated_confirmation_takes_once_where_keys_are_known(subject: &Subject) {
     let (request, first) = subject.taken("repeated", 1_000).await;
     if !subject.knows_keys() {
         return;
@@ -84,7 +74,7 @@ pub(in crate::providers::payments) async fn a_repeated_confirmation_takes_once_w
     assert_eq!(subject.moved(&request.order).await, [(RemoteKind::Charge, 1_000)]);
 }
 
-pub(in crate::providers::payments) async fn a_charge_is_found_by_what_the_provider_says_it_can_be_found_by(
+pub(crate) async fn a_charge_is_found_by_what_the_provider_says_it_can_be_found_by(
     subject: &Subject,
 ) {
     let (request, charge) = subject.taken("found", 1_000).await;
@@ -98,9 +88,7 @@ pub(in crate::providers::payments) async fn a_charge_is_found_by_what_the_provid
     }
 }
 
-pub(in crate::providers::payments) async fn an_order_that_nobody_named_is_not_found(
-    subject: &Subject,
-) {
+pub(crate) async fn an_order_that_nobody_named_is_not_found(subject: &Subject) {
     let found = subject.provider.find_charge("conform-unnamed", None).await;
     if subject.provider.capabilities().has_look_up_by_order {
         assert_eq!(found, LookUp::Absent);
@@ -109,7 +97,7 @@ pub(in crate::providers::payments) async fn an_order_that_nobody_named_is_not_fo
     }
 }
 
-pub(in crate::providers::payments) async fn a_whole_refund_gives_back_all(subject: &Subject) {
+pub(crate) async fn a_whole_refund_gives_back_all(subject: &Subject) {
     let (request, _) = subject.taken("whole-refund", 1_000).await;
     let canceled = subject.canceled(&request, None, "whole-refund").await;
     assert_eq!(canceled.amount.minor(), 1_000);
@@ -118,9 +106,7 @@ pub(in crate::providers::payments) async fn a_whole_refund_gives_back_all(subjec
     assert_eq!(charge.amount.minor(), 1_000, "what was taken is told as before");
 }
 
-pub(in crate::providers::payments) async fn partial_refunds_add_up_or_are_refused(
-    subject: &Subject,
-) {
+pub(crate) async fn partial_refunds_add_up_or_are_refused(subject: &Subject) {
     let (request, _) = subject.taken("partial", 1_000).await;
     if !subject.provider.capabilities().has_partial_refund {
         let answer = subject.provider.cancel(&cancel(&request, Some(300)), &key("part")).await;
@@ -139,7 +125,7 @@ pub(in crate::providers::payments) async fn partial_refunds_add_up_or_are_refuse
     assert_eq!((charge.status, refunded(&charge)), (ChargeStatus::Canceled, 1_000));
 }
 
-pub(in crate::providers::payments) async fn more_than_is_left_is_not_refunded(subject: &Subject) {
+pub(crate) async fn more_than_is_left_is_not_refunded(subject: &Subject) {
     let (request, _) = subject.taken("too-much", 1_000).await;
     let too_much = cancel(&request, Some(1_001));
     let answer = subject.provider.cancel(&too_much, &key("too-much-1")).await;
@@ -151,9 +137,7 @@ pub(in crate::providers::payments) async fn more_than_is_left_is_not_refunded(su
     assert_eq!(refunded(&subject.found(&request).await), 1_000);
 }
 
-pub(in crate::providers::payments) async fn a_repeated_refund_is_given_once_where_keys_are_known(
-    subject: &Subject,
-) {
+pub(crate) async fn a_repeated_refund_is_given_once_where_keys_are_known(subject: &Subject) {
     let (request, _) = subject.taken("refund-again", 1_000).await;
     let asked = subject.provider.capabilities().has_partial_refund.then_some(300);
     let first = subject.canceled(&request, asked, "refund-again").await;
@@ -165,9 +149,7 @@ pub(in crate::providers::payments) async fn a_repeated_refund_is_given_once_wher
     assert_eq!(refunded(&subject.found(&request).await), first.amount.minor());
 }
 
-pub(in crate::providers::payments) async fn a_refund_is_found_by_its_key_and_by_no_other(
-    subject: &Subject,
-) {
+pub(crate) async fn a_refund_is_found_by_its_key_and_by_no_other(subject: &Subject) {
     let (request, _) = subject.taken("refund-found", 1_000).await;
     let canceled = subject.canceled(&request, None, "refund-found").await;
     let asked = cancel(&request, None);
@@ -181,9 +163,7 @@ pub(in crate::providers::payments) async fn a_refund_is_found_by_its_key_and_by_
     }
 }
 
-pub(in crate::providers::payments) async fn a_payment_set_aside_is_captured_or_refused(
-    subject: &Subject,
-) {
+pub(crate) async fn a_payment_set_aside_is_captured_or_refused(subject: &Subject) {
     let Some(request) = subject.set_aside("aside-captured").await else { return };
     assert!(subject.moved(&request.order).await.is_empty());
     let answer = subject.provider.capture(&request, &key("aside-capture")).await;
@@ -192,7 +172,7 @@ pub(in crate::providers::payments) async fn a_payment_set_aside_is_captured_or_r
     assert_eq!(subject.moved(&request.order).await, [(RemoteKind::Charge, 1_000)]);
 }
 
-pub(in crate::providers::payments) async fn a_payment_set_aside_is_voided(subject: &Subject) {
+pub(crate) async fn a_payment_set_aside_is_voided(subject: &Subject) {
     let Some(request) = subject.set_aside("aside-voided").await else { return };
     subject.canceled(&request, None, "aside-void").await;
     assert_eq!(subject.found(&request).await.status, ChargeStatus::Canceled);
@@ -201,9 +181,7 @@ pub(in crate::providers::payments) async fn a_payment_set_aside_is_voided(subjec
     assert!(subject.moved(&request.order).await.is_empty());
 }
 
-pub(in crate::providers::payments) async fn a_payout_is_made_and_found_or_refused(
-    subject: &Subject,
-) {
+pub(crate) async fn a_payout_is_made_and_found_or_refused(subject: &Subject) {
     let (request, key) = (payout("paid"), key("payout"));
     let answer = subject.provider.pay_out(&request, &key).await;
     let capabilities = subject.provider.capabilities();
@@ -223,9 +201,7 @@ pub(in crate::providers::payments) async fn a_payout_is_made_and_found_or_refuse
     }
 }
 
-pub(in crate::providers::payments) async fn a_repeated_payout_is_made_once_where_keys_are_known(
-    subject: &Subject,
-) {
+pub(crate) async fn a_repeated_payout_is_made_once_where_keys_are_known(subject: &Subject) {
     let (request, key) = (payout("paid-again"), key("payout-again"));
     if !subject.provider.capabilities().has_payouts || !subject.knows_keys() {
         return;
@@ -236,7 +212,7 @@ pub(in crate::providers::payments) async fn a_repeated_payout_is_made_once_where
     assert_eq!(subject.moved(&request.reference).await, [(RemoteKind::PayOut, 5_000)]);
 }
 
-pub(in crate::providers::payments) async fn a_day_lists_what_moved(subject: &Subject) {
+pub(crate) async fn a_day_lists_what_moved(subject: &Subject) {
     let (request, charge) = subject.taken("listed", 1_000).await;
     let canceled = subject.canceled(&request, None, "listed").await;
     let listed = subject.listed(&request.order).await;
@@ -251,7 +227,7 @@ pub(in crate::providers::payments) async fn a_day_lists_what_moved(subject: &Sub
     );
 }
 
-pub(in crate::providers::payments) async fn a_webhook_says_what_to_ask_for(subject: &Subject) {
+pub(crate) async fn a_webhook_says_what_to_ask_for(subject: &Subject) {
     let (request, _) = subject.taken("webhook", 1_000).await;
     let sent = subject.payer.take_webhooks().await;
     assert!(!sent.is_empty());
@@ -265,9 +241,7 @@ pub(in crate::providers::payments) async fn a_webhook_says_what_to_ask_for(subje
     }
 }
 
-pub(in crate::providers::payments) async fn a_webhook_that_was_tampered_with_says_nothing(
-    subject: &Subject,
-) {
+pub(crate) async fn a_webhook_that_was_tampered_with_says_nothing(subject: &Subject) {
     subject.taken("tampered", 1_000).await;
     let sent = subject.payer.take_webhooks().await;
     let mut webhook = sent.first().unwrap().clone();

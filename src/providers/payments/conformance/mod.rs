@@ -3,7 +3,7 @@
 //! An adapter's tests make a [`Subject`] and say `conforms!(subject);`. Orders are named after their cases, so that answers
 //! can be recorded. Invariant: what a provider says it can do, it does; what it says it cannot, it says so when asked.
 
-pub(super) mod cases;
+pub(crate) mod cases;
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 use super::{
-    Answer, Cancel, Canceled, Charge, ChargeStatus, Confirm, LookUp, PaidOut, PaymentProvider,
-    Payout, PayoutStatus, Prepare, RawWebhook, RemoteKind, RemoteTransaction,
+    Answer, Cancel, Canceled, Charge, ChargeStatus, ClientParameters, Confirm, LookUp, PaidOut,
+    PaymentProvider, Payout, PayoutStatus, Prepare, RawWebhook, RemoteKind, RemoteTransaction,
 };
 use crate::domain::money::{Amount, Currency};
 use crate::domain::workflows::EffectKey;
@@ -22,7 +22,10 @@ const PAGES_MAX: usize = 100;
 
 /// Who pays, and what the provider sends of its own accord.
 #[async_trait]
-pub(super) trait Payer: Send + Sync {
+pub(crate) trait Payer: Send + Sync {
+    /// Sees what a payer's client is given for an order: real payers know of an order by nothing else.
+    async fn open(&self, _: &ClientParameters) {}
+
     /// Pays for an order by card. Gives the provider's key.
     async fn pay(&self, order: &str) -> String;
 
@@ -37,9 +40,9 @@ pub(super) trait Payer: Send + Sync {
 }
 
 /// An adapter, and those who pay there.
-pub(super) struct Subject {
-    pub(super) provider: Arc<dyn PaymentProvider>,
-    pub(super) payer: Arc<dyn Payer>,
+pub(crate) struct Subject {
+    pub(crate) provider: Arc<dyn PaymentProvider>,
+    pub(crate) payer: Arc<dyn Payer>,
 }
 
 /// Makes a test of each case, for a function that gives a [`Subject`].
@@ -80,7 +83,7 @@ macro_rules! conforms {
         )+
     };
 }
-pub(super) use conforms;
+pub(crate) use conforms;
 
 impl Subject {
     fn knows_keys(&self) -> bool {
@@ -90,7 +93,8 @@ impl Subject {
     async fn prepare(&self, case: &str, minor: i64) -> String {
         let request = prepare(case, minor, false);
         let answer = self.provider.prepare(&request).await;
-        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+        let Answer::Done(parameters) = answer else { panic!("{answer:?}") };
+        self.payer.open(&parameters).await;
         request.order
     }
 
@@ -110,6 +114,8 @@ impl Subject {
             assert!(matches!(prepared, Answer::Misconfigured(_)), "{prepared:?}");
             return None;
         }
+        let Answer::Done(parameters) = prepared else { panic!("{prepared:?}") };
+        self.payer.open(&parameters).await;
         let provider_key = self.payer.pay(&prepare.order).await;
         let request = confirm(&prepare.order, &provider_key, 1_000);
         let answer = self.provider.confirm(&request, &key(case)).await;

@@ -12,7 +12,8 @@ use super::payouts::Payouts;
 use super::sale::Sale;
 use super::webhooks;
 use super::wire::{
-    Code, Fact, MISMATCH, NOT_FOUND, Reply, Request, cannot_be_asked, code_of, unanswered,
+    Code, Fact, MISMATCH, NOT_FOUND, NOT_READY, Reply, Request, cannot_be_asked, code_of,
+    unanswered,
 };
 use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
@@ -139,14 +140,15 @@ impl Books {
 
     pub(super) fn find_cancel(
         &self,
-        request: &Cancel,
+        order: &str,
+        provider_key: &str,
         key: &EffectKey,
         now: Timestamp,
     ) -> LookUp<Canceled> {
         if !self.capabilities.has_look_up_by_key {
             return cannot_be_asked();
         }
-        match self.find_charge(&request.order, Some(&request.provider_key), now) {
+        match self.find_charge(order, Some(provider_key), now) {
             LookUp::Found(charge) => {
                 let is_it = |it: &Canceled| it.effect_key.as_deref() == Some(key.as_str());
                 charge.cancels.into_iter().find(is_it).map_or(LookUp::Absent, LookUp::Found)
@@ -164,8 +166,64 @@ impl Books {
         self.orders.get(order).cloned()
     }
 
+    /// Its payer has paid, as far as that is for the payer to do.
+    pub(super) fn pay(
+        &mut self,
+        order: &str,
+        is_by_deposit: bool,
+        now: Timestamp,
+    ) -> Result<String, Code> {
+        let key = self.key_of(order).ok_or(NOT_FOUND)?;
+        self.change(&key, now, |sale| {
+            if !sale.is_open() {
+                return Err(NOT_READY);
+            }
+            (sale.has_payer_finished, sale.is_by_deposit) = (true, is_by_deposit);
+            Ok(())
+        })?;
+        Ok(key)
+    }
+
+    /// Its payer gives up, or cannot pay.
+    pub(super) fn refuse_payer(
+        &mut self,
+        order: &str,
+        code: DeclineCode,
+        now: Timestamp,
+    ) -> Result<String, Code> {
+        let key = self.key_of(order).ok_or(NOT_FOUND)?;
+        self.change(&key, now, |sale| {
+            if !sale.is_open() {
+                return Err(NOT_READY);
+            }
+            sale.fail(code)
+        })?;
+        Ok(key)
+    }
+
+    /// Its payer's transfer arrives.
+    pub(super) fn deposit(&mut self, order: &str, now: Timestamp) -> Result<(), Code> {
+        let key = self.key_of(order).ok_or(NOT_FOUND)?;
+        self.change(&key, now, |sale| {
+            if sale.charge.status != ChargeStatus::AwaitingDeposit {
+                return Err(NOT_READY);
+            }
+            sale.approve(false, now);
+            Ok(())
+        })
+    }
+
     pub(super) fn take_webhooks(&mut self) -> Vec<RawWebhook> {
         self.webhooks.drain(..).collect()
+    }
+
+    /// The webhooks that wait, the oldest first.
+    pub(super) fn waiting_webhooks(&self, max: usize) -> Vec<RawWebhook> {
+        self.webhooks.iter().take(max).cloned().collect()
+    }
+
+    pub(super) fn forget_webhooks(&mut self, count: usize) {
+        self.webhooks.drain(..count.min(self.webhooks.len()));
     }
 
     /// Changes a charge; writes down the money that it moved, and tells of it.

@@ -1,8 +1,10 @@
 //! Serves calls at the fake provider: which fault strikes, whether a call was made before, and what comes back.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::books::Books;
+use super::diary::{Diary, DiaryError, Entry, Line};
 use super::faults::{Fault, Faults, Moment, Operation};
 use super::kept::Kept;
 use super::wire::{IN_PROGRESS, Reply, Request, unanswered};
@@ -22,6 +24,8 @@ pub(super) struct Desk {
     idempotent_for: Option<Duration>,
     answers: Kept<(Operation, EffectKey), (Timestamp, Reply)>,
     late: Vec<Late>,
+    /// Where everything that changes something is written down before it is done.
+    diary: Option<Diary>,
 }
 
 /// A call that nobody has answered, and that is done when it is due.
@@ -39,13 +43,76 @@ impl Desk {
             idempotent_for: capabilities.idempotent_for,
             answers: Kept::new(ANSWERS_MAX),
             late: Vec::new(),
+            diary: None,
         }
     }
 
-    pub(super) fn serve(&mut self, request: &Request, key: &EffectKey, now: Timestamp) -> Reply {
+    /// Does again what a diary says, and goes on writing there.
+    pub(super) fn keep(&mut self, path: &Path) -> Result<(), DiaryError> {
+        self.diary = Some(Diary::open(path, |line| self.replay(line))?);
+        Ok(())
+    }
+
+    /// Serves a call; `fault` strikes it, or else what is planned.
+    pub(super) fn serve(
+        &mut self,
+        request: &Request,
+        key: &EffectKey,
+        fault: Option<Fault>,
+        now: Timestamp,
+    ) -> Reply {
         self.catch_up(now);
-        let amount = self.books.amount_of(request);
-        let fault = self.faults.next(request.operation(), amount.map(|amount| (amount, key)));
+        let amount = self.books.amount_of(request).map(|amount| (amount, key));
+        let fault = fault.or_else(|| self.faults.next(request.operation(), amount));
+        let entry = Entry::Call { request: request.clone(), key: key.as_str().to_owned(), fault };
+        if !self.write(entry, now) {
+            return Reply::ServerError;
+        }
+        self.act(request, key, fault, now)
+    }
+
+    /// Writes down what is about to be done. Without a diary there is nothing to do.
+    pub(super) fn write(&mut self, entry: Entry, now: Timestamp) -> bool {
+        let Some(diary) = &mut self.diary else { return true };
+        let written = diary.write(&Line { at: now.millis(), entry });
+        if let Err(error) = &written {
+            tracing::error!(%error, "the fake provider cannot write its diary");
+        }
+        written.is_ok()
+    }
+
+    fn replay(&mut self, line: Line) {
+        let now = Timestamp::from_millis(line.at);
+        self.catch_up(now);
+        // What came of it was told then, or nobody was there to hear it.
+        match line.entry {
+            Entry::Call { request, key, fault } => {
+                let Some(key) = EffectKey::parse(&key) else { return };
+                if fault.is_some() {
+                    self.faults.remember(request.operation(), &key);
+                }
+                let _ = self.act(&request, &key, fault, now);
+            }
+            Entry::Paid { order, is_by_deposit } => {
+                let _ = self.books.pay(&order, is_by_deposit, now);
+            }
+            Entry::Refused { order, code } => {
+                let _ = self.books.refuse_payer(&order, code, now);
+            }
+            Entry::Deposited { order } => {
+                let _ = self.books.deposit(&order, now);
+            }
+            Entry::Told { count } => self.books.forget_webhooks(count),
+        }
+    }
+
+    fn act(
+        &mut self,
+        request: &Request,
+        key: &EffectKey,
+        fault: Option<Fault>,
+        now: Timestamp,
+    ) -> Reply {
         match fault {
             Some(Fault::Lost(loss, Moment::Before)) => Reply::lost(loss),
             Some(Fault::Misconfigured) => Reply::Unauthorized,

@@ -24,6 +24,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
 
 use super::kept::Kept;
 use crate::domain::money::Amount;
@@ -38,7 +39,8 @@ const WRONG_FOR: Duration = Duration::from_mins(3);
 const DEPOSIT_DIGITS: i64 = 941;
 
 /// A kind of call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Operation {
     Prepare,
     Confirm,
@@ -51,7 +53,8 @@ pub enum Operation {
 }
 
 /// How an answer is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Loss {
     Timeout,
     ServerError,
@@ -60,14 +63,16 @@ pub enum Loss {
 }
 
 /// Whether what was asked for had been done by then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Moment {
     Before,
     After,
 }
 
 /// How a call goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fault {
     Lost(Loss, Moment),
     /// Our keys are refused. Nothing is done.
@@ -147,6 +152,12 @@ impl Faults {
         Self { percent: percent.min(100), chance: StdRng::seed_from_u64(seed), ..Self::default() }
     }
 
+    /// From now on so many calls of a hundred go wrong, as by [`Self::by_chance`]; what else goes wrong stays as it is.
+    pub fn set_chance(&mut self, percent: u32, seed: u64) {
+        self.percent = percent.min(100);
+        self.chance = StdRng::seed_from_u64(seed);
+    }
+
     /// What becomes of the next calls of an operation, after what was planned before; `None` goes well.
     pub fn plan(&mut self, operation: Operation, next: impl IntoIterator<Item = Option<Fault>>) {
         self.script.entry(operation).or_default().extend(next);
@@ -172,6 +183,11 @@ impl Faults {
             return self.any(operation);
         }
         None
+    }
+
+    /// A call was struck before.
+    pub(super) fn remember(&mut self, operation: Operation, key: &EffectKey) {
+        self.struck.insert((operation, key.clone()), ());
     }
 
     /// Whether whoever pays this gets a virtual account.

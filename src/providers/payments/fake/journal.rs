@@ -51,12 +51,17 @@ impl Journal {
         lines.filter(|line| line.order == order).cloned().collect()
     }
 
-    /// A page of a day.
-    pub(super) fn page(&self, day: &str, cursor: Option<&str>) -> Result<RemotePage, String> {
+    /// A page of a day, or of all days.
+    pub(super) fn page(
+        &self,
+        day: Option<&str>,
+        cursor: Option<&str>,
+    ) -> Result<RemotePage, String> {
         let after: u64 = cursor
             .map_or(Ok(0), str::parse)
             .map_err(|_| "the cursor is none of the provider's".to_owned())?;
-        let mut lines = self.lines.iter().filter(|(n, line)| *n > after && day_of(line.at) == day);
+        let is_of_day = |at| day.is_none_or(|day| day_of(at) == day);
+        let mut lines = self.lines.iter().filter(|(n, line)| *n > after && is_of_day(line.at));
         let page: Vec<&(u64, RemoteTransaction)> = lines.by_ref().take(PAGE_MAX).collect();
         let last = page.last().map(|(n, _)| n.to_string());
         let next = lines.next().and(last);
@@ -89,7 +94,7 @@ mod tests {
 
         let (mut keys, mut cursor) = (Vec::new(), None);
         loop {
-            let page = journal.page("2026-11-22", cursor.as_deref()).unwrap();
+            let page = journal.page(Some("2026-11-22"), cursor.as_deref()).unwrap();
             assert!(page.items.len() <= PAGE_MAX);
             assert!(page.items.iter().all(|it| it.fee == 30));
             keys.extend(page.items.into_iter().map(|it| it.provider_key));
@@ -99,8 +104,11 @@ mod tests {
             }
         }
         assert_eq!(keys, (0..250).map(|n| format!("key-{n}")).collect::<Vec<_>>());
-        assert_eq!(journal.page("2026-11-23", None).unwrap().items[0].kind, RemoteKind::Cancel);
-        assert!(journal.page("2026-11-23", Some("x")).is_err());
+        assert_eq!(
+            journal.page(Some("2026-11-23"), None).unwrap().items[0].kind,
+            RemoteKind::Cancel
+        );
+        assert!(journal.page(Some("2026-11-23"), Some("x")).is_err());
     }
 
     #[test]

@@ -4,11 +4,14 @@
 //! is chosen too: a provider that does not know our keys, or cannot be asked, is handled in another way. Read [`faults`],
 //! then `sale` and `books` (what it knows), `desk` (how it serves a call), `wire` (what we make of its answers) and
 //! [`payer`] (the other side). Invariant: everything is decided by the calls, the clock and a seed. All it knows is in
-//! memory: bounded, and gone with the process.
+//! memory: bounded, and gone with the process unless there is a [`diary`].
 
 mod books;
+mod client;
 mod desk;
+pub mod diary;
 pub mod faults;
+pub mod host;
 mod journal;
 mod kept;
 pub mod payer;
@@ -19,13 +22,16 @@ mod tests;
 mod webhooks;
 mod wire;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::json;
+use serde_json::{Value, json};
 
+pub use self::client::FakeClient;
 use self::desk::Desk;
+use self::diary::DiaryError;
 use self::faults::{Fault, Faults, Operation};
 use self::wire::{Fact, Reply, Request, cannot_be_asked};
 use super::{
@@ -75,6 +81,15 @@ impl FakeProvider {
         Self { capabilities, clock, latency: Duration::ZERO, desk }
     }
 
+    /// Does again what the diary in that file says, and goes on writing there. See [`diary`].
+    ///
+    /// # Errors
+    /// [`DiaryError`].
+    pub fn kept(self, diary: &Path) -> Result<Self, DiaryError> {
+        self.desk().keep(diary)?;
+        Ok(self)
+    }
+
     /// Lets every answer take so long. What nobody answers in time takes no longer: a test does not wait for it.
     #[must_use]
     pub fn with_latency(self, latency: Duration) -> Self {
@@ -86,6 +101,11 @@ impl FakeProvider {
         self.desk().faults.plan(operation, next);
     }
 
+    /// From now on so many calls of a hundred go wrong.
+    pub fn set_chance(&self, percent: u32, seed: u64) {
+        self.desk().faults.set_chance(percent, seed);
+    }
+
     /// Every movement of money for an order or a payout's reference, those included that nobody asked for: what our own
     /// books are held against.
     #[must_use]
@@ -93,6 +113,16 @@ impl FakeProvider {
         let (now, mut desk) = (self.now(), self.desk());
         desk.catch_up(now);
         desk.books.journal.of(order)
+    }
+
+    /// Every movement of money there was, from a cursor on.
+    ///
+    /// # Errors
+    /// A sentence, for a cursor that is none.
+    pub fn all_movements(&self, cursor: Option<&str>) -> Result<RemotePage, String> {
+        let (now, mut desk) = (self.now(), self.desk());
+        desk.catch_up(now);
+        desk.books.journal.page(None, cursor)
     }
 
     fn now(&self) -> Timestamp {
@@ -113,7 +143,7 @@ impl FakeProvider {
     async fn call(&self, request: Request, key: &EffectKey) -> Reply {
         self.travel().await;
         let now = self.now();
-        self.desk().serve(&request, key, now)
+        self.desk().serve(&request, key, None, now)
     }
 }
 
@@ -131,19 +161,10 @@ impl PaymentProvider for FakeProvider {
         if request.is_captured_later && !self.capabilities.has_manual_capture {
             return cannot("capture later");
         }
-        // An order is prepared once; another amount under its name is another call.
-        let Prepare { order, amount, currency, .. } = request;
-        let key = EffectKey::of(&format!("prepare:{order}:{amount}:{currency}"));
-        let reply = self.call(Request::Prepare(request.clone()), &key).await;
+        let reply = self.call(Request::Prepare(request.clone()), &prepare_key(request)).await;
         match reply.read(Fact::charge) {
             Answer::Done(charge) | Answer::Pending(charge) => {
-                Answer::Done(ClientParameters(json!({
-                    "provider": NAME,
-                    "order": charge.order,
-                    "amount": charge.amount,
-                    "currency": charge.currency,
-                    "name": request.name,
-                })))
+                Answer::Done(ClientParameters(client_parameters(&charge, request)))
             }
             Answer::Declined(decline) => Answer::Declined(decline),
             Answer::Unknown(why) => Answer::Unknown(why),
@@ -182,7 +203,8 @@ impl PaymentProvider for FakeProvider {
     async fn find_cancel(&self, request: &Cancel, key: &EffectKey) -> LookUp<Canceled> {
         self.travel().await;
         let now = self.now();
-        self.desk().look_up(now, |books| books.find_cancel(request, key, now))
+        let Cancel { order, provider_key, .. } = request;
+        self.desk().look_up(now, |books| books.find_cancel(order, provider_key, key, now))
     }
 
     async fn find_payout(&self, reference: &str, _: &EffectKey) -> LookUp<PaidOut> {
@@ -209,8 +231,23 @@ impl PaymentProvider for FakeProvider {
         if desk.faults.next(Operation::List, None).is_some() {
             return Err("the provider did not answer in time".to_owned());
         }
-        desk.books.journal.page(day, cursor)
+        desk.books.journal.page(Some(day), cursor)
     }
+}
+
+/// An order is prepared once; another amount under its name is another call.
+fn prepare_key(Prepare { order, amount, currency, .. }: &Prepare) -> EffectKey {
+    EffectKey::of(&format!("prepare:{order}:{amount}:{currency}"))
+}
+
+fn client_parameters(charge: &Charge, request: &Prepare) -> Value {
+    json!({
+        "provider": NAME,
+        "order": charge.order,
+        "amount": charge.amount,
+        "currency": charge.currency,
+        "name": request.name,
+    })
 }
 
 fn cannot<T>(what: &str) -> Answer<T> {

@@ -1,8 +1,11 @@
 //! The payer's side of the fake provider: what a checkout page does, and the payer's bank.
 
-use super::FakeProvider;
-use super::wire::NOT_READY;
-use crate::providers::payments::{Charge, ChargeStatus, DeclineCode, RawWebhook};
+use super::desk::Desk;
+use super::diary::Entry;
+use super::wire::Code;
+use super::{FakeProvider, webhooks};
+use crate::domain::time::Timestamp;
+use crate::providers::payments::{Charge, DeclineCode, Prepare, RawWebhook};
 
 /// How a payer pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub enum PayerError {
     UnknownOrder,
     #[error("the order does not wait for that")]
     NotAwaited,
+    #[error("nothing was done: it cannot be written down")]
+    Unwritten,
 }
 
 impl FakeProvider {
@@ -30,6 +35,15 @@ impl FakeProvider {
         desk.books.sale_of(order).map(|sale| sale.charge.clone())
     }
 
+    /// What was agreed for an order, what became of it, and whether its payer has done their part.
+    #[must_use]
+    pub fn find_agreed(&self, order: &str) -> Option<(Prepare, Charge, bool)> {
+        let (now, mut desk) = (self.now(), self.desk());
+        desk.catch_up(now);
+        let sale = desk.books.sale_of(order)?;
+        Some((sale.agreed.clone(), sale.charge.clone(), sale.has_payer_finished))
+    }
+
     /// The payer has paid, as far as that is for the payer to do. Gives the provider's key, with which the payment is
     /// confirmed; the same one when the payer does it again.
     ///
@@ -38,18 +52,10 @@ impl FakeProvider {
     pub fn pay(&self, order: &str, method: Method) -> Result<String, PayerError> {
         let (now, mut desk) = (self.now(), self.desk());
         desk.catch_up(now);
-        let charge = desk.books.sale_of(order).ok_or(PayerError::UnknownOrder)?.charge.clone();
-        let is_by_deposit =
-            method == Method::VirtualAccount || desk.faults.has_deposit(charge.amount);
-        let paid = desk.books.change(&charge.provider_key, now, |sale| {
-            if !sale.is_open() {
-                return Err(NOT_READY);
-            }
-            (sale.has_payer_finished, sale.is_by_deposit) = (true, is_by_deposit);
-            Ok(())
-        });
-        paid.map_err(|_| PayerError::NotAwaited)?;
-        Ok(charge.provider_key)
+        let amount = desk.books.sale_of(order).ok_or(PayerError::UnknownOrder)?.charge.amount;
+        let is_by_deposit = method == Method::VirtualAccount || desk.faults.has_deposit(amount);
+        desk.note(Entry::Paid { order: order.to_owned(), is_by_deposit }, now)?;
+        desk.books.pay(order, is_by_deposit, now).map_err(refused)
     }
 
     /// The payer gives up. Gives the provider's key.
@@ -57,17 +63,19 @@ impl FakeProvider {
     /// # Errors
     /// [`PayerError`].
     pub fn decline(&self, order: &str) -> Result<String, PayerError> {
+        self.refuse(order, DeclineCode::CanceledByPayer)
+    }
+
+    /// The payer's card is refused. Gives the provider's key.
+    ///
+    /// # Errors
+    /// [`PayerError`].
+    pub fn refuse(&self, order: &str, code: DeclineCode) -> Result<String, PayerError> {
         let (now, mut desk) = (self.now(), self.desk());
         desk.catch_up(now);
-        let key = desk.books.key_of(order).ok_or(PayerError::UnknownOrder)?;
-        let declined = desk.books.change(&key, now, |sale| {
-            if !sale.is_open() {
-                return Err(NOT_READY);
-            }
-            sale.fail(DeclineCode::CanceledByPayer)
-        });
-        declined.map_err(|_| PayerError::NotAwaited)?;
-        Ok(key)
+        desk.books.sale_of(order).ok_or(PayerError::UnknownOrder)?;
+        desk.note(Entry::Refused { order: order.to_owned(), code }, now)?;
+        desk.books.refuse_payer(order, code, now).map_err(refused)
     }
 
     /// The payer's transfer arrives in the virtual account. Nobody is asking then: a webhook tells of it.
@@ -77,15 +85,9 @@ impl FakeProvider {
     pub fn deposit(&self, order: &str) -> Result<(), PayerError> {
         let (now, mut desk) = (self.now(), self.desk());
         desk.catch_up(now);
-        let key = desk.books.key_of(order).ok_or(PayerError::UnknownOrder)?;
-        let arrived = desk.books.change(&key, now, |sale| {
-            if sale.charge.status != ChargeStatus::AwaitingDeposit {
-                return Err(NOT_READY);
-            }
-            sale.approve(false, now);
-            Ok(())
-        });
-        arrived.map_err(|_| PayerError::NotAwaited)
+        desk.books.sale_of(order).ok_or(PayerError::UnknownOrder)?;
+        desk.note(Entry::Deposited { order: order.to_owned() }, now)?;
+        desk.books.deposit(order, now).map_err(refused)
     }
 
     /// The webhooks that were sent since this was asked last, as they arrive.
@@ -96,4 +98,36 @@ impl FakeProvider {
         let sent = desk.books.take_webhooks();
         desk.faults.deliver(sent)
     }
+
+    /// At most so many webhooks that wait, signed as of now and as they arrive; and how many of them there are before some
+    /// come twice. They wait until [`Self::forget_webhooks`].
+    #[must_use]
+    pub fn waiting_webhooks(&self, max: usize) -> (usize, Vec<RawWebhook>) {
+        let (now, mut desk) = (self.now(), self.desk());
+        desk.catch_up(now);
+        let mut waiting = desk.books.waiting_webhooks(max);
+        for webhook in &mut waiting {
+            webhooks::sign(webhook, self.capabilities.webhooks, now);
+        }
+        (waiting.len(), desk.faults.deliver(waiting))
+    }
+
+    /// So many of the oldest webhooks have arrived, or are given up.
+    pub fn forget_webhooks(&self, count: usize) {
+        let (now, mut desk) = (self.now(), self.desk());
+        // If that cannot be written down, they come again some day, as webhooks do.
+        desk.write(Entry::Told { count }, now);
+        desk.books.forget_webhooks(count);
+    }
+}
+
+impl Desk {
+    fn note(&mut self, entry: Entry, now: Timestamp) -> Result<(), PayerError> {
+        if self.write(entry, now) { Ok(()) } else { Err(PayerError::Unwritten) }
+    }
+}
+
+/// The order is there: it was looked at.
+const fn refused(_: Code) -> PayerError {
+    PayerError::NotAwaited
 }

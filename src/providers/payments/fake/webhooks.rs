@@ -42,11 +42,17 @@ pub(super) fn write(charge: &Charge, trust: WebhookTrust, now: Timestamp) -> Raw
     };
     // Texts and a status: there is nothing that could not be written.
     let body = Bytes::from(serde_json::to_vec(&body).unwrap_or_default());
-    let headers = match trust {
-        WebhookTrust::Signed => signature(now, &body).into_iter().flatten().collect(),
+    let mut webhook = RawWebhook { headers: Vec::new(), body, received_at: now };
+    sign(&mut webhook, trust, now);
+    webhook
+}
+
+/// Signs it as of now, in place of an earlier signature.
+pub(super) fn sign(webhook: &mut RawWebhook, trust: WebhookTrust, now: Timestamp) {
+    webhook.headers = match trust {
+        WebhookTrust::Signed => signature(now, &webhook.body).into_iter().flatten().collect(),
         WebhookTrust::Unsigned => Vec::new(),
     };
-    RawWebhook { headers, body, received_at: now }
 }
 
 /// Which charge a webhook is about.

@@ -2,7 +2,10 @@
 //!
 //! Invariant: only a code in [`LISTED`] is a refusal.
 
+use serde::{Deserialize, Serialize};
+
 use super::faults::{Loss, Operation};
+use crate::domain::money::{Amount, Currency};
 use crate::domain::workflows::EffectKey;
 use crate::providers::payments::{
     Answer, Cancel, Canceled, Charge, ChargeStatus, Confirm, Decline, DeclineCode, LookUp, PaidOut,
@@ -56,13 +59,41 @@ pub(super) fn decline(code: DeclineCode) -> Decline {
 }
 
 /// A call that changes something.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Request {
     Prepare(Prepare),
     Confirm(Confirm),
     Capture(Confirm),
     Cancel(Cancel),
-    PayOut(Payout),
+    PayOut(#[serde(with = "without_account")] Payout),
+}
+
+/// A payout as it is written down and sent: nobody needs to know the account of one that is not made.
+mod without_account {
+    use secrecy::SecretString;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Amount, Currency, Payout};
+
+    #[derive(Serialize, Deserialize)]
+    struct Written {
+        reference: String,
+        amount: Amount,
+        currency: Currency,
+        bank_code: String,
+    }
+
+    pub(super) fn serialize<S: Serializer>(payout: &Payout, to: S) -> Result<S::Ok, S::Error> {
+        let Payout { reference, amount, currency, bank_code, .. } = payout.clone();
+        Written { reference, amount, currency, bank_code }.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Payout, D::Error> {
+        let Written { reference, amount, currency, bank_code } = Written::deserialize(from)?;
+        let (account_number, holder) = (SecretString::from(""), String::new());
+        Ok(Payout { reference, amount, currency, bank_code, account_number, holder })
+    }
 }
 
 impl Request {
@@ -92,7 +123,8 @@ impl Request {
 }
 
 /// What was done.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Fact {
     Charge(Charge),
     Canceled(Canceled),
@@ -105,6 +137,16 @@ impl Fact {
             Self::Charge(charge) => charge.status == ChargeStatus::AwaitingDeposit,
             Self::Canceled(_) => false,
             Self::PaidOut(paid_out) => paid_out.status == PayoutStatus::Pending,
+        }
+    }
+
+    /// What it means.
+    pub(super) fn read<T>(self, pick: fn(Self) -> Option<T>) -> Answer<T> {
+        let is_pending = self.is_pending();
+        match pick(self) {
+            Some(it) if is_pending => Answer::Pending(it),
+            Some(it) => Answer::Done(it),
+            None => Answer::Unknown("the provider answered something else".to_owned()),
         }
     }
 
@@ -149,26 +191,22 @@ impl Reply {
     /// What it means.
     pub(super) fn read<T>(self, pick: fn(Fact) -> Option<T>) -> Answer<T> {
         match self {
-            Self::Fact(fact) => {
-                let is_pending = fact.is_pending();
-                match pick(fact) {
-                    Some(it) if is_pending => Answer::Pending(it),
-                    Some(it) => Answer::Done(it),
-                    None => Answer::Unknown("the provider answered something else".to_owned()),
-                }
-            }
-            Self::Refused(code) => match LISTED.into_iter().find(|it| code_of(*it) == code) {
-                Some(code) => Answer::Declined(decline(code)),
-                None => {
-                    Answer::Unknown(format!("the provider answered {code}, which is no refusal"))
-                }
-            },
+            Self::Fact(fact) => fact.read(pick),
+            Self::Refused(code) => refused(code),
             Self::Unauthorized => {
                 Answer::Misconfigured("the provider does not accept our keys".to_owned())
             }
             Self::ServerError => Answer::Unknown("the provider answered 500".to_owned()),
             Self::Silence => Answer::Unknown("the provider did not answer in time".to_owned()),
         }
+    }
+}
+
+/// What a code means: a refusal, if it is listed.
+pub(super) fn refused<T>(code: &str) -> Answer<T> {
+    match LISTED.into_iter().find(|it| code_of(*it) == code) {
+        Some(code) => Answer::Declined(decline(code)),
+        None => Answer::Unknown(format!("the provider answered {code}, which is no refusal")),
     }
 }
 
