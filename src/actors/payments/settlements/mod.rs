@@ -1,0 +1,206 @@
+//! Settlements: what was paid is earned, summed up every night, and comes to wallets on business days.
+//!
+//! Everything here may be done twice, or by two nodes at once: it takes effect once. Invariant: no day is guessed;
+//! without a calendar for it nothing is closed, and whoever looks at the log is told.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use jiff::civil::Date;
+
+use crate::actors::schedule::Task;
+use crate::actors::workflow::engine::Clock;
+use crate::domain::calendar::{BusinessCalendar, CalendarError, day_of, instant_of};
+use crate::domain::money::Currency;
+use crate::domain::payments::orders::OrderKey;
+use crate::store::ledger::BookError;
+use crate::store::settlements::batches::Close;
+use crate::store::settlements::releases::{ReleaseError, Released};
+use crate::store::{Store, StoreError};
+
+/// When the day before is closed, into the day in Seoul: what was on its way at midnight has arrived.
+const CLOSES_AT: Duration = Duration::from_mins(10);
+/// When money comes to wallets, into the day in Seoul.
+const PAYS_AT: Duration = Duration::from_hours(9);
+const DAY: Duration = Duration::from_hours(24);
+/// How often somebody looks whether it is time.
+const INTERVAL: Duration = Duration::from_mins(5);
+const RELEASES_INTERVAL: Duration = Duration::from_hours(1);
+const PAGE: i64 = 200;
+const ACTOR: &str = "settlements";
+
+/// How payees are paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettlementRules {
+    pub currency: Currency,
+    /// Business days between the end of a batch and its money.
+    pub business_days: u8,
+    /// Batches of less are carried on.
+    pub minimum: i64,
+    /// Income tax that is withheld of what is earned, in hundredths of a percent; 0 where that is nobody's duty.
+    pub withholding_bps: u16,
+    /// Days after which what was paid is earned though nobody has said so; 0 waits for ever.
+    pub auto_release_days: u16,
+}
+
+/// Why settling has stopped. What was done before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum SettlementsError {
+    #[error(transparent)]
+    Calendar(#[from] CalendarError),
+    #[error(transparent)]
+    Book(#[from] BookError),
+}
+
+impl From<StoreError> for SettlementsError {
+    fn from(error: StoreError) -> Self {
+        Self::Book(BookError::Store(error))
+    }
+}
+
+/// The settlements of this installation. Cheap to clone.
+#[derive(Clone)]
+pub struct Settlements {
+    store: Store,
+    calendar: Arc<BusinessCalendar>,
+    rules: SettlementRules,
+    clock: Clock,
+}
+
+impl Settlements {
+    #[must_use]
+    pub fn new(
+        store: Store,
+        calendar: BusinessCalendar,
+        rules: SettlementRules,
+        clock: Clock,
+    ) -> Self {
+        Self { store, calendar: Arc::new(calendar), rules, clock }
+    }
+
+    /// Says that an order was fulfilled: what was paid for it is its payee's.
+    ///
+    /// # Errors
+    /// [`ReleaseError`], with nothing done.
+    pub async fn release(&self, order: OrderKey, actor: String) -> Result<Released, ReleaseError> {
+        let now = (self.clock)();
+        self.store.release_order(order, self.rules.withholding_bps, actor, now).await
+    }
+
+    /// Says so of orders about which nobody has said anything for long.
+    ///
+    /// # Errors
+    /// [`StoreError`]; an order that cannot be released is left to somebody who looks, and named in the log.
+    pub async fn release_old(&self) -> Result<usize, StoreError> {
+        let Some(after) = DAY.checked_mul(self.rules.auto_release_days.into()) else {
+            return Ok(0);
+        };
+        if after.is_zero() {
+            return Ok(0);
+        }
+        let before = (self.clock)().minus(after);
+        let mut released = 0_usize;
+        for order in self.store.list_unreleased_orders(before, PAGE).await? {
+            match self.release(order.clone(), ACTOR.to_owned()).await {
+                Ok(_) => released = released.saturating_add(1),
+                Err(ReleaseError::Book(BookError::Store(error))) => return Err(error),
+                Err(error) => {
+                    tracing::error!(order = %order, %error, "an order cannot be released by itself");
+                }
+            }
+        }
+        Ok(released)
+    }
+
+    /// Closes the day before for every payee, from ten past midnight in Seoul on. Gives how many batches that made.
+    ///
+    /// # Errors
+    /// [`SettlementsError::Calendar`] where the day of the money would have to be guessed; nothing was closed then.
+    pub async fn close_due(&self) -> Result<usize, SettlementsError> {
+        let now = (self.clock)();
+        let today = day_of(now.minus(CLOSES_AT))?;
+        let close = self.close_of(today)?;
+        let (mut closed, mut after) = (0_usize, None);
+        loop {
+            let currency = self.rules.currency;
+            let payees =
+                self.store.list_payees_to_settle(currency, close.until, after, PAGE).await?;
+            let Some(last) = payees.last().copied() else { return Ok(closed) };
+            for payee in payees {
+                let made = self.store.close_settlement(payee, currency, close, now).await?;
+                closed = closed.saturating_add(usize::from(made.is_some()));
+            }
+            after = Some(last);
+        }
+    }
+
+    /// Brings to wallets what its day has come for, from nine in the morning in Seoul on. Gives how many batches that
+    /// were.
+    ///
+    /// # Errors
+    /// [`SettlementsError::Book`]. One that the books refuse does not hold up the others, and is named in the log.
+    pub async fn pay_due(&self) -> Result<usize, SettlementsError> {
+        let now = (self.clock)();
+        let (mut paid, mut after) = (0_usize, None);
+        loop {
+            let currency = self.rules.currency;
+            let due = self.store.list_due_settlements(currency, after, PAGE, now).await?;
+            let Some(last) = due.last().copied() else { return Ok(paid) };
+            for id in due {
+                match self.store.pay_settlement(id, now).await {
+                    Ok(done) => paid = paid.saturating_add(usize::from(done.is_some())),
+                    Err(BookError::Store(error)) => return Err(error.into()),
+                    Err(BookError::Ledger(error)) => {
+                        tracing::error!(settlement.id = %id, %error, "a settlement cannot be paid");
+                    }
+                }
+            }
+            after = Some(last);
+        }
+    }
+
+    /// What is done every so often, on one node at a time.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<Task> {
+        let (closing, paying, releasing) = (self.clone(), self.clone(), self.clone());
+        let close = move || {
+            let settlements = closing.clone();
+            async move { said(settlements.close_due().await) }.boxed()
+        };
+        let pay = move || {
+            let settlements = paying.clone();
+            async move { said(settlements.pay_due().await) }.boxed()
+        };
+        let release = move || {
+            let settlements = releasing.clone();
+            async move { said(settlements.release_old().await) }.boxed()
+        };
+        vec![
+            Task { name: "settlements_closed", every: INTERVAL, run: Arc::new(close) },
+            Task { name: "settlements_paid", every: INTERVAL, run: Arc::new(pay) },
+            Task { name: "orders_released", every: RELEASES_INTERVAL, run: Arc::new(release) },
+        ]
+    }
+
+    /// How the day before `today` is closed.
+    fn close_of(&self, today: Date) -> Result<Close, CalendarError> {
+        let period_end = today.yesterday().map_err(|_| CalendarError::OutOfRange)?;
+        let pay_on = self.calendar.business_day_after(period_end, self.rules.business_days)?;
+        Ok(Close {
+            period_end,
+            until: instant_of(today, Duration::ZERO)?,
+            pay_on,
+            release_at: instant_of(pay_on, PAYS_AT)?,
+            minimum: self.rules.minimum,
+        })
+    }
+}
+
+/// As a task says it.
+fn said<T, E: std::fmt::Display>(done: Result<T, E>) -> Result<(), String> {
+    done.map(|_| ()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,188 @@
+//! From paid to earned to the wallet, on the right day.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jiff::civil::date;
+
+use super::{HOUR, NET, RULES, SettlementRules, TODAY, Town, somebody, towns};
+use crate::actors::payments::settlements::SettlementsError;
+use crate::domain::calendar::CalendarError;
+use crate::domain::ledger::chart::{AccountName, Shard};
+use crate::domain::settlements::{SettlementStatus, Share};
+use crate::store::settlements::releases::ReleaseError;
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Closes the day, at ten past midnight of the next.
+async fn close(town: &Town) -> usize {
+    town.go_to(TODAY.tomorrow().unwrap(), MINUTE * 10);
+    town.settlements.close_due().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_paid_is_shared_out_in_one_entry() {
+    for town in towns(RULES).await {
+        let payee = somebody();
+        let (order, _) = town.paid(Some(payee), 10_000).await;
+        let released = town.release(order.clone()).await.unwrap();
+        let share = Share { gross: 10_000, fee: 1_000, fee_vat: 100, withholding: 330 };
+        assert_eq!((released.share, released.was_before), (share, false));
+        assert_eq!(town.figures(payee).await, (NET, 0, 0));
+        let zero = Shard::numbered(0);
+        for (name, balance) in [
+            (AccountName::Escrow(zero), 0),
+            (AccountName::FeeIncome(zero), 1_000),
+            (AccountName::VatPayable, 100),
+            (AccountName::WithholdingPayable, 330),
+        ] {
+            assert_eq!(town.counters(name).await.credit_balance(), balance, "{name:?}");
+        }
+        let order = town.store.find_order(order).await.unwrap().unwrap();
+        assert_eq!(order.released_at, Some(town.now()));
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_releases_at_once_one_is_booked() {
+    for town in towns(RULES).await {
+        let payee = somebody();
+        let (order, _) = town.paid(Some(payee), 10_000).await;
+        // The control: another order is released beside it.
+        let (other, _) = town.paid(Some(payee), 10_000).await;
+        let orders = (0..16).map(|n| if n == 7 { other.clone() } else { order.clone() });
+        let released = join_all(orders.map(|order| town.release(order))).await;
+        let now = released.iter().filter(|it| !it.as_ref().unwrap().was_before).count();
+        assert_eq!(now, 2);
+        assert_eq!(town.figures(payee).await, (NET * 2, 0, 0));
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_paid_or_about_to_go_back_is_not_released() {
+    for town in towns(RULES).await {
+        let (order, payment) = town.paid(Some(somebody()), 10_000).await;
+        let unknown = crate::domain::payments::orders::OrderKey::parse("job", "none").unwrap();
+        assert!(matches!(town.release(unknown).await, Err(ReleaseError::NotFound)));
+        let refund = town.request(payment, 10_000).await.unwrap();
+        let refused = town.release(order.clone()).await;
+        assert!(matches!(refused, Err(ReleaseError::RefundUnderWay)), "{refused:?}");
+        town.end(refund, true).await;
+        let refused = town.release(order).await;
+        assert!(matches!(refused, Err(ReleaseError::NotPaid)), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_is_to_get_is_the_platform_s_and_goes_back_whole() {
+    for town in towns(RULES).await {
+        let (order, payment) = town.paid(None, 10_000).await;
+        town.release(order).await.unwrap();
+        let income = AccountName::FeeIncome(Shard::numbered(0));
+        assert_eq!(town.counters(income).await.credit_balance(), 10_000);
+        town.refund(payment, 4_000).await;
+        assert_eq!(town.counters(income).await.credit_balance(), 6_000);
+        assert_eq!(close(&town).await, 0);
+        town.assert_books_are_right(&[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_is_closed_once_and_paid_once_two_business_days_later_at_nine() {
+    for town in towns(RULES).await {
+        let (payee, other) = (somebody(), somebody());
+        town.earned(payee, 10_000).await;
+        town.earned(payee, 10_000).await;
+        town.earned(other, 10_000).await;
+        assert_eq!(town.settlements.close_due().await.unwrap(), 0, "the day is not over");
+        town.go_to(TODAY.tomorrow().unwrap(), MINUTE * 9);
+        assert_eq!(town.settlements.close_due().await.unwrap(), 0, "not yet");
+
+        town.go_to(TODAY.tomorrow().unwrap(), MINUTE * 10);
+        let (one, two) = tokio::join!(town.settlements.close_due(), town.settlements.close_due());
+        assert_eq!(one.unwrap() + two.unwrap(), 2, "one for each payee");
+        let settlement = town.only_settlement(payee).await;
+        assert_eq!(settlement.period_end, TODAY);
+        assert_eq!((settlement.gross, settlement.net), (20_000, NET * 2));
+        assert_eq!(settlement.pay_on, date(2026, 11, 20));
+        assert_eq!(settlement.status, SettlementStatus::Closed);
+
+        town.go_to(settlement.pay_on, HOUR * 9 - MINUTE);
+        assert_eq!(town.settlements.pay_due().await.unwrap(), 0);
+        town.go_to(settlement.pay_on, HOUR * 9);
+        let (one, two) = tokio::join!(town.settlements.pay_due(), town.settlements.pay_due());
+        assert_eq!(one.unwrap() + two.unwrap(), 2);
+        assert_eq!(town.figures(payee).await, (0, NET * 2, 0));
+        assert_eq!(town.figures(other).await, (0, NET, 0));
+        let events = town.store.list_event_names(settlement.id.to_string()).await;
+        assert_eq!(events, ["SettlementCreated", "SettlementReleased"]);
+        town.assert_books_are_right(&[payee, other]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_holiday_nobody_is_paid_and_over_an_unknown_year_nothing_is_closed() {
+    for town in towns(RULES).await {
+        let payee = somebody();
+        town.go_to(date(2026, 9, 22), HOUR);
+        town.earned(payee, 10_000).await;
+        town.go_to(date(2026, 9, 23), MINUTE * 10);
+        town.settlements.close_due().await.unwrap();
+        assert_eq!(town.only_settlement(payee).await.pay_on, date(2026, 9, 28), "Chuseok");
+
+        let late = somebody();
+        town.go_to(date(2026, 12, 30), HOUR);
+        town.earned(late, 10_000).await;
+        town.go_to(date(2026, 12, 31), MINUTE * 10);
+        let refused = town.settlements.close_due().await;
+        let unknown = CalendarError::UnknownYear(2027);
+        assert!(matches!(refused, Err(SettlementsError::Calendar(error)) if error == unknown));
+        assert_eq!(town.store.list_settlements(late, None, 9).await.unwrap(), []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_worth_a_payment_is_carried_into_the_next_batch() {
+    let rules = SettlementRules { minimum: 10_000, ..RULES };
+    for town in towns(rules).await {
+        let payee = somebody();
+        town.earned(payee, 10_000).await;
+        close(&town).await;
+        let first = town.only_settlement(payee).await;
+        assert_eq!((first.status, first.net), (SettlementStatus::Carried, NET));
+        let events = town.store.list_event_names(first.id.to_string()).await;
+        assert_eq!(events, ["SettlementCarried"]);
+        town.assert_books_are_right(&[payee]).await;
+
+        town.earned(payee, 10_000).await;
+        town.go_to(date(2026, 11, 20), MINUTE * 10);
+        town.settlements.close_due().await.unwrap();
+        let next = town.store.list_settlements(payee, None, 1).await.unwrap().remove(0);
+        assert_eq!(
+            (next.status, next.carry_in, next.net),
+            (SettlementStatus::Closed, NET, NET * 2)
+        );
+        town.go_to(next.pay_on, HOUR * 9);
+        assert_eq!(town.settlements.pay_due().await.unwrap(), 1);
+        assert_eq!(town.figures(payee).await, (0, NET * 2, 0));
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_nobody_speaks_of_is_released_after_its_days() {
+    let rules = SettlementRules { auto_release_days: 7, ..RULES };
+    for (rules, released) in [(rules, 1), (RULES, 0)] {
+        for town in towns(rules).await {
+            let payee = somebody();
+            town.paid(Some(payee), 10_000).await;
+            town.go_to(TODAY.saturating_add(jiff::Span::new().days(7)), HOUR * 11);
+            assert_eq!(town.settlements.release_old().await.unwrap(), 0, "too soon");
+            town.go_to(TODAY.saturating_add(jiff::Span::new().days(7)), HOUR * 12);
+            assert_eq!(town.settlements.release_old().await.unwrap(), released);
+            assert_eq!(town.settlements.release_old().await.unwrap(), 0, "once");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! How a withdrawal goes: sent once, freed only when it certainly was not sent.
+
+use super::{DAY, Done, MINUTE, RULES, Town, reason, somebody, towns};
+use crate::actors::payments::wallets::WalletsError;
+use crate::domain::wallets::WalletError;
+use crate::domain::withdrawals::{WithdrawalRefusal, WithdrawalRules, WithdrawalStatus};
+use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
+use crate::store::testing::approve_without_rules;
+
+/// A regular's withdrawal of an amount that strikes at the provider, after its first call.
+async fn struck(town: &Town, amount: i64) -> (super::Person, super::Withdrawal) {
+    let person = town.regular(amount).await;
+    let withdrawal = town.withdraw(person, amount).await.unwrap();
+    town.drive().await;
+    (person, withdrawal)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_withdrawal_waits_for_a_day_and_is_sent_once() {
+    for town in towns(RULES).await {
+        let person = town.person(10_000).await;
+        let before = town.wallet(person).await;
+        let withdrawal = town.withdraw(person, 10_000).await.unwrap();
+        assert_eq!(withdrawal.status, WithdrawalStatus::Requested);
+        assert_eq!(town.figures(person).await, (0, 10_000));
+        assert_ne!(town.wallet(person).await.version, before.version);
+
+        town.drive().await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Requested);
+        town.pass(DAY);
+        town.drive().await;
+
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid);
+        assert_eq!(town.figures(person).await, (0, 0));
+        assert_eq!(town.sent(withdrawal.id), [10_000]);
+        let events = ["WithdrawalRequested", "WithdrawalApproved", "WithdrawalPaid"];
+        assert_eq!(town.events(withdrawal.id).await, events);
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_large_waits_for_another_person() {
+    for town in towns(RULES).await {
+        let person = town.regular(300_000).await;
+        let withdrawal = town.withdraw(person, 100_001).await.unwrap();
+        town.drive().await;
+        town.pass(DAY);
+        town.drive().await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Requested);
+
+        let own = town.wallets.approve(person.user, withdrawal.id, reason()).await;
+        assert!(matches!(own, Err(WalletsError::Wallet(WalletError::OwnDecision))), "{own:?}");
+        let own = town.wallets.reject(person.user, withdrawal.id, reason()).await;
+        assert!(matches!(own, Err(WalletsError::Wallet(WalletError::OwnDecision))), "{own:?}");
+        town.drive().await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Requested);
+
+        let admin = somebody();
+        let approved = town.wallets.approve(admin, withdrawal.id, reason()).await.unwrap();
+        assert_eq!(approved.approved_by, Some(admin));
+        town.drive().await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid);
+        assert_eq!(town.sent(withdrawal.id), [100_001]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_refuses_a_requester_who_approves_even_where_the_code_does_not() {
+    for town in towns(RULES).await {
+        let person = town.regular(300_000).await;
+        let withdrawal = town.withdraw(person, 200_000).await.unwrap();
+        let (id, own, other) = (withdrawal.id, person.user, somebody());
+        let tried: Done<u64> = approve_without_rules(&town.store, id, own).await;
+        assert!(tried.unwrap_err().to_string().contains("withdrawals_approver_check"));
+        // The control: anybody else would have got through.
+        assert_eq!(approve_without_rules(&town.store, id, other).await.unwrap(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rejected_or_given_up_is_free_again_and_never_sent() {
+    for town in towns(RULES).await {
+        let person = town.regular(400_000).await;
+        let rejected = town.withdraw(person, 200_000).await.unwrap();
+        let canceled = town.withdraw(person, 150_000).await.unwrap();
+        assert_eq!(town.figures(person).await, (50_000, 350_000));
+
+        town.wallets.reject(somebody(), rejected.id, reason()).await.unwrap();
+        let strange = town.wallets.cancel(somebody(), canceled.id).await;
+        assert!(matches!(strange, Err(WalletsError::Wallet(WalletError::NotFound))));
+        town.wallets.cancel(person.user, canceled.id).await.unwrap();
+        town.pass(DAY);
+        town.drive().await;
+
+        assert_eq!(town.figures(person).await, (400_000, 0));
+        for (id, status, last) in [
+            (rejected.id, WithdrawalStatus::Rejected, "WithdrawalRejected"),
+            (canceled.id, WithdrawalStatus::Canceled, "WithdrawalCanceled"),
+        ] {
+            assert_eq!(town.status(id).await, status);
+            assert!(town.sent(id).is_empty());
+            assert_eq!(town.events(id).await, ["WithdrawalRequested", last]);
+            let late = town.wallets.approve(somebody(), id, reason()).await;
+            assert!(matches!(late, Err(WalletsError::Wallet(WalletError::WrongStatus(_)))));
+        }
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_knows_stays_held_until_a_look_up_says_what_it_is() {
+    for moment in [Moment::Before, Moment::After] {
+        for town in towns(RULES).await {
+            let person = town.regular(10_000).await;
+            town.provider.plan(Operation::PayOut, [Some(Fault::Lost(Loss::Timeout, moment))]);
+            town.provider.plan(Operation::LookUp, [Some(Fault::Lost(Loss::Timeout, moment))]);
+            let withdrawal = town.withdraw(person, 10_000).await.unwrap();
+            town.drive().await;
+            assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Unknown);
+            assert_eq!(town.figures(person).await, (0, 10_000), "held");
+            let late = town.wallets.cancel(person.user, withdrawal.id).await;
+            assert!(matches!(late, Err(WalletsError::Wallet(WalletError::WrongStatus(_)))));
+
+            for _ in 0..3 {
+                town.pass(MINUTE);
+                town.drive().await;
+            }
+            assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid, "{moment:?}");
+            assert_eq!(town.sent(withdrawal.id), [10_000], "once");
+            assert_eq!(town.figures(person).await, (0, 0));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_is_on_no_list_is_no_refusal() {
+    for town in towns(RULES).await {
+        let (person, withdrawal) = struck(&town, 10_916).await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Unknown);
+        assert_eq!(town.figures(person).await, (0, 10_916));
+        town.pass(MINUTE);
+        town.drive().await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_bank_refuses_is_free_again() {
+    for town in towns(RULES).await {
+        for (amount, code) in [(10_953, "invalid_bank_account"), (10_954, "payout_refused")] {
+            let (person, withdrawal) = struck(&town, amount).await;
+            let found = town.store.find_withdrawal(withdrawal.id).await.unwrap().unwrap();
+            assert_eq!(found.status, WithdrawalStatus::Failed);
+            assert_eq!(found.failure_code.as_deref(), Some(code));
+            assert_eq!(town.figures(person).await, (amount, 0));
+            assert_eq!(town.events(withdrawal.id).await.last().unwrap(), "WithdrawalFailed");
+        }
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_bank_takes_its_time_for_is_paid_when_it_has_arrived() {
+    for town in towns(RULES).await {
+        let (person, withdrawal) = struck(&town, 10_951).await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Sending);
+        assert_eq!(town.figures(person).await, (0, 10_951));
+        town.pass(MINUTE * 2);
+        town.wallets.watch().await.unwrap();
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Sending);
+
+        town.pass(MINUTE * 2);
+        town.wallets.watch().await.unwrap();
+        town.drive().await;
+
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid);
+        assert_eq!(town.figures(person).await, (0, 0));
+        let status = town.store.get_workflow_status(withdrawal.workflow).await.unwrap();
+        assert_eq!(status, crate::domain::workflows::WorkflowStatus::Done);
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_bank_sends_back_is_in_the_wallet_again_once() {
+    for town in towns(RULES).await {
+        let (person, withdrawal) = struck(&town, 10_952).await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid);
+        town.pass(MINUTE * 90);
+        let (one, other) =
+            tokio::join!(town.wallets.look_again(withdrawal.id), town.wallets.watch());
+        one.unwrap();
+        other.unwrap();
+
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Returned);
+        assert_eq!(town.figures(person).await, (10_952, 0));
+        let events = town.events(withdrawal.id).await;
+        assert_eq!(events.iter().filter(|name| *name == "WithdrawalReturned").count(), 1);
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_sends_another_amount_stops_the_withdrawal_for_somebody_to_look() {
+    for town in towns(RULES).await {
+        let (person, withdrawal) = struck(&town, 10_922).await;
+        let status = town.store.get_workflow_status(withdrawal.workflow).await.unwrap();
+        assert_eq!(status, crate::domain::workflows::WorkflowStatus::Parked);
+        assert_eq!(town.figures(person).await, (0, 10_922), "held");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_that_is_frozen_meanwhile_keeps_its_withdrawal_waiting() {
+    for town in towns(RULES).await {
+        let person = town.regular(10_000).await;
+        let withdrawal = town.withdraw(person, 5_000).await.unwrap();
+        let (store, currency, now) = (&town.store, withdrawal.currency, town.now());
+        let frozen = store.freeze_wallet(person.user, currency, somebody(), reason(), now).await;
+        assert!(frozen.unwrap());
+        town.drive().await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Requested);
+        let more = town.withdraw(person, 100).await;
+        assert!(matches!(
+            more,
+            Err(WalletsError::Wallet(WalletError::Refused(WithdrawalRefusal::Frozen)))
+        ));
+
+        assert!(store.unfreeze_wallet(person.user, currency, somebody(), now).await.unwrap());
+        town.pass(MINUTE * 11);
+        town.drive().await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_has_its_limits_however_many_ask_at_once() {
+    let rules = WithdrawalRules { per_day_count_max: 2, ..RULES };
+    for town in towns(rules).await {
+        let person = town.person(10_000).await;
+        let asked =
+            futures_util::future::join_all((0..8).map(|_| town.withdraw(person, 100))).await;
+        let taken = asked.iter().filter(|it| it.is_ok()).count();
+        assert_eq!(taken, 2);
+        let refused = WithdrawalRefusal::TooMany(2);
+        assert!(
+            asked.iter().flat_map(|it| it.as_ref().err()).all(
+                |error| matches!(error, WalletsError::Wallet(WalletError::Refused(refusal)) if *refusal == refused)
+            )
+        );
+        assert_eq!(town.figures(person).await, (9_800, 200));
+    }
+}

@@ -1,0 +1,79 @@
+//! Wallets and settlements as a node has them: the key that seals bank accounts, the calendar, and the rules of the
+//! settings.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::actors::payments::settlements::{SettlementRules, Settlements};
+use crate::actors::payments::wallets::Wallets;
+use crate::actors::workflow::engine::Clock;
+use crate::config::Config;
+use crate::domain::calendar::BusinessCalendar;
+use crate::providers::payments::Providers;
+use crate::providers::seal::{BANK_SEAL, Seal};
+use crate::secrets::{self, SecretError};
+use crate::store::Store;
+
+/// Wallets, with the key that seals bank accounts.
+///
+/// # Errors
+/// When there are bank accounts that this node could not open.
+pub(super) async fn open_wallets(
+    config: &Config,
+    store: &Store,
+    providers: &Providers,
+    clock: &Clock,
+) -> anyhow::Result<Wallets> {
+    let seal = open_bank_seal(config, store).await?;
+    let rules = config.payments.withdrawals.rules();
+    let (store, providers, clock) = (store.clone(), providers.clone(), Arc::clone(clock));
+    Ok(Wallets::new(store, providers, seal, rules, config.payments.currency, clock))
+}
+
+/// Settlements, with the calendar of the settings.
+///
+/// # Errors
+/// When the calendar cannot be read.
+pub(super) fn open_settlements(
+    config: &Config,
+    store: &Store,
+    clock: &Clock,
+) -> anyhow::Result<Settlements> {
+    let settings = &config.payments.settlements;
+    let calendar = if settings.calendar.as_os_str().is_empty() {
+        BusinessCalendar::built_in()?
+    } else {
+        let path = settings.calendar.display();
+        let text = std::fs::read_to_string(&settings.calendar);
+        let text = text.with_context(|| format!("the calendar {path} cannot be read"))?;
+        BusinessCalendar::parse(&text).with_context(|| format!("the calendar {path}"))?
+    };
+    let rules = SettlementRules {
+        currency: config.payments.currency,
+        business_days: settings.business_days,
+        minimum: settings.minimum,
+        withholding_bps: settings.withholding_bps,
+        auto_release_days: settings.auto_release_days,
+    };
+    Ok(Settlements::new(store.clone(), calendar, rules, Arc::clone(clock)))
+}
+
+/// Production may go without a key for as long as nobody has a bank account.
+async fn open_bank_seal(config: &Config, store: &Store) -> anyhow::Result<Option<Seal>> {
+    let sealed_under = store.list_bank_account_seals().await?;
+    let seal = match secrets::load_or_generate(config, BANK_SEAL) {
+        Ok(secret) => {
+            let seal = Seal::new(&secret);
+            Some(seal.with_context(|| format!("the secret `{BANK_SEAL}` cannot be used"))?)
+        }
+        Err(SecretError::Missing { .. }) if sealed_under.is_empty() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mark = seal.as_ref().map(Seal::mark);
+    anyhow::ensure!(
+        sealed_under.iter().all(|known| Some(known.as_str()) == mark),
+        "the secret `{BANK_SEAL}` is not the one that bank accounts are sealed with: give every node the same"
+    );
+    Ok(seal)
+}

@@ -1,0 +1,183 @@
+//! Administrators decide about withdrawals, and freeze wallets. What they say is kept with what they do.
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, delete, get, post, put};
+
+use super::views::{ReasonBody, WithdrawalView};
+use crate::actors::payments::wallets::Wallets;
+use crate::domain::ids::{UserId, WithdrawalId};
+use crate::domain::withdrawals::WithdrawalStatus;
+use crate::domain::workflows::Reason;
+use crate::error::{ApiError, ApiResult, Problem};
+use crate::http::auth::refusals::{BodyRefusals, PublicRefusals};
+use crate::http::caller::Admin;
+use crate::http::page::{Page, PageQuery};
+use crate::http::service::AuthorityRefusals;
+use crate::store::Store;
+
+pub(super) fn routes(cfg: &mut ServiceConfig) {
+    cfg.service(list_waiting_withdrawals)
+        .service(approve_withdrawal)
+        .service(reject_withdrawal)
+        .service(freeze_wallet)
+        .service(unfreeze_wallet);
+}
+
+/// Withdrawals about which somebody has to decide, the oldest first.
+#[utoipa::path(
+    tag = "admin",
+    params(PageQuery),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, body = Page<WithdrawalView>),
+        (
+            status = 422,
+            description = "The query is not allowed",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        AuthorityRefusals,
+        PublicRefusals,
+    ),
+)]
+#[get("/admin/payments/withdrawals")]
+#[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
+pub(super) async fn list_waiting_withdrawals(
+    admin: Admin,
+    query: web::Query<PageQuery>,
+    store: web::Data<Store>,
+) -> ApiResult<web::Json<Page<WithdrawalView>>> {
+    let (after, limit) = (query.after()?, query.limit.with_probe());
+    let requested = WithdrawalStatus::Requested;
+    let rows = store.list_withdrawals_by_status(requested, true, after, limit).await?;
+
+    Ok(web::Json(Page::new(rows, query.limit, |withdrawal| withdrawal.id)))
+}
+
+/// Says yes to a withdrawal of somebody else's.
+#[utoipa::path(
+    tag = "admin",
+    params(("id" = WithdrawalId, Path)),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "It is sent when its time has come", body = WithdrawalView),
+        (
+            status = 404,
+            description = "`withdrawal_not_found`",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        (
+            status = 409,
+            description = "`wrong_state`: somebody has decided, or it was given up",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        AuthorityRefusals,
+        BodyRefusals,
+        PublicRefusals,
+    ),
+)]
+#[post("/admin/payments/withdrawals/{id}/approve")]
+#[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, withdrawal.id = %id))]
+pub(super) async fn approve_withdrawal(
+    admin: Admin,
+    id: web::Path<WithdrawalId>,
+    body: web::Json<ReasonBody>,
+    wallets: web::Data<Wallets>,
+) -> ApiResult<web::Json<WithdrawalView>> {
+    let decided = wallets.approve(admin.0.user_id, *id, reason(&body)?).await?;
+
+    Ok(web::Json(decided.into()))
+}
+
+/// Says no to a withdrawal of somebody else's; what was held is free.
+#[utoipa::path(
+    tag = "admin",
+    params(("id" = WithdrawalId, Path)),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, body = WithdrawalView),
+        (
+            status = 404,
+            description = "`withdrawal_not_found`",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        (
+            status = 409,
+            description = "`wrong_state`: somebody has decided, or it was given up",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        AuthorityRefusals,
+        BodyRefusals,
+        PublicRefusals,
+    ),
+)]
+#[post("/admin/payments/withdrawals/{id}/reject")]
+#[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, withdrawal.id = %id))]
+pub(super) async fn reject_withdrawal(
+    admin: Admin,
+    id: web::Path<WithdrawalId>,
+    body: web::Json<ReasonBody>,
+    wallets: web::Data<Wallets>,
+) -> ApiResult<web::Json<WithdrawalView>> {
+    let decided = wallets.reject(admin.0.user_id, *id, reason(&body)?).await?;
+
+    Ok(web::Json(decided.into()))
+}
+
+/// Keeps somebody from taking money out; what is not on its way to a bank waits.
+#[utoipa::path(
+    tag = "admin",
+    params(("user_id" = UserId, Path)),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "It is frozen, now or before"),
+        AuthorityRefusals,
+        BodyRefusals,
+        PublicRefusals,
+    ),
+)]
+#[put("/admin/payments/wallets/{user_id}/freeze")]
+#[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, wallet.user_id = %user))]
+pub(super) async fn freeze_wallet(
+    admin: Admin,
+    user: web::Path<UserId>,
+    body: web::Json<ReasonBody>,
+    wallets: web::Data<Wallets>,
+) -> ApiResult<HttpResponse> {
+    wallets.freeze(*user, admin.0.user_id, reason(&body)?).await?;
+
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Lets somebody take money out again. Nobody does so for themselves.
+#[utoipa::path(
+    tag = "admin",
+    params(("user_id" = UserId, Path)),
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "It is not frozen, now or before"),
+        AuthorityRefusals,
+        PublicRefusals,
+    ),
+)]
+#[delete("/admin/payments/wallets/{user_id}/freeze")]
+#[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, wallet.user_id = %user))]
+pub(super) async fn unfreeze_wallet(
+    admin: Admin,
+    user: web::Path<UserId>,
+    wallets: web::Data<Wallets>,
+) -> ApiResult<HttpResponse> {
+    wallets.unfreeze(*user, admin.0.user_id).await?;
+
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn reason(body: &ReasonBody) -> ApiResult<Reason> {
+    Reason::parse(&body.reason).ok_or_else(|| {
+        ApiError::invalid("/reason", "invalid_reason", "A reason has 1 to 500 characters.")
+    })
+}

@@ -1,0 +1,196 @@
+//! Releases: what was paid for an order is its payee's now, without what is kept of it. One entry, once a payment.
+//!
+//! Locks are taken in the order order, payment, wallet, ledger.
+
+use uuid::Uuid;
+
+use super::items::{NewItem, find_left, insert_item};
+use crate::domain::ids::PaymentId;
+use crate::domain::ledger::chart::AccountName;
+use crate::domain::ledger::entry::{Entry, Line};
+use crate::domain::money::Amount;
+use crate::domain::payments::PaymentStatus;
+use crate::domain::payments::orders::OrderKey;
+use crate::domain::settlements::{ItemSource, Share, ShareError, Terms};
+use crate::domain::time::Timestamp;
+use crate::store::ledger::{BookError, book};
+use crate::store::orders::{Order, lock_order};
+use crate::store::payments::{Payment, get_locked};
+use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
+
+/// What a payee has earned by an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Released {
+    pub payment: PaymentId,
+    pub share: Share,
+    /// Whether it was done by now.
+    pub was_before: bool,
+}
+
+/// Why nothing is released.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    #[error("There is no such order.")]
+    NotFound,
+    /// Neither captured nor refunded in part.
+    #[error("The order is not paid for, or its payment is disputed.")]
+    NotPaid,
+    #[error("A refund of it is on its way.")]
+    RefundUnderWay,
+    #[error(transparent)]
+    Share(#[from] ShareError),
+    #[error(transparent)]
+    Book(#[from] BookError),
+}
+
+impl From<StoreError> for ReleaseError {
+    fn from(error: StoreError) -> Self {
+        Self::Book(BookError::Store(error))
+    }
+}
+
+impl Store {
+    /// Releases what was paid for an order and not refunded. A second time it says what the first has done.
+    ///
+    /// # Errors
+    /// [`ReleaseError`], with nothing done.
+    pub async fn release_order(
+        &self,
+        key: OrderKey,
+        withholding_bps: u16,
+        actor: String,
+        now: Timestamp,
+    ) -> Result<Released, ReleaseError> {
+        self.write(move |db| {
+            Box::pin(async move { release(db, &key, withholding_bps, &actor, now).await })
+        })
+        .await
+    }
+
+    /// Orders that were paid for before `paid_before` and that nobody has released, disputed or refunded as a whole; at
+    /// most
+    /// `limit`, those that wait longest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_unreleased_orders(
+        &self,
+        paid_before: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<OrderKey>, StoreError> {
+        let rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        (String, String),
+                        "SELECT p.order_type, p.order_id
+                         FROM payments p
+                         JOIN payment_transitions t
+                              ON t.payment_id = p.id AND t.to_status = 'captured'
+                         WHERE p.status IN ('captured', 'partially_refunded')
+                           AND p.refund_reserved = 0
+                           AND NOT EXISTS (SELECT 1 FROM settlement_items i
+                                           WHERE i.payment_id = p.id)
+                         GROUP BY p.order_type, p.order_id
+                         HAVING MAX(t.at) <= $1
+                         ORDER BY MAX(t.at), p.order_type, p.order_id
+                         LIMIT $2",
+                        paid_before.millis(),
+                        limit,
+                    )
+                })
+            })
+            .await?;
+        Ok(rows.iter().filter_map(|(kind, id)| OrderKey::parse(kind, id).ok()).collect())
+    }
+}
+
+async fn release(
+    db: &mut Db,
+    key: &OrderKey,
+    withholding_bps: u16,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Released, ReleaseError> {
+    let order = lock_order(db, key).await?.ok_or(ReleaseError::NotFound)?;
+    let id = find_paid(db, key).await?.ok_or(ReleaseError::NotPaid)?;
+    let payment = get_locked(db, id).await?;
+    if let Some(share) = find_left(db, id).await? {
+        return Ok(Released { payment: id, share, was_before: true });
+    }
+    if !matches!(payment.status, PaymentStatus::Captured | PaymentStatus::PartiallyRefunded) {
+        return Err(ReleaseError::NotPaid);
+    }
+    if payment.sums.reserved > 0 {
+        return Err(ReleaseError::RefundUnderWay);
+    }
+    let gross = payment.sums.captured.saturating_sub(payment.sums.refunded);
+    let gross = Amount::new(gross).map_err(|_| ReleaseError::NotPaid)?;
+    let share = share_of(&order, &payment, gross, withholding_bps)?;
+    let item = NewItem {
+        source: ItemSource::Payment,
+        id: id.uuid(),
+        payment: id,
+        payee: payment.payee,
+        currency: payment.currency,
+        share,
+        elsewhere: 0,
+    };
+    insert_item(db, &item, now).await?;
+    execute!(
+        db,
+        "UPDATE orders SET released_at = $3 WHERE order_type = $1 AND order_id = $2",
+        key.order_type(),
+        key.order_id(),
+        now.millis(),
+    )?;
+    book(db, &entry(&payment, share, actor), now).await?;
+    Ok(Released { payment: id, share, was_before: false })
+}
+
+/// What nobody is to get is the platform's as a whole.
+fn share_of(
+    order: &Order,
+    payment: &Payment,
+    gross: Amount,
+    withholding_bps: u16,
+) -> Result<Share, ShareError> {
+    if payment.payee.is_none() {
+        let minor = gross.minor();
+        return Ok(Share { gross: minor, fee: minor, fee_vat: 0, withholding: 0 });
+    }
+    let fee_bps = u16::try_from(order.fee.get()).map_err(|_| ShareError::TooMuch)?;
+    Ok(Terms::new(fee_bps, withholding_bps)?.share(gross))
+}
+
+/// The payment that an order was paid with, whatever became of it since.
+async fn find_paid(db: &mut Db, key: &OrderKey) -> Result<Option<PaymentId>, StoreError> {
+    let found = fetch_optional!(
+        db,
+        (Uuid,),
+        "SELECT id FROM payments
+         WHERE order_type = $1 AND order_id = $2 AND captured > 0
+         ORDER BY CASE WHEN status IN ('refunded', 'charged_back', 'canceled') THEN 1 ELSE 0 END,
+                  created_at DESC, id DESC
+         LIMIT 1",
+        key.order_type(),
+        key.order_id(),
+    )?;
+    Ok(found.map(|(id,)| id.into()))
+}
+
+fn entry(payment: &Payment, share: Share, actor: &str) -> Entry {
+    let place = payment.place();
+    let payee = payment.payee.map(|payee| (AccountName::UserPending(payee), share.net()));
+    let parts = [
+        (AccountName::FeeIncome(payment.shard), share.fee),
+        (AccountName::VatPayable, share.fee_vat),
+        (AccountName::WithholdingPayable, share.withholding),
+    ];
+    let line = |(credit, minor): (AccountName, i64)| {
+        let amount = Amount::new(minor).ok()?;
+        Some(Line::Move { debit: place.escrow(), credit, amount, code: "release" })
+    };
+    place.release(payee.into_iter().chain(parts).filter_map(line).collect(), actor)
+}
