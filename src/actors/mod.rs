@@ -5,9 +5,12 @@
 pub mod hub;
 pub mod inbox;
 pub mod kit;
+pub mod ledger_check;
 pub mod link;
 pub mod nodes;
 pub mod notify;
+pub mod payment_webhooks;
+pub mod payments;
 pub mod post;
 pub mod presence;
 pub mod relay;

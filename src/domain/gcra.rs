@@ -7,11 +7,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 const MICROS_A_SECOND: u64 = 1_000_000;
+const MICROS_A_MINUTE: u64 = 60 * MICROS_A_SECOND;
 
-/// So many calls a second, and so many at once.
+/// One call in each interval, and so many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    per_second: NonZeroU32,
+    /// Microseconds in which one call comes back, rounded down.
+    interval_us: u64,
     burst: NonZeroU32,
 }
 
@@ -24,9 +26,18 @@ pub struct Taken {
 }
 
 impl Rate {
+    /// So many calls a second, and so many at once.
     #[must_use]
-    pub const fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
-        Self { per_second, burst }
+    pub fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+        let interval_us = (MICROS_A_SECOND / u64::from(per_second.get())).max(1);
+        Self { interval_us, burst }
+    }
+
+    /// So many calls a minute, all of which may come at once.
+    #[must_use]
+    pub fn per_minute(calls: NonZeroU32) -> Self {
+        let interval_us = (MICROS_A_MINUTE / u64::from(calls.get())).max(1);
+        Self { interval_us, burst: calls }
     }
 
     #[must_use]
@@ -36,8 +47,8 @@ impl Rate {
 
     /// Microseconds in which one call comes back, rounded down.
     #[must_use]
-    pub fn interval_us(self) -> u64 {
-        (MICROS_A_SECOND / u64::from(self.per_second.get())).max(1)
+    pub const fn interval_us(self) -> u64 {
+        self.interval_us
     }
 
     /// Microseconds in which an empty bucket fills up.
@@ -74,7 +85,8 @@ impl Rate {
     /// Seconds in which `calls` come back.
     #[must_use]
     pub fn refill_s(self, calls: u32) -> u32 {
-        calls.div_ceil(self.per_second.get())
+        let refill_us = self.interval_us.saturating_mul(u64::from(calls));
+        u32::try_from(refill_us.div_ceil(MICROS_A_SECOND)).unwrap_or(u32::MAX)
     }
 }
 
@@ -107,6 +119,26 @@ mod tests {
         assert_eq!(rate.retry_after(refused.ahead_us), Duration::from_millis(500));
         assert!(!rate.take(full_at, START + 499_999).is_allowed);
         assert!(rate.take(full_at, START + 500_000).is_allowed);
+    }
+
+    #[test]
+    fn ten_a_minute_are_ten_at_once_and_one_every_six_seconds() {
+        let rate = Rate::per_minute(NonZeroU32::new(10).unwrap());
+        let mut full_at = None;
+        for _ in 0..10 {
+            full_at = Some(START + rate.take(full_at, START).ahead_us);
+        }
+        let refused = rate.take(full_at, START);
+        assert!(!refused.is_allowed);
+        assert_eq!(rate.retry_after(refused.ahead_us), Duration::from_secs(6));
+        assert_eq!((rate.refill_s(10), rate.refill_s(1)), (60, 6));
+    }
+
+    #[test]
+    fn seconds_are_whole_whatever_the_interval_is() {
+        for (per_second, calls, seconds) in [(3, 3, 1), (3, 4, 2), (7, 700, 100), (50, 200, 4)] {
+            assert_eq!(rate(per_second, 1).refill_s(calls), seconds);
+        }
     }
 
     #[test]

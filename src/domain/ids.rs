@@ -86,4 +86,16 @@ ids! {
     TransferId,
     /// Work of many steps, in one of its runs.
     WorkflowId,
+    /// One try to be paid for an order, with all that becomes of it.
+    PaymentId,
+    /// A payment as its provider sees it.
+    AttemptId,
+    /// Money that goes back to a payer, whole or in part.
+    RefundId,
+    /// Where a user is paid out to.
+    BankAccountId,
+    /// Money that a user takes out.
+    WithdrawalId,
+    /// What a payee has earned in a while, summed up.
+    SettlementId,
 }

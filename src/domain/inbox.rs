@@ -1,7 +1,8 @@
 //! The inbox: what concerns one user, numbered for all their devices. The log behind the channel `me`.
 
 use super::friends::FriendState;
-use super::ids::{NotificationId, RoomId, UserId};
+use super::ids::{NotificationId, PaymentId, RoomId, UserId};
+use super::payments::PaymentStatus;
 use super::rooms::Seq;
 use super::stored_as;
 use super::time::Timestamp;
@@ -34,6 +35,8 @@ pub enum InboxEventName {
     NotificationDeleted,
     /// Another user is something else to the user than before.
     FriendUpdated,
+    /// Something became of a payment that the user makes.
+    PaymentUpdated,
 }
 stored_as!(InboxEventName {
     RoomAdded = "room_added",
@@ -43,7 +46,8 @@ stored_as!(InboxEventName {
     NotificationArchived = "notification_archived",
     NotificationRestored = "notification_restored",
     NotificationDeleted = "notification_deleted",
-    FriendUpdated = "friend_updated"
+    FriendUpdated = "friend_updated",
+    PaymentUpdated = "payment_updated"
 });
 
 /// Something to tell a user, before it has its number.
@@ -123,5 +127,19 @@ impl InboxNote {
     pub fn friend_updated(user: UserId, other: UserId, state: FriendState) -> Self {
         let data = serde_json::json!({ "user_id": other, "state": state });
         Self { user, name: InboxEventName::FriendUpdated, data }
+    }
+
+    /// A payment of `user` has come so far.
+    #[must_use]
+    pub fn payment_updated(
+        user: UserId,
+        payment: PaymentId,
+        status: PaymentStatus,
+        version: i64,
+    ) -> Self {
+        let status = status.as_str();
+        let data =
+            serde_json::json!({ "payment_id": payment, "status": status, "version": version });
+        Self { user, name: InboxEventName::PaymentUpdated, data }
     }
 }

@@ -2,7 +2,9 @@
 
 pub mod accounts;
 pub mod backoff;
+pub mod bank_accounts;
 pub mod breaker;
+pub mod calendar;
 pub mod cloud_events;
 pub mod deliveries;
 pub mod devices;
@@ -11,6 +13,7 @@ pub mod events;
 pub mod follows;
 pub mod friends;
 pub mod gcra;
+pub mod idempotency;
 pub mod ids;
 pub mod images;
 pub mod inbox;
@@ -34,13 +37,16 @@ pub mod quiet_hours;
 pub mod rooms;
 pub mod service_keys;
 pub mod settings;
+pub mod settlements;
 pub mod sms;
 pub mod templates;
 pub mod throttles;
 pub mod time;
 pub mod unsubscribe;
+pub mod wallets;
 pub mod webhook_signatures;
 pub mod webhooks;
+pub mod withdrawals;
 pub mod workflows;
 
 macro_rules! stored_as {

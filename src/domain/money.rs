@@ -44,6 +44,27 @@ impl Amount {
         self.0
     }
 
+    /// For people, without the currency: `12,000` won, `1,234.50` dollars.
+    #[must_use]
+    pub fn written(self, currency: Currency) -> String {
+        let digits = currency.digits();
+        let width = digits.saturating_add(1);
+        let minor = format!("{:0width$}", self.0);
+        let (whole, part) = minor.split_at(minor.len().saturating_sub(digits));
+        let mut written = String::with_capacity(minor.len().saturating_mul(2));
+        for (place, digit) in whole.char_indices() {
+            if place > 0 && whole.len().saturating_sub(place).is_multiple_of(3) {
+                written.push(',');
+            }
+            written.push(digit);
+        }
+        if digits > 0 {
+            written.push('.');
+            written.push_str(part);
+        }
+        written
+    }
+
     /// What is left when `other` is taken away; `None` where that is nothing, or less.
     #[must_use]
     pub fn less(self, other: Self) -> Option<Self> {
@@ -85,6 +106,17 @@ pub struct Currency([u8; 3]);
 
 impl Currency {
     pub const KRW: Self = Self(*b"KRW");
+
+    /// How many of the last digits of an amount are a part of the whole: 0 for won, 2 for dollars (ISO 4217).
+    #[must_use]
+    pub const fn digits(self) -> usize {
+        match &self.0 {
+            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG"
+            | b"RWF" | b"UGX" | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
+            b"BHD" | b"IQD" | b"JOD" | b"KWD" | b"LYD" | b"OMR" | b"TND" => 3,
+            _ => 2,
+        }
+    }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -157,6 +189,23 @@ mod tests {
         assert_eq!(won(10).less(won(3)), Some(won(7)));
         assert_eq!(won(10).less(won(10)), None);
         assert_eq!(won(3).less(won(10)), None);
+    }
+
+    #[test]
+    fn an_amount_is_written_for_people() {
+        let written =
+            |minor, currency: &str| Amount::new(minor).unwrap().written(currency.parse().unwrap());
+        for (minor, currency, expected) in [
+            (1, "KRW", "1"),
+            (999, "KRW", "999"),
+            (1_000, "KRW", "1,000"),
+            (AMOUNT_MAX, "KRW", "1,000,000,000,000"),
+            (1, "USD", "0.01"),
+            (123_450, "USD", "1,234.50"),
+            (1_234_567, "KWD", "1,234.567"),
+        ] {
+            assert_eq!(written(minor, currency), expected, "{minor} {currency}");
+        }
     }
 
     #[test]

@@ -55,12 +55,16 @@ pub enum Scope {
     /// Sending notifications to users.
     #[serde(rename = "notifications:send")]
     NotificationsSend,
+    /// Registering what is to be paid for.
+    #[serde(rename = "payments:orders")]
+    PaymentsOrders,
     /// Everything about webhook endpoints.
     #[serde(rename = "webhooks:manage")]
     WebhooksManage,
 }
 stored_as!(Scope {
     NotificationsSend = "notifications:send",
+    PaymentsOrders = "payments:orders",
     WebhooksManage = "webhooks:manage"
 });
 

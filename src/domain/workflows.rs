@@ -108,6 +108,8 @@ impl Reason {
     }
 }
 
+const KEY_CHARS: usize = 64;
+
 /// What an effect outside is known by, for ever: 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EffectKey(String);
@@ -117,6 +119,14 @@ impl EffectKey {
     #[must_use]
     pub fn new(workflow: WorkflowId, step: &str, direction: Direction) -> Self {
         Self::of(&format!("{workflow}:{step}:{}", direction.as_str()))
+    }
+
+    /// A key as it was written down; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_key = text.len() == KEY_CHARS
+            && text.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it));
+        is_key.then(|| Self(text.to_owned()))
     }
 
     /// The key of an effect that is named otherwise.
@@ -164,7 +174,10 @@ mod tests {
         assert_eq!(charge, key(1, "charge", Direction::Forward));
         assert_ne!(charge, key(1, "charge", Direction::Backward));
         assert_ne!(charge, key(2, "charge", Direction::Forward));
-        assert_eq!(charge.as_str().len(), 64);
+        assert_eq!(EffectKey::parse(charge.as_str()), Some(charge.clone()));
+        for text in ["", "key", &charge.as_str().to_uppercase(), &format!("{charge}0")] {
+            assert_eq!(EffectKey::parse(text), None, "{text}");
+        }
     }
 
     #[test]

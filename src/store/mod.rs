@@ -4,6 +4,7 @@
 //! connections live. Invariant: one function here is one atomic fact, its outbox event included.
 
 mod audiences;
+pub mod bank_accounts;
 pub mod blocks;
 mod connect;
 pub mod dead_addresses;
@@ -12,6 +13,7 @@ pub mod devices;
 mod error;
 pub mod follows;
 pub mod friends;
+pub mod idempotency;
 pub mod images;
 mod inboxes;
 pub mod leases;
@@ -20,7 +22,10 @@ mod log_pages;
 pub mod names;
 pub mod nodes;
 pub mod notifications;
+pub mod orders;
 pub mod outbox;
+pub mod payment_webhooks;
+pub mod payments;
 pub mod phones;
 pub mod preferences;
 mod presences;
@@ -32,9 +37,12 @@ pub mod rooms;
 mod sends;
 pub mod service_keys;
 pub mod settings;
+pub mod settlements;
 mod sql;
 pub mod templates;
+pub mod wallets;
 pub mod webhooks;
+pub mod withdrawals;
 pub mod workflows;
 mod writer;
 

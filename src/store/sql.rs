@@ -67,6 +67,15 @@ impl Db {
         }
     }
 
+    /// Whether several transactions may be at work at once: with PostgreSQL, never with SQLite.
+    #[must_use]
+    pub const fn is_networked(&self) -> bool {
+        match self.0 {
+            Inner::Sqlite(_) => false,
+            Inner::Postgres(_) | Inner::PostgresTx(_) => true,
+        }
+    }
+
     /// Chooses between two literals, where one text cannot serve both databases.
     pub(crate) fn dialect(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
         match self.0 {

@@ -2,8 +2,10 @@
 
 use sqlx::{Connection, PgConnection};
 
-use super::{Store, StoreError, execute};
+use super::{Store, StoreError, accounts, execute, fetch_all, fetch_one};
 use crate::clock;
+use crate::domain::accounts::{DisplayName, EmailAddress, Handle, Role, Roles};
+use crate::domain::ids::{UserId, WithdrawalId};
 
 /// What `database.url` is for each database there is: a file in the data folder, and a schema of its own on PostgreSQL.
 ///
@@ -38,6 +40,26 @@ pub(crate) async fn new_schema() -> String {
     format!("{server}{separator}options[search_path]={schema}")
 }
 
+/// Registers somebody.
+pub(crate) async fn new_user(store: &Store) -> UserId {
+    let id = UserId::from(clock::new_uuid());
+    let name: String = id.uuid().simple().to_string().chars().rev().take(16).collect();
+    let user = accounts::NewUser {
+        id,
+        handle: Handle::parse(&name).unwrap(),
+        email: EmailAddress::parse(&format!("{name}@example.com")).unwrap(),
+        display_name: DisplayName::parse("지수").unwrap(),
+        roles: Roles::from_iter([Role::User]),
+        password_hash: "none".to_owned(),
+        verified_at: None,
+    };
+    let inserted: Result<(), StoreError> = store
+        .write(|db| Box::pin(async move { accounts::insert_user(db, &user, clock::now()).await }))
+        .await;
+    inserted.unwrap();
+    id
+}
+
 /// Takes the queue of letters away, so that whoever asks for it fails, or brings it back.
 pub(crate) async fn take_queue_away(store: &Store, is_away: bool) {
     let done: Result<u64, StoreError> = store
@@ -52,4 +74,96 @@ pub(crate) async fn take_queue_away(store: &Store, is_away: bool) {
         })
         .await;
     done.unwrap();
+}
+
+/// Approves a withdrawal as code would that has forgotten to ask who does so.
+pub(crate) async fn approve_without_rules(
+    store: &Store,
+    id: WithdrawalId,
+    by: UserId,
+) -> Result<u64, StoreError> {
+    store
+        .write(move |db| {
+            Box::pin(async move {
+                execute!(
+                    db,
+                    "UPDATE withdrawals SET status = 'approved', approved_by = $2 WHERE id = $1",
+                    id.uuid(),
+                    by.uuid(),
+                )
+            })
+        })
+        .await
+}
+
+/// What is pending for a payee as the rows of settlements have it: items without a batch, batches that wait to be
+/// carried on, and those whose day has not come.
+pub(crate) async fn pending_by_rows(store: &Store, payee: UserId) -> i64 {
+    let sum: Result<(i64,), StoreError> = store
+        .read(move |db| {
+            Box::pin(async move {
+                fetch_one!(
+                    db,
+                    (i64,),
+                    "SELECT CAST(COALESCE((SELECT SUM(gross - fee - fee_vat - withholding + elsewhere)
+                                           FROM settlement_items
+                                           WHERE payee_id = $1 AND settlement_id IS NULL), 0)
+                               + COALESCE((SELECT SUM(net) FROM settlements
+                                           WHERE payee_id = $1
+                                             AND (status = 'closed'
+                                                  OR (status = 'carried' AND carried_to IS NULL))), 0)
+                            AS BIGINT)",
+                    payee.uuid(),
+                )
+            })
+        })
+        .await;
+    sum.unwrap().0
+}
+
+/// What stands in the rows of withdrawals and whatever goes with them, in words.
+pub(crate) async fn dump_text(store: &Store) -> String {
+    let rows: Result<Vec<(String,)>, StoreError> = store
+        .read(|db| {
+            Box::pin(async move {
+                let select = db.dialect(
+                    "SELECT data || name FROM outbox
+                     UNION ALL SELECT state || coalesce(last_error, '') FROM workflows
+                     UNION ALL SELECT coalesce(output, '') FROM workflow_steps
+                     UNION ALL SELECT bank_code || last_digits || lower(hex(details))
+                               FROM bank_accounts
+                     UNION ALL SELECT coalesce(body, '') FROM idempotency_keys
+                     UNION ALL SELECT coalesce(reason, '') || actor FROM withdrawal_transitions",
+                    "SELECT data || name FROM outbox
+                     UNION ALL SELECT state || coalesce(last_error, '') FROM workflows
+                     UNION ALL SELECT coalesce(output, '') FROM workflow_steps
+                     UNION ALL SELECT bank_code || last_digits || encode(details, 'hex')
+                               FROM bank_accounts
+                     UNION ALL SELECT coalesce(body, '') FROM idempotency_keys
+                     UNION ALL SELECT coalesce(reason, '') || actor FROM withdrawal_transitions",
+                );
+                fetch_all!(db, (String,), select)
+            })
+        })
+        .await;
+    rows.unwrap().into_iter().map(|(row,)| row + "\n").collect()
+}
+
+impl Store {
+    /// The names of the domain events about something, in the order in which they were written.
+    pub(crate) async fn list_event_names(&self, subject: String) -> Vec<String> {
+        let rows: Result<Vec<(String,)>, StoreError> = self
+            .read(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        (String,),
+                        "SELECT name FROM outbox WHERE subject = $1 ORDER BY id",
+                        subject,
+                    )
+                })
+            })
+            .await;
+        rows.unwrap().into_iter().map(|(name,)| name).collect()
+    }
 }

@@ -1,4 +1,5 @@
-//! The relay's way into notifications: domain events become occasions, and what was read in a room is read in the inbox.
+//! The relay's way into notifications: domain events become occasions, what was read in a room is read in the inbox, and
+//! what became of a payment is shown.
 
 use std::collections::HashSet;
 
@@ -9,6 +10,7 @@ use super::Desk;
 use crate::actors::inbox::Inboxes;
 use crate::actors::relay::{Pace, Subscriber};
 use crate::clock;
+use crate::domain::events::PAYMENT_EVENTS;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::notifications::Occasion;
 use crate::domain::notifications::triggers::{Cause, occasions};
@@ -36,6 +38,12 @@ pub struct NotifySubscriber {
 struct MessagesRead {
     room_id: RoomId,
     markers: Vec<Marker>,
+}
+
+/// Whose inbox an event about a payment is in.
+#[derive(Deserialize)]
+struct OfPayer {
+    payer_id: UserId,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +95,17 @@ impl NotifySubscriber {
         Ok(())
     }
 
+    /// What became of payments is in their payers' inboxes already: whoever watches one is shown it.
+    async fn show_payments(&self, events: &[OutboxEvent]) {
+        let payers: HashSet<UserId> = events
+            .iter()
+            .filter(|event| event.topic == PAYMENT_EVENTS)
+            .filter_map(|event| serde_json::from_str::<OfPayer>(&event.data).ok())
+            .map(|of| of.payer_id)
+            .collect();
+        self.inboxes.look_again(payers).await;
+    }
+
     fn occasions_of(&self, event: &OutboxEvent) -> Vec<Occasion> {
         let OutboxEvent { id, name, at, data, .. } = event;
         occasions(&Cause { id: *id, name, at: *at, data }, &self.disabled)
@@ -116,6 +135,8 @@ impl Subscriber for NotifySubscriber {
 
     async fn take(&self, events: &[OutboxEvent]) -> Result<(), String> {
         self.note(events).await.map_err(|error| error.to_string())?;
-        self.read(events).await.map_err(|error| error.to_string())
+        self.read(events).await.map_err(|error| error.to_string())?;
+        self.show_payments(events).await;
+        Ok(())
     }
 }

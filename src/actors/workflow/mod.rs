@@ -8,7 +8,7 @@ pub mod engine;
 mod figures;
 pub mod flow;
 #[cfg(test)]
-mod simulation;
+pub(super) mod simulation;
 pub mod supervisor;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,17 @@ impl Shard {
         let first = digest.first().copied().unwrap_or_default();
         Self(first.checked_rem(shards.min(SHARDS_MAX)).unwrap_or_default())
     }
+
+    /// The shard of this number, as it was written down.
+    #[must_use]
+    pub const fn numbered(number: u8) -> Self {
+        Self(number)
+    }
+
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
 }
 
 /// An account by what it is for.

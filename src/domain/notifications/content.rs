@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::MessagePlace;
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::templates::context::{
-    ActorContext, AppContext, Context, MessageContext, RoomContext,
+    ActorContext, AppContext, Context, MessageContext, MoneyContext, RoomContext,
 };
 
 /// The JSON of a notification whose message was deleted since: who, where and when stay, what was said goes.
@@ -68,6 +68,14 @@ impl<'d> Told<'d> {
         Some((id, room.get("name").and_then(Value::as_str)))
     }
 
+    /// Which money has moved.
+    #[must_use]
+    pub fn money(&self) -> Option<MoneyContext> {
+        let money = self.0.get("money")?;
+        let text = |field: &str| money.get(field).and_then(Value::as_str).map(str::to_owned);
+        Some(MoneyContext { text: text("text")?, currency: text("currency")?, name: text("name") })
+    }
+
     /// How many messages it stands for.
     #[must_use]
     pub fn count(&self) -> i64 {
@@ -85,6 +93,7 @@ impl<'d> Told<'d> {
         context.message = self.0.get("message").map(|message| MessageContext {
             preview: message.get("preview").and_then(Value::as_str).map(str::to_owned),
         });
+        context.money = self.money();
         context.count = self.count();
         context.rooms = i64::from(context.room.is_some());
         context.data = self.0.clone();

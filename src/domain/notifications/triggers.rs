@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{Audience, MessagePlace, Occasion, derived_id};
 use crate::domain::ids::{EventId, RoomId, UserId};
+use crate::domain::money::{Amount, Currency};
 use crate::domain::rooms::Seq;
 use crate::domain::time::Timestamp;
 
@@ -29,6 +30,8 @@ enum Finder {
     One { user: &'static str, actor: Option<&'static str> },
     /// The same, once in a day for these two: who takes back and asks again, again and again, is told of once.
     OneADay { user: &'static str, actor: &'static str },
+    /// The user whose id is at `user`, of money that has moved, or has not; how much is at `amount`.
+    Money { user: &'static str, amount: &'static str },
     /// Whoever each message mentions.
     Mentioned,
     /// The members of the room who are not looking, and are not mentioned.
@@ -50,11 +53,26 @@ pub const TRIGGERS: &[Trigger] = &[
     },
     Trigger { event: "MessageSent", kind: MENTION, find: Finder::Mentioned },
     Trigger { event: "MessageSent", kind: "message_received", find: Finder::Away },
+    Trigger::of_money("PaymentCompleted", "payment_completed", "payer_id"),
+    Trigger::of_money("PaymentCompleted", "payment_received", "payee_id"),
+    Trigger::of_money("PaymentFailed", "payment_failed", "payer_id"),
+    Trigger {
+        event: "PaymentRefunded",
+        kind: "payment_refunded",
+        // Not the whole payment: what goes back this time.
+        find: Finder::Money { user: "payer_id", amount: "refund_amount" },
+    },
+    Trigger::of_money("SettlementReleased", "settlement_released", "payee_id"),
     Trigger {
         event: "UserRegistered",
         kind: "welcome",
         find: Finder::One { user: "user_id", actor: None },
     },
+    Trigger::of_money("WithdrawalFailed", "withdrawal_failed", "user_id"),
+    Trigger::of_money("WithdrawalPaid", "withdrawal_paid", "user_id"),
+    Trigger::of_money("WithdrawalRejected", "withdrawal_rejected", "user_id"),
+    // The bank has sent back what it had taken.
+    Trigger::of_money("WithdrawalReturned", "withdrawal_failed", "user_id"),
 ];
 
 /// An event as far as triggers look at it.
@@ -81,12 +99,22 @@ pub fn occasions(cause: &Cause<'_>, disabled: &[String]) -> Vec<Occasion> {
     rows.flat_map(|row| row.occasions(cause, &data, has_mentions)).collect()
 }
 
+/// What of an event about money is told on, so that a client can show it.
+const MONEY_FIELDS: [&str; 6] =
+    ["payment_id", "order_type", "order_id", "withdrawal_id", "settlement_id", "failure_code"];
+
 impl Trigger {
+    const fn of_money(event: &'static str, kind: &'static str, user: &'static str) -> Self {
+        Self { event, kind, find: Finder::Money { user, amount: "amount" } }
+    }
+
     /// Who is told, in words, for the documentation.
     #[must_use]
     pub const fn recipients(&self) -> &'static str {
         match self.find {
-            Finder::One { .. } | Finder::OneADay { .. } => "the user it is about",
+            Finder::One { .. } | Finder::OneADay { .. } | Finder::Money { .. } => {
+                "the user it is about"
+            }
             Finder::Mentioned => "whoever is mentioned and a member of the room",
             Finder::Away => "the other members of the room who are not looking",
         }
@@ -98,6 +126,9 @@ impl Trigger {
             Finder::One { user, actor } => self.one(cause, data, user, actor).into_iter().collect(),
             Finder::OneADay { user, actor } => {
                 self.one_a_day(cause, data, user, actor).into_iter().collect()
+            }
+            Finder::Money { user, amount } => {
+                self.money(cause, data, user, amount).into_iter().collect()
             }
             Finder::Mentioned => messages(data)
                 .filter(|sent| !sent.mentions.is_empty())
@@ -157,6 +188,23 @@ impl Trigger {
         let day = Timestamp::from_millis(millis.saturating_sub(millis.rem_euclid(DAY_MS)));
         let id = derived_id(day, &[self.kind.as_bytes(), from.as_bytes(), to.as_bytes()]);
         Some(Occasion { id, ..self.one(cause, data, user, Some(actor))? })
+    }
+
+    /// As [`Self::one`], with the money; nobody where it cannot be read.
+    fn money(&self, cause: &Cause<'_>, data: &Value, user: &str, amount: &str) -> Option<Occasion> {
+        let amount = Amount::new(data.get(amount)?.as_i64()?).ok()?;
+        let currency: Currency = data.get("currency")?.as_str()?.parse().ok()?;
+        let mut occasion = self.one(cause, data, user, None)?;
+        let name = data.get("order_name").and_then(Value::as_str);
+        let text = amount.written(currency);
+        let money = json!({ "amount": amount, "currency": currency, "text": text, "name": name });
+        occasion.params.insert("money".to_owned(), money);
+        for field in MONEY_FIELDS {
+            if let Some(value) = data.get(field).filter(|value| value.is_string()) {
+                occasion.params.insert(field.to_owned(), value.clone());
+            }
+        }
+        Some(occasion)
     }
 
     fn of_message(&self, cause: &Cause<'_>, sent: &Sent, audience: Audience) -> Occasion {
@@ -263,6 +311,39 @@ mod tests {
 
         assert_eq!(told[0].audience, Audience::Users { users: vec![user(2)] });
         assert_eq!(told[0].actor, Some(user(1)));
+    }
+
+    #[test]
+    fn a_payment_is_told_to_both_and_where_the_platform_keeps_it_to_its_payer() {
+        let paid = |payee: Value| {
+            json!({ "payment_id": "p", "order_id": "7", "payer_id": user(1), "payee_id": payee,
+                    "amount": 12_000, "currency": "KRW", "order_name": "화단 정리", "seq": 3 })
+        };
+        let both = caused("PaymentCompleted", &paid(json!(user(2))));
+
+        let told = |of: &[Occasion]| {
+            of.iter().map(|told| (told.kind.clone(), told.audience.clone())).collect::<Vec<_>>()
+        };
+        let to = |n| Audience::Users { users: vec![user(n)] };
+        let payer = ("payment_completed".to_owned(), to(1));
+        assert_eq!(told(&both), [payer.clone(), ("payment_received".to_owned(), to(2))]);
+        let money = json!({ "amount": 12_000, "currency": "KRW", "text": "12,000",
+                            "name": "화단 정리" });
+        assert_eq!(both[0].params["money"], money);
+        assert_eq!(both[0].params["payment_id"], "p");
+        assert!(!both[0].params.contains_key("seq"));
+        assert_eq!(told(&caused("PaymentCompleted", &paid(Value::Null))), [payer]);
+        let without = json!({ "payer_id": user(1), "currency": "KRW" });
+        assert!(caused("PaymentCompleted", &without).is_empty());
+    }
+
+    #[test]
+    fn of_a_refund_what_goes_back_this_time_is_told() {
+        let data = json!({ "payer_id": user(1), "amount": 12_000, "refund_amount": 2_000,
+                           "currency": "KRW" });
+        let told = caused("PaymentRefunded", &data);
+        assert_eq!(told[0].params["money"]["text"], "2,000");
+        assert_eq!(told.len(), 1);
     }
 
     #[test]

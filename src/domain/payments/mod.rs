@@ -1,9 +1,73 @@
 //! Payments: what each status means, and which may follow which. One table, and nothing beside it.
 //!
-//! Invariant: a payment changes its status through [`PaymentStatus::next`] only; what has come to its end stays there. A late success of
-//! a payment that is over is no transition, but a break that has to be reconciled.
+//! [`orders`] is what is paid for, [`charges`] what a provider took compared with what was agreed, [`refunds`] what
+//! goes back, [`postings`] what all of it is in the books. Invariant: a payment changes its status through
+//! [`PaymentStatus::next`] only; what has come to its end stays there. A late success of a payment that is over is no
+//! transition, but a break that has to be reconciled.
+
+pub mod charges;
+pub mod orders;
+pub mod postings;
+pub mod refunds;
+pub mod webhooks;
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use super::stored_as;
+
+/// Who takes the money for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderName {
+    Fake,
+    Toss,
+    Stripe,
+}
+
+stored_as!(ProviderName { Fake = "fake", Toss = "toss", Stripe = "stripe" });
+
+impl FromStr for ProviderName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text).ok_or_else(|| format!("{text:?} is none of fake, toss and stripe"))
+    }
+}
+
+/// A call to a provider of which a workflow takes care. A payment has one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnderWay {
+    Confirm,
+    Capture,
+    Void,
+}
+
+stored_as!(UnderWay { Confirm = "confirm", Capture = "capture", Void = "void" });
+
+/// Why a request about payments is refused before anything is decided about a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PaymentError {
+    #[error("there is no such payment, or it is not yours")]
+    NotFound,
+    #[error("there is no such order, or it is not yours to pay")]
+    OrderNotFound,
+    #[error("the order is being paid for, or is paid for: it stays as it is")]
+    OrderHasPayment,
+    #[error("this currency is not dealt in here")]
+    CurrencyNotSupported,
+    #[error("a payment key has 1 to 200 visible ASCII characters")]
+    InvalidKey,
+    #[error("a reason has 1 to 200 characters, none of which controls anything")]
+    InvalidReason,
+    #[error("there is no payment provider of this name here")]
+    UnknownProvider,
+    #[error("the signature is missing or wrong")]
+    WebhookUnsigned,
+    #[error("no payment provider answers; nothing was taken")]
+    Unavailable,
+}
 
 /// Where a payment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,6 +197,38 @@ impl PaymentStatus {
         !self.is_final()
     }
 
+    /// The event that tells of a change; `None` where only the payer is told.
+    #[must_use]
+    pub const fn event(from: Option<Self>, to: Self) -> Option<&'static str> {
+        Some(match (from, to) {
+            (Some(Self::Disputed), Self::Captured | Self::PartiallyRefunded) => "PaymentDisputeWon",
+            (_, Self::Created) => "PaymentCreated",
+            (_, Self::AwaitingDeposit) => "PaymentAwaitingDeposit",
+            (_, Self::Authorized) => "PaymentAuthorized",
+            (_, Self::Captured) => "PaymentCompleted",
+            (_, Self::Failed) => "PaymentFailed",
+            (_, Self::Canceled) => "PaymentCanceled",
+            (_, Self::Expired) => "PaymentExpired",
+            (_, Self::PartiallyRefunded | Self::Refunded) => "PaymentRefunded",
+            (_, Self::Disputed) => "PaymentDisputed",
+            (_, Self::ChargedBack) => "PaymentChargedBack",
+            (_, Self::Confirming | Self::Unknown | Self::Conflicted) => return None,
+        })
+    }
+
+    /// The statuses that lead to another: one step, or for what nobody had asked to be confirmed, that one before.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] where nothing leads there.
+    pub fn way(self, to: Self) -> Result<Vec<Self>, IllegalTransition> {
+        match self.next(to) {
+            Err(_) if self == Self::Created && Self::Confirming.next(to).is_ok() => {
+                Ok(vec![Self::Confirming, to])
+            }
+            next => next.map(|to| vec![to]),
+        }
+    }
+
     /// The status that follows.
     ///
     /// # Errors
@@ -207,6 +303,15 @@ mod tests {
         let last: Vec<PaymentStatus> =
             PaymentStatus::ALL.into_iter().filter(|status| status.is_final()).collect();
         assert_eq!(last, [Refunded, Canceled, Failed, Expired, ChargedBack]);
+    }
+
+    #[test]
+    fn what_nobody_had_asked_to_be_confirmed_is_confirmed_on_its_way() {
+        assert_eq!(Created.way(Captured), Ok(vec![Confirming, Captured]));
+        assert_eq!(Created.way(AwaitingDeposit), Ok(vec![AwaitingDeposit]));
+        assert_eq!(Confirming.way(Captured), Ok(vec![Captured]));
+        assert!(Created.way(Refunded).is_err());
+        assert!(AwaitingDeposit.way(Conflicted).is_err());
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Context {
     pub actor: Option<ActorContext>,
     pub room: Option<RoomContext>,
     pub message: Option<MessageContext>,
+    /// What has moved.
+    pub money: Option<MoneyContext>,
     /// What proves that somebody reads an address.
     pub code: Option<String>,
     pub unsubscribe_url: Option<String>,
@@ -85,6 +87,17 @@ pub struct ItemContext {
     pub room: Option<String>,
 }
 
+/// Money that has moved.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct MoneyContext {
+    /// Without the currency, such as `12,000`.
+    pub text: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// What it was for; `None` where that has no name.
+    pub name: Option<String>,
+}
+
 impl Context {
     /// A context in which nothing has happened yet.
     #[must_use]
@@ -95,6 +108,7 @@ impl Context {
             actor: None,
             room: None,
             message: None,
+            money: None,
             code: None,
             unsubscribe_url: None,
             count: 1,

@@ -69,6 +69,7 @@ fn a_template_names_only_what_its_kind_has() {
             ("actor.display_name", &[Subject::Person, Subject::Message][..]),
             ("room.id", &[Subject::Message]),
             ("code", &[Subject::Address]),
+            ("money.text", &[Subject::Money]),
             ("items|first|length", &[Subject::Many]),
             ("recipient.handle", &[subject]),
         ] {

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::builtin::Subject;
 use super::compiled::{CompiledTemplate, Rendered};
 use super::context::{
-    ActorContext, AppContext, Context, ItemContext, MessageContext, RecipientContext, RoomContext,
+    ActorContext, AppContext, Context, ItemContext, MessageContext, MoneyContext, RecipientContext,
+    RoomContext,
 };
 use super::{NotificationKind, SAMPLE_BYTES_MAX, TemplateError, builtin};
 use crate::domain::locales::Locale;
@@ -69,6 +70,13 @@ pub fn example(
     if subject == Subject::Address {
         context.code = Some("123456".to_owned());
     }
+    if subject == Subject::Money {
+        context.money = Some(MoneyContext {
+            text: "12,000".to_owned(),
+            currency: "KRW".to_owned(),
+            name: Some(names.order.to_owned()),
+        });
+    }
     if subject == Subject::Many {
         context.count = 12;
         context.rooms = 3;
@@ -91,6 +99,9 @@ fn as_little_as_may_be(mut context: Context) -> Context {
     if let Some(message) = &mut context.message {
         message.preview = None;
     }
+    if let Some(money) = &mut context.money {
+        money.name = None;
+    }
     for item in &mut context.items {
         (item.actor, item.room) = (None, None);
         item.is_messages = false;
@@ -106,6 +117,7 @@ struct Names {
     other: &'static str,
     room: &'static str,
     preview: &'static str,
+    order: &'static str,
     request: &'static str,
 }
 
@@ -116,6 +128,7 @@ const ENGLISH: Names = Names {
     other: "Yuna",
     room: "Courtyard",
     preview: "See you at seven?",
+    order: "A day in the garden",
     request: "Haru wants to be your friend",
 };
 const KOREAN: Names = Names {
@@ -125,6 +138,7 @@ const KOREAN: Names = Names {
     other: "유나",
     room: "앞마당",
     preview: "일곱 시에 볼까요?",
+    order: "화단 정리",
     request: "하루님이 친구 요청을 보냈어요",
 };
 

@@ -104,6 +104,32 @@ impl Store {
         Ok(rows.into_iter().map(|(kind,)| kind).collect())
     }
 
+    /// What providers owe us by the entries about one thing, such as a payment.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn sum_receivable_of(&self, reference: Uuid) -> Result<i64, StoreError> {
+        let (sum,) = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_one!(
+                        db,
+                        (i64,),
+                        "SELECT CAST(coalesce(SUM(CASE WHEN a.id = t.debit_id THEN t.amount
+                                                       ELSE -t.amount END), 0) AS BIGINT)
+                         FROM ledger_entries e
+                         JOIN ledger_transfers t ON t.entry_id = e.id
+                         JOIN ledger_accounts a ON a.id IN (t.debit_id, t.credit_id)
+                         WHERE e.reference_id = $1 AND t.phase IN ('single', 'post')
+                           AND a.family LIKE 'psp:%:receivable'",
+                        reference,
+                    )
+                })
+            })
+            .await?;
+        Ok(sum)
+    }
+
     /// What an account came to at the end of `at`, from its transfers alone.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod devices;
 mod fanouts;
 mod friends;
 mod guests;
+mod idempotency;
 mod leases;
 mod leaving;
 mod ledger;
@@ -13,6 +14,8 @@ mod letters;
 mod nodes;
 mod notifications;
 mod notifications_changed;
+mod payment_webhooks;
+mod payments;
 mod preferences;
 mod privacy;
 mod relay;
@@ -30,11 +33,10 @@ use tokio::runtime::Handle;
 
 use super::room_log::Recorded;
 use super::rooms::NewGroup;
-use super::testing::new_schema;
-use super::{Store, StoreError, accounts, sessions};
+use super::testing::{new_schema, new_user};
+use super::{Store, StoreError, sessions};
 use crate::clock;
 use crate::config::Config;
-use crate::domain::accounts::{DisplayName, EmailAddress, Handle as UserHandle, Role, Roles};
 use crate::domain::ids::{RoomId, SessionId, UserId};
 use crate::domain::messages::{MessageDraft, NewMessage};
 use crate::domain::privacy::DirectRequirement;
@@ -96,25 +98,7 @@ impl Fixture {
     }
 
     async fn user(&self) -> UserId {
-        let id = UserId::from(clock::new_uuid());
-        let name: String = id.uuid().simple().to_string().chars().rev().take(16).collect();
-        let user = accounts::NewUser {
-            id,
-            handle: UserHandle::parse(&name).unwrap(),
-            email: EmailAddress::parse(&format!("{name}@example.com")).unwrap(),
-            display_name: DisplayName::parse("지수").unwrap(),
-            roles: Roles::from_iter([Role::User]),
-            password_hash: "none".to_owned(),
-            verified_at: None,
-        };
-        let inserted: Result<(), StoreError> = self
-            .store
-            .write(|db| {
-                Box::pin(async move { accounts::insert_user(db, &user, clock::now()).await })
-            })
-            .await;
-        inserted.unwrap();
-        id
+        new_user(&self.store).await
     }
 
     /// A login of a user, which ends at `expires_at` by itself.

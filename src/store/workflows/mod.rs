@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::leases::millis;
-use super::{Db, Store, StoreError, execute, fetch_all, fetch_one};
+use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 use crate::domain::ids::{NodeId, WorkflowId};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::{Direction, WorkflowStatus};
@@ -106,6 +106,24 @@ pub async fn insert_workflow(
         new.dedupe_key.as_str(),
     )?;
     Ok(id.into())
+}
+
+/// The workflow for something, unless there is none or it does not go on by itself.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn find_open_workflow(
+    db: &mut Db,
+    dedupe_key: &str,
+) -> Result<Option<WorkflowId>, StoreError> {
+    let row = fetch_optional!(
+        db,
+        (Uuid,),
+        "SELECT id FROM workflows
+         WHERE dedupe_key = $1 AND status IN ('ready', 'running', 'waiting')",
+        dedupe_key,
+    )?;
+    Ok(row.map(|(id,)| id.into()))
 }
 
 /// Proves that a workflow is still this node's, locks it, and makes its lease last. The first statement of every

@@ -1,7 +1,6 @@
 //! What is played: an order that holds, charges and is signed, or goes back over all of it; and a payout.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use uuid::Uuid;
 use super::super::flow::{
     Context, EffectHalf, Flow, Found, Half, LocalHalf, Next, Outcome, Repeating, Step, StepError,
 };
+use super::scheduler::Unsent;
 use super::world::World;
 use crate::clock;
 use crate::domain::events::{DomainEvent, PAYMENT_EVENTS};
@@ -22,9 +22,6 @@ use crate::domain::money::{Amount, Currency};
 use crate::domain::workflows::EffectKey;
 use crate::store::ledger::{BookError, book};
 use crate::store::{Db, outbox};
-
-/// Events that a node has not sent yet, by workflow: for a control that sends them afterwards.
-pub(super) type Unsent = Arc<Mutex<BTreeMap<Uuid, DomainEvent>>>;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct OrderState {

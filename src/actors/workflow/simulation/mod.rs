@@ -5,7 +5,7 @@
 //! turn, and who dies), then [`tests`]. A control takes one [`Safeguard`] away, and has to be caught.
 
 mod flows;
-mod scheduler;
+pub(in crate::actors) mod scheduler;
 mod tests;
 mod world;
 
@@ -27,7 +27,7 @@ pub(super) trait Points: Send + Sync {
 
 /// What keeps money safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Safeguard {
+pub(in crate::actors) enum Safeguard {
     /// Whoever lost a workflow changes nothing.
     Fence,
     /// The outside is asked before it is called again.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: at most one node runs at a time, and while it runs nothing else happens; so a seed plays the same way again.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,33 +15,39 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::super::engine::{Clock, Engine, LEASE};
-use super::flows::{Unsent, flows};
-use super::world::World;
+use super::super::flow::Flow;
 use super::{Points, Safeguard};
+use crate::domain::events::DomainEvent;
 use crate::domain::time::Timestamp;
 use crate::store::workflows::count_open;
 use crate::store::{Store, StoreError, outbox};
 
 const TURNS_MAX: usize = 60_000;
 
+/// Events that a node has not sent yet, by workflow: for a control that sends them afterwards.
+pub(in crate::actors) type Unsent = Arc<Mutex<BTreeMap<Uuid, DomainEvent>>>;
+
+/// Makes the flows of one life of a node.
+pub(in crate::actors) type MakeFlows = Arc<dyn Fn(Option<Unsent>) -> Vec<Flow> + Send + Sync>;
+
 /// How a run is played.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Play {
-    pub(super) seed: u64,
-    pub(super) nodes: usize,
+pub(in crate::actors) struct Play {
+    pub(in crate::actors) seed: u64,
+    pub(in crate::actors) nodes: usize,
     /// The turn at whose end the node dies.
-    pub(super) crash_at: Option<usize>,
+    pub(in crate::actors) crash_at: Option<usize>,
     /// The same, for a second death.
-    pub(super) crash_again_at: Option<usize>,
+    pub(in crate::actors) crash_again_at: Option<usize>,
     /// Turns of a hundred that end in a death.
-    pub(super) crashes: u32,
+    pub(in crate::actors) crashes: u32,
     /// Turns of a hundred after which a node sleeps through its lease.
-    pub(super) sleeps: u32,
-    pub(super) without: Option<Safeguard>,
+    pub(in crate::actors) sleeps: u32,
+    pub(in crate::actors) without: Option<Safeguard>,
 }
 
 impl Play {
-    pub(super) const fn quiet(seed: u64) -> Self {
+    pub(in crate::actors) const fn quiet(seed: u64) -> Self {
         let (crash_at, crash_again_at, without) = (None, None, None);
         Self { seed, nodes: 1, crash_at, crash_again_at, crashes: 0, sleeps: 0, without }
     }
@@ -48,12 +55,12 @@ impl Play {
 
 /// What a run came to.
 #[derive(Debug, Default)]
-pub(super) struct Played {
+pub(in crate::actors) struct Played {
     /// Turns that were worth a crash.
-    pub(super) points: usize,
-    pub(super) crashes: usize,
+    pub(in crate::actors) points: usize,
+    pub(in crate::actors) crashes: usize,
     /// What went wrong before it was over.
-    pub(super) failure: Option<String>,
+    pub(in crate::actors) failure: Option<String>,
 }
 
 struct Node {
@@ -91,16 +98,23 @@ impl Points for Gate {
     }
 }
 
-pub(super) struct Scheduler {
-    pub(super) store: Store,
-    pub(super) world: Arc<World>,
-    pub(super) now: Arc<AtomicI64>,
+pub(in crate::actors) struct Scheduler {
+    store: Store,
+    flows: MakeFlows,
+    now: Arc<AtomicI64>,
+    /// How much time passes at most when a node finds nothing to do.
+    idle_max: Duration,
     lives: u128,
 }
 
 impl Scheduler {
-    pub(super) fn new(store: Store, world: Arc<World>, now: Arc<AtomicI64>) -> Self {
-        Self { store, world, now, lives: 0 }
+    pub(in crate::actors) fn new(store: Store, flows: MakeFlows, now: Arc<AtomicI64>) -> Self {
+        Self { store, flows, now, idle_max: Duration::from_secs(20), lives: 0 }
+    }
+
+    /// Lets more time pass where there is nothing to do: for what waits for long.
+    pub(in crate::actors) fn idling(self, idle_max: Duration) -> Self {
+        Self { idle_max, ..self }
     }
 
     fn clock(&self) -> Clock {
@@ -124,7 +138,7 @@ impl Scheduler {
         self.lives += 1;
         let unsent =
             (play.without == Some(Safeguard::EventInside)).then(|| Arc::new(Mutex::default()));
-        let flows = flows(&self.world, unsent.clone());
+        let flows = (self.flows)(unsent.clone());
         let id = Uuid::from_u128(self.lives).into();
         let mut engine = Engine::new(self.store.clone(), id, flows, self.clock());
         let (reached, at) = mpsc::channel(1);
@@ -152,7 +166,7 @@ impl Scheduler {
     }
 
     /// Plays until every workflow has come to its end.
-    pub(super) async fn play(&mut self, play: Play) -> Played {
+    pub(in crate::actors) async fn play(&mut self, play: Play) -> Played {
         let mut rng = StdRng::seed_from_u64(play.seed);
         let mut nodes = Vec::new();
         for _ in 0..play.nodes {
@@ -174,7 +188,7 @@ impl Scheduler {
             };
             if point == "idle" {
                 if rng.random_bool(0.5) {
-                    self.pass(Duration::from_secs(20), &mut rng);
+                    self.pass(self.idle_max, &mut rng);
                 }
                 if self.is_over().await {
                     break;

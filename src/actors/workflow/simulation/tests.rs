@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::Safeguard;
-use super::flows::OrderState;
+use super::flows::{OrderState, flows};
 use super::scheduler::{Play, Played, Scheduler};
 use super::world::{Nature, World};
 use crate::clock;
@@ -261,7 +261,9 @@ async fn run(
     let world = Arc::new(World::new(play.seed, nature, Arc::clone(&ground.now)));
     let scenario = ground.set(play.seed, orders, payouts).await;
     let now = Arc::clone(&ground.now);
-    let mut scheduler = Scheduler::new(ground.store.clone(), Arc::clone(&world), now);
+    let played_in = Arc::clone(&world);
+    let flows = Arc::new(move |unsent| flows(&played_in, unsent));
+    let mut scheduler = Scheduler::new(ground.store.clone(), flows, now);
     let mut played = scheduler.play(play).await;
     let wrongs = match played.failure.take() {
         Some(failure) => vec![failure],

@@ -21,6 +21,8 @@ pub enum Subject {
     Message,
     /// Somebody proves that they read an address: `code`.
     Address,
+    /// Money has moved, or has not: `money`.
+    Money,
     /// Several things: `names`, `more` and `items`.
     Many,
     /// Nothing that has a name here; of a kind that is not built in, what its sender says in `data`.
@@ -28,18 +30,26 @@ pub enum Subject {
 }
 
 /// Every kind that can be told of without anybody having written a template, and what it is about.
-pub const KINDS: [(&str, Subject); 11] = [
+pub const KINDS: [(&str, Subject); 19] = [
     (DIGEST, Subject::Many),
     ("friend_request_accepted", Subject::Person),
     ("friend_request_received", Subject::Person),
     ("mention_received", Subject::Message),
     ("message_received", Subject::Message),
     ("password_changed", Subject::Nothing),
+    ("payment_completed", Subject::Money),
+    ("payment_failed", Subject::Money),
+    ("payment_received", Subject::Money),
+    ("payment_refunded", Subject::Money),
     ("reset_password", Subject::Address),
+    ("settlement_released", Subject::Money),
     (TEST, Subject::Nothing),
     ("verify_email", Subject::Address),
     ("verify_phone", Subject::Address),
     ("welcome", Subject::Nothing),
+    ("withdrawal_failed", Subject::Money),
+    ("withdrawal_paid", Subject::Money),
+    ("withdrawal_rejected", Subject::Money),
 ];
 /// The languages that every one of them is there in.
 pub const LOCALES: [&str; 2] = ["en", "ko"];

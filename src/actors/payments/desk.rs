@@ -1,0 +1,251 @@
+//! The desk: what every flow of payments works with, and what is made of a provider's answers.
+//!
+//! Invariant: a provider that is not there, or that does not accept our keys, refuses nothing: nobody knows.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::super::workflow::engine::Clock;
+use super::super::workflow::flow::{Context, Found, Outcome, Repeating, StepError};
+use crate::domain::payments::ProviderName;
+use crate::domain::payments::charges::{Reported, Standing};
+use crate::domain::workflows::{EffectKey, TRIED_MAX};
+use crate::providers::payments::{
+    Answer, Cancel, Canceled, Charge, ChargeStatus, DeclineCode, LookUp, PaymentProvider, Providers,
+};
+use crate::store::Store;
+use crate::store::payments::ChangeError;
+use crate::store::workflows::history::find_intent;
+
+/// Nobody knows what became of a payment: it is asked for after so many seconds, and then every five minutes.
+const LOOK_UP_SECONDS: [u64; 5] = [1, 3, 10, 30, 60];
+const LATER: Duration = Duration::from_mins(5);
+const NOT_THERE: &str = "the provider is not in the settings";
+
+/// What flows work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    pub(super) store: Store,
+    pub(super) providers: Providers,
+    pub(super) clock: Clock,
+}
+
+impl Desk {
+    #[must_use]
+    pub const fn new(store: Store, providers: Providers, clock: Clock) -> Self {
+        Self { store, providers, clock }
+    }
+
+    pub(super) fn provider(&self, name: ProviderName) -> Option<&dyn PaymentProvider> {
+        self.providers.get(name.as_str()).map(AsRef::as_ref)
+    }
+
+    /// How sure one can be of a provider before a charge is asked for again, which can always be looked up by its key.
+    pub(super) fn repeating_charge(&self, name: ProviderName) -> Repeating {
+        self.repeating(name, |_| true)
+    }
+
+    /// The same for giving back.
+    pub(super) fn repeating_cancel(&self, name: ProviderName) -> Repeating {
+        self.repeating(name, |provider| provider.capabilities().has_look_up_by_key)
+    }
+
+    fn repeating(
+        &self,
+        name: ProviderName,
+        has_look_up: impl FnOnce(&dyn PaymentProvider) -> bool,
+    ) -> Repeating {
+        let Some(provider) = self.provider(name) else {
+            let absent_after = TRIED_MAX;
+            return Repeating { is_idempotent: false, has_look_up: true, absent_after };
+        };
+        let capabilities = provider.capabilities();
+        Repeating {
+            // For as long as anybody tries.
+            is_idempotent: capabilities.idempotent_for.is_some_and(|term| term >= TRIED_MAX),
+            has_look_up: has_look_up(provider),
+            absent_after: capabilities.absent_after,
+        }
+    }
+
+    /// Calls a provider, and says what came of it.
+    pub(super) async fn call<'d, T, F>(
+        &'d self,
+        name: ProviderName,
+        call: impl FnOnce(&'d dyn PaymentProvider) -> F,
+    ) -> Outcome
+    where
+        T: Serialize,
+        F: Future<Output = Answer<T>>,
+    {
+        match self.provider(name) {
+            Some(provider) => outcome(call(provider).await),
+            None => Outcome::Unknown(NOT_THERE.to_owned()),
+        }
+    }
+
+    /// Finds a charge by its key, or by our order where there is none.
+    pub(super) async fn find_charge(
+        &self,
+        name: ProviderName,
+        order: &str,
+        provider_key: Option<&str>,
+    ) -> LookUp<Charge> {
+        match self.provider(name) {
+            Some(provider) => provider.find_charge(order, provider_key).await,
+            None => LookUp::Unknown(NOT_THERE.to_owned()),
+        }
+    }
+
+    /// What became of giving a whole charge back: found by our key, or by the charge's being canceled, whoever did so.
+    pub(super) async fn find_whole_cancel(
+        &self,
+        name: ProviderName,
+        request: &Cancel,
+        key: &EffectKey,
+    ) -> Found {
+        let by_key = self.find_cancel(name, request, key).await;
+        if matches!(by_key, Found::Outcome(Outcome::Done(_))) {
+            return by_key;
+        }
+        let has_keys = self.repeating_cancel(name).has_look_up;
+        let charge = self.find_charge(name, &request.order, Some(&request.provider_key)).await;
+        match charge {
+            LookUp::Found(charge)
+                if charge.order == request.order && charge.status == ChargeStatus::Canceled =>
+            {
+                let canceled = Canceled {
+                    provider_key: charge.provider_key,
+                    effect_key: None,
+                    amount: request.amount.unwrap_or(charge.amount),
+                    at: None,
+                };
+                Found::Outcome(done(&canceled))
+            }
+            // Where it cannot be asked for by our key, the charge says that it was not given back.
+            LookUp::Found(charge) if charge.order == request.order && !has_keys => Found::Absent,
+            LookUp::Found(_) | LookUp::Absent | LookUp::Unknown(_) => by_key,
+        }
+    }
+
+    /// What became of giving back, by our key.
+    pub(super) async fn find_cancel(
+        &self,
+        name: ProviderName,
+        request: &Cancel,
+        key: &EffectKey,
+    ) -> Found {
+        let Some(provider) = self.provider(name) else {
+            return Found::Outcome(Outcome::Unknown(NOT_THERE.to_owned()));
+        };
+        match provider.find_cancel(request, key).await {
+            LookUp::Found(canceled) => Found::Outcome(done(&canceled)),
+            LookUp::Absent => Found::Absent,
+            LookUp::Unknown(why) => Found::Outcome(Outcome::Unknown(why)),
+        }
+    }
+
+    /// Whether the last call was made so long ago that no trace of it means that there never will be one.
+    pub(super) async fn is_absent_for_good(
+        &self,
+        name: ProviderName,
+        context: &Context,
+        key: &EffectKey,
+    ) -> bool {
+        let absent_after = self.repeating_charge(name).absent_after;
+        let (id, key) = (context.workflow, key.clone());
+        let intent = self
+            .store
+            .read(move |db| Box::pin(async move { find_intent(db, id, &key).await }))
+            .await;
+        // A store that does not answer now is asked again.
+        matches!(intent, Ok(Some(intent)) if context.now.since(intent.at) >= absent_after)
+    }
+}
+
+/// Our words for how a charge stands.
+pub(super) fn reported(charge: &Charge) -> Reported<'_> {
+    let standing = match charge.status {
+        ChargeStatus::Open => Standing::Open,
+        ChargeStatus::AwaitingDeposit => Standing::AwaitingDeposit,
+        ChargeStatus::Authorized => Standing::Authorized,
+        ChargeStatus::Captured => Standing::Captured,
+        ChargeStatus::Failed => Standing::Failed,
+        ChargeStatus::Canceled => Standing::Canceled,
+    };
+    Reported { order: &charge.order, amount: charge.amount, currency: charge.currency, standing }
+}
+
+/// What a charge that was found means for whoever had asked for it.
+pub(super) fn found(charge: &Charge, order: &str) -> Outcome {
+    match &charge.decline {
+        Some(decline) if charge.status == ChargeStatus::Failed && charge.order == order => {
+            Outcome::Declined(word(decline.code))
+        }
+        Some(_) | None => done(charge),
+    }
+}
+
+pub(super) fn done<T: Serialize>(answer: &T) -> Outcome {
+    match serde_json::to_value(answer) {
+        Ok(answer) => Outcome::Done(answer),
+        Err(_) => Outcome::Unknown("the answer cannot be written down".to_owned()),
+    }
+}
+
+fn outcome<T: Serialize>(answer: Answer<T>) -> Outcome {
+    match answer {
+        Answer::Done(it) | Answer::Pending(it) => done(&it),
+        Answer::Declined(decline) => Outcome::Declined(word(decline.code)),
+        Answer::Unknown(why) => Outcome::Unknown(why),
+        Answer::Misconfigured(why) => {
+            tracing::error!(why, "a provider does not work with our settings");
+            Outcome::Unknown(why)
+        }
+    }
+}
+
+/// Such as `card_declined`.
+pub(super) fn word(code: DeclineCode) -> String {
+    match serde_json::to_value(code) {
+        Ok(Value::String(word)) => word,
+        Ok(_) | Err(_) => "declined".to_owned(),
+    }
+}
+
+/// What was answered, as it was written down.
+///
+/// # Errors
+/// [`StepError::Poison`] when it is something else.
+pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, StepError> {
+    serde_json::from_value(answer.clone())
+        .map_err(|error| StepError::Poison(format!("the answer cannot be read: {error}")))
+}
+
+/// How long until attempt number `attempt` is asked for.
+pub(super) fn wait_after(attempt: u32) -> Duration {
+    let attempt = usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1);
+    LOOK_UP_SECONDS.get(attempt).map_or(LATER, |seconds| Duration::from_secs(*seconds))
+}
+
+/// What the rules refuse in the middle of a flow is for somebody to look at: money has moved.
+pub(super) fn stuck(error: impl Into<ChangeError>) -> StepError {
+    match error.into() {
+        ChangeError::Store(error) => StepError::Store(error),
+        other => StepError::Poison(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_asked_for_soon_and_then_every_five_minutes() {
+        let waits: Vec<u64> = (1..=7).map(|attempt| wait_after(attempt).as_secs()).collect();
+        assert_eq!(waits, [1, 3, 10, 30, 60, 300, 300]);
+    }
+}

@@ -1,0 +1,130 @@
+//! Expiry: payments that nobody has made in time, and a sweep over everything that has been waiting for too long.
+//!
+//! Invariant: a payment that the provider was asked to take does not expire before the provider has said how it stands.
+
+use std::time::Duration;
+
+use super::again::Looked;
+use super::{Payments, PaymentsError};
+use crate::domain::ids::PaymentId;
+use crate::domain::payments::{Cause, PaymentStatus};
+use crate::domain::time::Timestamp;
+use crate::store::payments::attempts::{AttemptStatus, get_attempt, update_attempt};
+use crate::store::payments::transitions::{By, transition};
+use crate::store::payments::{Payment, get_locked};
+use crate::store::{Db, StoreError};
+
+/// What is under way for so long is looked at.
+const SWEPT_AFTER: Duration = Duration::from_mins(1);
+/// Payments that one sweep looks at, of each sort.
+const SWEPT_MAX: i64 = 500;
+const ACTOR: &str = "sweep";
+
+/// What a sweep came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    pub expired: usize,
+    /// Workflows that look now.
+    pub told: usize,
+    /// Payments of which the provider does not say how they stand.
+    pub unknown: usize,
+}
+
+impl Payments {
+    /// One sweep: whatever has waited for too long expires, or is looked at. One node at a time does so; more do no
+    /// harm.
+    ///
+    /// # Errors
+    /// [`PaymentsError`] when the database does not answer.
+    pub async fn sweep(&self) -> Result<Swept, PaymentsError> {
+        let (store, now) = (&self.0.desk.store, self.now());
+        let mut swept = Swept::default();
+        let created = PaymentStatus::Created;
+        for id in store.list_expired_payments(created, now, SWEPT_MAX).await? {
+            swept.expired += usize::from(self.expire_one(id, created).await?);
+        }
+        let awaiting = PaymentStatus::AwaitingDeposit;
+        for id in store.list_expired_payments(awaiting, now, SWEPT_MAX).await? {
+            match self.expire_deposit(id).await {
+                Ok(is_expired) => swept.expired += usize::from(is_expired),
+                Err(PaymentsError::Unavailable(_)) => swept.unknown += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        for workflow in store.list_under_way(now.minus(SWEPT_AFTER), SWEPT_MAX).await? {
+            swept.told += usize::from(self.tell(vec![workflow]).await?);
+        }
+        Ok(swept)
+    }
+
+    async fn expire_one(
+        &self,
+        id: PaymentId,
+        status: PaymentStatus,
+    ) -> Result<bool, PaymentsError> {
+        let now = self.now();
+        self.0
+            .desk
+            .store
+            .write(move |db| {
+                Box::pin(async move {
+                    let mut payment = get_locked(db, id).await?;
+                    if payment.status != status {
+                        return Ok(false);
+                    }
+                    expire_any(db, &mut payment, now).await
+                })
+            })
+            .await
+    }
+
+    /// One that waits for a deposit: the provider is asked first, and then told to wait no longer.
+    async fn expire_deposit(&self, id: PaymentId) -> Result<bool, PaymentsError> {
+        let attempt = self
+            .0
+            .desk
+            .store
+            .read::<_, StoreError, _>(move |db| Box::pin(async move { get_attempt(db, id).await }))
+            .await?;
+        if self.look_at(attempt.clone(), None, Cause::Timer).await? == Looked::Changed {
+            return Ok(false);
+        }
+        let is_expired = self.expire_one(id, PaymentStatus::AwaitingDeposit).await?;
+        if is_expired {
+            // What it still waits for is given up there, too. Should nobody answer now, it is given back when it comes.
+            let looked = self.look_at(attempt, None, Cause::Timer).await;
+            if let Err(error) = looked {
+                tracing::warn!(payment.id = %id, %error, "a provider may still wait for a deposit");
+            }
+        }
+        Ok(is_expired)
+    }
+}
+
+/// Lets a payment that is locked expire, if its time is over and nobody has asked the provider to take it. Says whether
+/// it did.
+pub(super) async fn expire(
+    db: &mut Db,
+    payment: &mut Payment,
+    now: Timestamp,
+) -> Result<bool, PaymentsError> {
+    if payment.status != PaymentStatus::Created {
+        return Ok(false);
+    }
+    expire_any(db, payment, now).await
+}
+
+async fn expire_any(
+    db: &mut Db,
+    payment: &mut Payment,
+    now: Timestamp,
+) -> Result<bool, PaymentsError> {
+    if payment.under_way.is_some() || payment.expires_at > now {
+        return Ok(false);
+    }
+    let attempt = get_attempt(db, payment.id).await?;
+    update_attempt(db, attempt.id, AttemptStatus::Abandoned, None, now).await?;
+    let by = By::new(Cause::Timer, ACTOR);
+    transition(db, payment, PaymentStatus::Expired, &by, now).await?;
+    Ok(true)
+}

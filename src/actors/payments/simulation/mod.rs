@@ -1,0 +1,9 @@
+//! The simulation of payments: the flows that serve, on the tables that serve, against the fake provider, under nodes
+//! that die and sleep at every point.
+//!
+//! The scheduler is that of the workflows. [`ground`] is the database and the provider of a run, and what is wrong
+//! after it. Invariant: what the provider has moved is what the ledger and the payment say, and every change is told
+//! once.
+
+mod ground;
+mod tests;

@@ -1,0 +1,172 @@
+//! Suites: every point of a crash, swarms of nodes, and the controls.
+
+#![expect(clippy::print_stdout, reason = "what was played is told to whoever looks")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::ground::{Ground, Nature, Outcome};
+use crate::actors::workflow::simulation::Safeguard;
+use crate::actors::workflow::simulation::scheduler::Play;
+use crate::providers::payments::fake::{FORGETFUL, SILENT, SOUND};
+
+/// Seeds of the suites.
+const SEEDS: &str = "MADANG_SIM_SEEDS";
+const CONTROL_SEEDS: u64 = 200;
+/// Runs that share a database: it is small then, and opened seldom.
+const RUNS_PER_DATABASE: usize = 50;
+
+const WELL: Nature = Nature { name: "a sound provider", capabilities: SOUND, faults: 0 };
+const FAULTY: Nature = Nature { name: "faults", faults: 50, ..WELL };
+const FORGETTING: Nature =
+    Nature { name: "a forgetful provider", capabilities: FORGETFUL, faults: 50 };
+const MUTE: Nature = Nature { name: "a silent provider", capabilities: SILENT, faults: 50 };
+const NATURES: [Nature; 4] = [WELL, FAULTY, FORGETTING, MUTE];
+
+/// How much is played of a suite: as much as the variable says, or what fits into every test run.
+fn seeds(usual: u64) -> u64 {
+    std::env::var(SEEDS).map_or(usual, |seeds| seeds.parse().unwrap())
+}
+
+/// What runs came to.
+#[derive(Default)]
+struct Sum {
+    runs: usize,
+    points: usize,
+    crashes: usize,
+    /// The first that went wrong.
+    wrong: Option<String>,
+}
+
+impl Sum {
+    fn count(&mut self, name: &str, plays: (Play, Play), outcome: &Outcome) {
+        self.runs += 1;
+        for played in [&outcome.confirming, &outcome.refunding] {
+            self.points += played.points;
+            self.crashes += played.crashes;
+        }
+        if !outcome.wrongs.is_empty() && self.wrong.is_none() {
+            self.wrong = Some(format!("{name}, {plays:?}: {}", outcome.wrongs.join("; ")));
+        }
+    }
+}
+
+/// Plays a suite for every seed, on two grounds at once.
+async fn play<R>(what: &str, seeds: u64, run: impl Fn(Ground, u64) -> R + Send + Sync + 'static)
+where
+    R: Future<Output = (Ground, Sum)> + Send,
+{
+    let (run, next) = (Arc::new(run), Arc::new(AtomicU64::new(0)));
+    let hands = (0..2).map(|_| {
+        let (run, next) = (Arc::clone(&run), Arc::clone(&next));
+        tokio::spawn(async move {
+            let (mut ground, mut sum, mut since) = (Ground::new().await, Sum::default(), 0);
+            loop {
+                let seed = next.fetch_add(1, Ordering::SeqCst);
+                if seed >= seeds {
+                    return sum;
+                }
+                if since > RUNS_PER_DATABASE {
+                    (ground, since) = (Ground::new().await, 0);
+                }
+                let (played_on, came_to) = run(ground, seed).await;
+                ground = played_on;
+                since += came_to.runs;
+                sum.runs += came_to.runs;
+                sum.points += came_to.points;
+                sum.crashes += came_to.crashes;
+                sum.wrong = sum.wrong.or(came_to.wrong);
+            }
+        })
+    });
+    let mut wrong = None;
+    let (mut runs, mut points, mut crashes) = (0, 0, 0);
+    for hand in hands.collect::<Vec<_>>() {
+        let sum = hand.await.unwrap();
+        (runs, points, crashes) = (runs + sum.runs, points + sum.points, crashes + sum.crashes);
+        wrong = wrong.or(sum.wrong);
+    }
+    println!("{what}: {runs} runs, {points} points, {crashes} crashes");
+    assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+}
+
+/// A death after every single turn that a run has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_point_of_a_payment_loses_and_doubles_nothing() {
+    play("one crash", seeds(4), async |mut ground: Ground, seed| {
+        let mut sum = Sum::default();
+        // Among the first of them are one that is refused and one that is taken otherwise than agreed.
+        let seed = seed * 7 + 3;
+        for nature in NATURES {
+            let quiet = Play::quiet(seed);
+            let whole = ground.run((quiet, quiet), nature, 1).await;
+            sum.count(nature.name, (quiet, quiet), &whole);
+            for point in 0..whole.confirming.points {
+                let plays = (Play { crash_at: Some(point), ..quiet }, quiet);
+                sum.count(nature.name, plays, &ground.run(plays, nature, 1).await);
+            }
+            for point in 0..whole.refunding.points {
+                let plays = (quiet, Play { crash_at: Some(point), ..quiet });
+                sum.count(nature.name, plays, &ground.run(plays, nature, 1).await);
+            }
+        }
+        (ground, sum)
+    })
+    .await;
+}
+
+fn swarm(seed: u64) -> (Play, Play) {
+    let play = Play { nodes: 3, crashes: 5, sleeps: 5, ..Play::quiet(seed) };
+    (play, play)
+}
+
+/// Three nodes that die and sleep through their leases at random, over several payments and their refunds.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_that_die_and_sleep_lose_and_double_no_payment() {
+    play("swarms", seeds(60), async |mut ground: Ground, seed| {
+        let mut sum = Sum::default();
+        let nature = NATURES[usize::try_from(seed % 4).unwrap()];
+        sum.count(nature.name, swarm(seed), &ground.run(swarm(seed), nature, 3).await);
+        (ground, sum)
+    })
+    .await;
+}
+
+/// Plays without a safeguard until it is missed.
+async fn must_be_missed(without: Safeguard, nature: Nature) {
+    let mut ground = Ground::new().await;
+    for seed in 0..CONTROL_SEEDS {
+        let (play, then) = swarm(seed);
+        let plays =
+            (Play { without: Some(without), ..play }, Play { without: Some(without), ..then });
+        let outcome = ground.run(plays, nature, 3).await;
+        if !outcome.wrongs.is_empty() {
+            println!("without {without:?}: caught by seed {seed}: {}", outcome.wrongs.join("; "));
+            return;
+        }
+        if seed % 20 == 19 {
+            ground = Ground::new().await;
+        }
+    }
+    panic!("nothing went wrong without {without:?} in {CONTROL_SEEDS} seeds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_asking_first_a_payment_goes_wrong() {
+    must_be_missed(Safeguard::LookUp, FORGETTING).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_timeout_taken_for_a_refusal_a_payment_goes_wrong() {
+    must_be_missed(Safeguard::UnknownIsUnknown, FAULTY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_new_key_for_each_try_a_refund_goes_wrong() {
+    must_be_missed(Safeguard::StableKeys, MUTE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_two_transactions_for_a_step_a_payment_goes_wrong() {
+    must_be_missed(Safeguard::OneTransaction, FAULTY).await;
+}
