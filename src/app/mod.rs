@@ -1,9 +1,12 @@
 //! Wiring: the order in which a node starts and, reversed, stops.
 
 mod cluster;
+pub mod fake_provider;
 pub mod offline;
 mod parts;
+mod payments;
 mod post;
+mod wallets;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -20,10 +23,12 @@ use socket2::Socket;
 use tokio::runtime::Runtime;
 
 use self::cluster::{check_others, cut_revoked, learn_revocations, open_link, report_seats};
+use self::fake_provider::open_providers;
 use self::parts::{
     bind, io_runtime, keep_names, open_accounts, open_bus, open_images, open_store, open_webhooks,
     open_words, tasks,
 };
+use self::payments::Money;
 use self::post::{composers, open_post};
 use crate::accounts::revocations::Revocations;
 use crate::accounts::service_keys::ServiceKeys;
@@ -124,6 +129,7 @@ struct Node {
     presences: Presences,
     notify: Notify,
     post: Post,
+    money: Money,
     directory: Directory,
     seats: Seats,
     accounts: Accounts,
@@ -145,6 +151,8 @@ impl Node {
         let images = open_images(&config, &store, io)?;
         let service_keys = ServiceKeys::new(store.clone(), io.handle().clone());
         let webhooks = open_webhooks(&config, &store).await?;
+        let own = socket.local_addr()?.as_socket().context("the port is none of the Internet")?;
+        let providers = open_providers(&config, own)?;
 
         if store.is_networked() {
             check_others(&store.list_living_nodes().await?, &config, &tokens)?;
@@ -225,7 +233,9 @@ impl Node {
             Arc::new(escalate),
         )
         .await?;
-        let scheduled = tasks(&config, &accounts, &images, &webhooks, &store, &nodes, &herald);
+        let money = Money::open(&config, io, &store, &nodes, providers).await?;
+        let mut scheduled = tasks(&config, &accounts, &images, &webhooks, &store, &nodes, &herald);
+        scheduled.extend(money.tasks(&store));
         let schedule = Schedule::start(io.handle(), &store, &nodes, scheduled);
         spawn_vital(io.handle(), "names", Arc::new(escalate), keep_names(store.clone()));
         spawn_vital(
@@ -283,6 +293,10 @@ impl Node {
             inboxes,
             link: link.clone(),
             post: post.clone(),
+            payments: money.payments.clone(),
+            wallets: money.wallets.clone(),
+            settlements: money.settlements.clone(),
+            payment_webhooks: money.webhooks.clone(),
             sandbox,
             guard: Guard::new(&config.outward)?,
             words,
@@ -309,6 +323,7 @@ impl Node {
             presences,
             notify,
             post,
+            money,
             directory,
             seats,
             accounts,
@@ -365,6 +380,7 @@ impl Node {
         };
         step("connections", deadline, connections).await;
         step("http", deadline, self.server.stop()).await;
+        step("payments", deadline, self.money.stop()).await;
         step("rooms", deadline, self.rooms.stop()).await;
         step("presences", deadline, self.presences.stop()).await;
         step("post", deadline, self.post.stop()).await;

@@ -17,6 +17,7 @@ pub struct LimitsConfig {
     pub burst_user: NonZeroU32,
     pub requests_per_second_service_key: NonZeroU32,
     pub burst_service_key: NonZeroU32,
+    pub payments_per_minute_user: NonZeroU32,
     pub connections_per_user: usize,
     pub connections_per_ip: usize,
     pub connections_max: usize,

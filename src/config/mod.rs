@@ -22,6 +22,7 @@ mod log;
 mod mail;
 mod notifications;
 mod outward;
+mod payments;
 mod phones;
 mod presence;
 mod problems;
@@ -29,6 +30,7 @@ mod push;
 mod sms;
 mod socket;
 mod sources;
+mod wallets;
 mod webhooks;
 
 use std::path::Path;
@@ -51,6 +53,7 @@ pub use log::{LogConfig, LogFormat};
 pub use mail::{MailConfig, MailProvider, MailTls};
 pub use notifications::NotificationsConfig;
 pub use outward::OutwardConfig;
+pub use payments::{FakeConfig, PaymentsConfig, StripeConfig, TossConfig};
 pub use phones::PhonesConfig;
 pub use presence::PresenceConfig;
 pub use push::PushConfig;
@@ -89,6 +92,7 @@ pub struct Config {
     pub sms: SmsConfig,
     pub push: PushConfig,
     pub webhooks: WebhooksConfig,
+    pub payments: PaymentsConfig,
 }
 
 /// How strict the program is about what an operator must provide.
@@ -175,6 +179,7 @@ impl Config {
         self.sms.validate(&mut problems);
         self.push.validate(&mut problems);
         self.webhooks.validate(&mut problems);
+        self.payments.validate(self.is_production(), &mut problems);
         self.validate_times(&mut problems);
 
         problems.into_result().map_err(ConfigError::Invalid)

@@ -3,13 +3,22 @@
 use super::ApiError;
 use crate::accounts::AccountsError;
 use crate::accounts::service_keys::ServiceKeysError;
+use crate::actors::payment_webhooks::NotTaken;
+use crate::actors::payments::PaymentsError;
+use crate::actors::payments::wallets::WalletsError;
 use crate::actors::room::RoomFailure;
 use crate::actors::webhooks::WebhooksError;
+use crate::domain::bank_accounts::BankAccountError;
+use crate::domain::idempotency::IdempotencyError;
 use crate::domain::passwords::PasswordError;
+use crate::domain::payments::PaymentError;
+use crate::domain::wallets::WalletError;
 use crate::store::StoreError;
 use crate::store::follows::FollowsError;
 use crate::store::friends::FriendsError;
+use crate::store::ledger::BookError;
 use crate::store::messages::ReadError;
+use crate::store::settlements::releases::ReleaseError;
 use crate::store::templates::TemplateFailure;
 
 impl From<StoreError> for ApiError {
@@ -91,6 +100,71 @@ impl From<ServiceKeysError> for ApiError {
             ServiceKeysError::Key(error) => Self::ServiceKey(error),
             ServiceKeysError::Account(error) => Self::Account(error),
             ServiceKeysError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<PaymentsError> for ApiError {
+    fn from(error: PaymentsError) -> Self {
+        match error {
+            PaymentsError::NotFound => PaymentError::NotFound.into(),
+            PaymentsError::KeyInUse => IdempotencyError::InUse.into(),
+            PaymentsError::KeyReused => IdempotencyError::Reused.into(),
+            PaymentsError::Unavailable(reason) => {
+                tracing::warn!(reason, "a provider of payments does not answer");
+                PaymentError::Unavailable.into()
+            }
+            PaymentsError::Store(error) => Self::Store(error),
+            PaymentsError::Broken(reason) => {
+                tracing::error!(reason, "a payment cannot come on");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<WalletsError> for ApiError {
+    fn from(error: WalletsError) -> Self {
+        match error {
+            WalletsError::Wallet(error) => Self::Wallet(error),
+            WalletsError::Key(error) => Self::Idempotency(error),
+            WalletsError::Store(error) => Self::Store(error),
+            WalletsError::Broken(reason) => {
+                tracing::error!(reason, "a withdrawal cannot come on");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<ReleaseError> for ApiError {
+    fn from(error: ReleaseError) -> Self {
+        match error {
+            ReleaseError::NotFound => PaymentError::OrderNotFound.into(),
+            ReleaseError::NotPaid => WalletError::OrderNotPaid.into(),
+            ReleaseError::RefundUnderWay => WalletError::RefundUnderWay.into(),
+            ReleaseError::Share(_) => WalletError::FeeTooHigh.into(),
+            ReleaseError::Book(BookError::Store(error)) => Self::Store(error),
+            ReleaseError::Book(BookError::Ledger(error)) => {
+                tracing::error!(%error, "an order cannot be released");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<BankAccountError> for ApiError {
+    fn from(error: BankAccountError) -> Self {
+        Self::Wallet(error.into())
+    }
+}
+
+impl From<NotTaken> for ApiError {
+    fn from(error: NotTaken) -> Self {
+        match error {
+            NotTaken::UnknownProvider => PaymentError::UnknownProvider.into(),
+            NotTaken::Unsigned => PaymentError::WebhookUnsigned.into(),
+            NotTaken::Store(error) => Self::Store(error),
         }
     }
 }

@@ -18,14 +18,18 @@ use crate::domain::deliveries::DeliveryLogError;
 use crate::domain::devices::DeviceError;
 use crate::domain::follows::FollowError;
 use crate::domain::friends::FriendError;
+use crate::domain::idempotency::IdempotencyError;
 use crate::domain::images::ImageError;
 use crate::domain::notifications::NotificationError;
+use crate::domain::payments::PaymentError;
+use crate::domain::payments::orders::OrderError;
 use crate::domain::phones::PhoneError;
 use crate::domain::preferences::PreferenceError;
 use crate::domain::rooms::RoomError;
 use crate::domain::service_keys::ServiceKeyError;
 use crate::domain::settings::SettingsError;
 use crate::domain::templates::TemplateError;
+use crate::domain::wallets::WalletError;
 use crate::domain::webhooks::WebhookError;
 use crate::store::StoreError;
 
@@ -106,6 +110,14 @@ pub enum ApiError {
     ServiceKey(#[from] ServiceKeyError),
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    Idempotency(#[from] IdempotencyError),
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    #[error(transparent)]
+    Payment(#[from] PaymentError),
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
@@ -203,6 +215,10 @@ impl ApiError {
             Self::Phone(error) => table::of_phone(*error),
             Self::ServiceKey(error) => table::of_service_key(*error),
             Self::Webhook(error) => table::of_webhook(error),
+            Self::Idempotency(error) => table::of_idempotency(*error),
+            Self::Order(error) => table::of_order(*error),
+            Self::Payment(error) => table::of_payment(*error),
+            Self::Wallet(error) => table::of_wallet(*error),
             Self::Call(error) => table::of_call(*error),
             Self::Store(error) => table::of_store(error),
             Self::RoomBusy => (StatusCode::SERVICE_UNAVAILABLE, "room_busy"),
@@ -232,6 +248,9 @@ impl ApiError {
             | Self::TooManyConnections
             | Self::Account(AccountError::HasherBusy)
             | Self::Image(ImageError::Busy)
+            | Self::Idempotency(IdempotencyError::InUse)
+            | Self::Payment(PaymentError::Unavailable)
+            | Self::Wallet(WalletError::Unavailable)
             | Self::Store(StoreError::Busy) => Some(RETRY_SOON),
             Self::Call(error) => error.never_ran().then_some(RETRY_SOON),
             _ => None,
@@ -321,6 +340,13 @@ impl ApiError {
             Self::ServiceKey(ServiceKeyError::InvalidName) => "/name",
             Self::ServiceKey(ServiceKeyError::NoScope | ServiceKeyError::UnknownScope) => "/scopes",
             Self::ServiceKey(ServiceKeyError::InvalidLifetime) => "/expires_in_days",
+            Self::Order(OrderError::InvalidName) => "/name",
+            Self::Order(OrderError::InvalidFee) => "/fee_bps",
+            Self::Order(OrderError::InvalidType) => "/order_type",
+            Self::Order(OrderError::InvalidId) => "/order_id",
+            Self::Payment(PaymentError::InvalidKey) => "/payment_key",
+            Self::Payment(PaymentError::InvalidReason) => "/reason",
+            Self::Payment(PaymentError::CurrencyNotSupported) => "/currency",
             Self::Webhook(WebhookError::InvalidEvents) => "/events",
             Self::Webhook(WebhookError::InvalidUrl(_)) => "/url",
             Self::Webhook(WebhookError::InvalidDescription) => "/description",

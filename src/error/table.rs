@@ -4,20 +4,26 @@ use actix_web::http::StatusCode;
 
 use crate::actors::kit::handle::CallError;
 use crate::domain::accounts::AccountError;
+use crate::domain::bank_accounts::BankAccountError;
 use crate::domain::deliveries::DeliveryLogError;
 use crate::domain::devices::DeviceError;
 use crate::domain::follows::FollowError;
 use crate::domain::friends::FriendError;
+use crate::domain::idempotency::IdempotencyError;
 use crate::domain::images::ImageError;
 use crate::domain::notifications::NotificationError;
 use crate::domain::passwords::PasswordError;
+use crate::domain::payments::PaymentError;
+use crate::domain::payments::orders::OrderError;
 use crate::domain::phones::PhoneError;
 use crate::domain::preferences::PreferenceError;
 use crate::domain::rooms::RoomError;
 use crate::domain::service_keys::ServiceKeyError;
 use crate::domain::settings::SettingsError;
 use crate::domain::templates::TemplateError;
+use crate::domain::wallets::WalletError;
 use crate::domain::webhooks::WebhookError;
+use crate::domain::withdrawals::WithdrawalRefusal;
 use crate::store::StoreError;
 
 pub(super) fn of_account(error: &AccountError) -> (StatusCode, &'static str) {
@@ -254,6 +260,82 @@ pub(super) fn of_webhook(error: &WebhookError) -> (StatusCode, &'static str) {
         WebhookError::NoSeal | WebhookError::Crypto => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal")
         }
+    }
+}
+
+pub(super) fn of_idempotency(error: IdempotencyError) -> (StatusCode, &'static str) {
+    match error {
+        IdempotencyError::Missing => (StatusCode::BAD_REQUEST, "idempotency_key_missing"),
+        IdempotencyError::Invalid => (StatusCode::BAD_REQUEST, "idempotency_key_invalid"),
+        IdempotencyError::InUse => (StatusCode::CONFLICT, "idempotency_key_in_use"),
+        IdempotencyError::Reused => (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
+    }
+}
+
+pub(super) fn of_order(error: OrderError) -> (StatusCode, &'static str) {
+    let code = match error {
+        OrderError::InvalidType => "invalid_order_type",
+        OrderError::InvalidId => "invalid_order_id",
+        OrderError::InvalidName => "invalid_name",
+        OrderError::InvalidFee => "invalid_fee",
+        OrderError::PayerIsPayee => "payer_is_payee",
+    };
+    (StatusCode::UNPROCESSABLE_ENTITY, code)
+}
+
+pub(super) fn of_payment(error: PaymentError) -> (StatusCode, &'static str) {
+    match error {
+        PaymentError::NotFound => (StatusCode::NOT_FOUND, "payment_not_found"),
+        PaymentError::OrderNotFound => (StatusCode::NOT_FOUND, "order_not_found"),
+        PaymentError::OrderHasPayment => (StatusCode::CONFLICT, "order_has_payment"),
+        PaymentError::CurrencyNotSupported => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "currency_not_supported")
+        }
+        PaymentError::InvalidKey => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_payment_key"),
+        PaymentError::InvalidReason => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_reason"),
+        PaymentError::UnknownProvider => (StatusCode::NOT_FOUND, "provider_not_found"),
+        PaymentError::WebhookUnsigned => (StatusCode::UNAUTHORIZED, "invalid_signature"),
+        PaymentError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "payments_unavailable"),
+    }
+}
+
+pub(super) fn of_wallet(error: WalletError) -> (StatusCode, &'static str) {
+    match error {
+        WalletError::Insufficient => (StatusCode::PAYMENT_REQUIRED, "insufficient_available"),
+        WalletError::Refused(refusal) => of_withdrawal(refusal),
+        WalletError::Account(error) => of_bank_account(error),
+        WalletError::NotFound => (StatusCode::NOT_FOUND, "withdrawal_not_found"),
+        WalletError::WrongStatus(_) => (StatusCode::CONFLICT, "wrong_state"),
+        WalletError::OwnDecision => (StatusCode::FORBIDDEN, "own_decision"),
+        WalletError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "payouts_unavailable"),
+        WalletError::OrderNotPaid => (StatusCode::CONFLICT, "order_not_paid"),
+        WalletError::RefundUnderWay => (StatusCode::CONFLICT, "refund_under_way"),
+        WalletError::FeeTooHigh => (StatusCode::UNPROCESSABLE_ENTITY, "fee_too_high"),
+    }
+}
+
+fn of_withdrawal(refusal: WithdrawalRefusal) -> (StatusCode, &'static str) {
+    match refusal {
+        WithdrawalRefusal::Frozen => (StatusCode::CONFLICT, "wallet_frozen"),
+        WithdrawalRefusal::Unverified => (StatusCode::FORBIDDEN, "bank_account_unverified"),
+        WithdrawalRefusal::TooSmall(_)
+        | WithdrawalRefusal::TooLarge(_)
+        | WithdrawalRefusal::TooMany(_)
+        | WithdrawalRefusal::TooMuch(_) => (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal_limit"),
+    }
+}
+
+fn of_bank_account(error: BankAccountError) -> (StatusCode, &'static str) {
+    match error {
+        BankAccountError::InvalidBank => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_bank_code"),
+        BankAccountError::InvalidNumber => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "invalid_account_number")
+        }
+        BankAccountError::InvalidHolder => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_holder"),
+        BankAccountError::TooMany => (StatusCode::CONFLICT, "too_many_bank_accounts"),
+        BankAccountError::NotFound => (StatusCode::NOT_FOUND, "bank_account_not_found"),
+        BankAccountError::InUse => (StatusCode::CONFLICT, "bank_account_in_use"),
+        BankAccountError::OwnAccount => (StatusCode::FORBIDDEN, "own_decision"),
     }
 }
 

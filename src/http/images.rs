@@ -1,12 +1,9 @@
 //! Pictures over HTTP: uploading one's own, taking it away, and showing them to anybody.
 
-use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, ETag, EntityTag, Header as _, IfNoneMatch,
-};
+use actix_web::http::header::{CACHE_CONTROL, ETag, EntityTag, Header as _, IfNoneMatch};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use bytes::Bytes;
 use tokio::time::timeout;
 use utoipa::{OpenApi, ToSchema};
 
@@ -14,6 +11,7 @@ use super::auth::refusals::{CallerRefusals, PublicRefusals};
 use super::caller::Caller;
 use super::multipart::{self, FormError, OVERHEAD_BYTES_MAX};
 use super::users::ProfileView;
+use super::whole_body::whole_body;
 use crate::accounts::Images;
 use crate::config::Config;
 use crate::domain::images::{ImageError, ImageName};
@@ -97,7 +95,7 @@ async fn upload_image(
     // Before the body is read: those that wait hold their bodies in memory.
     let upload = images.begin(caller.user_id)?;
     let body_bytes_max = boundary.as_ref().map_or(bytes_max, |_| bytes_max + OVERHEAD_BYTES_MAX);
-    let reading = whole(&request, payload, body_bytes_max);
+    let reading = whole_body(&request, payload, body_bytes_max);
     // It holds a place.
     let reading = timeout(config.images.read_timeout(), reading);
     let body = reading.await.map_err(|_| ApiError::Timeout)??;
@@ -181,32 +179,6 @@ fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
         Ok(IfNoneMatch::Items(known)) => known.iter().any(|known| known.weak_eq(tag)),
         Err(_) => false,
     }
-}
-
-/// The whole body, unless it has more than `bytes_max` bytes.
-async fn whole(
-    request: &HttpRequest,
-    mut payload: web::Payload,
-    bytes_max: usize,
-) -> ApiResult<Bytes> {
-    let too_large = ApiError::PayloadTooLarge { bytes_max };
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let length: Option<usize> = length.and_then(|length| length.parse().ok());
-    if length.is_some_and(|length| length > bytes_max) {
-        return Err(too_large);
-    }
-    // What it says may be a lie: memory is taken as bytes come.
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| {
-            ApiError::Malformed("The body ended early or is not encoded as it says.".to_owned())
-        })?;
-        if body.len().saturating_add(chunk.len()) > bytes_max {
-            return Err(too_large);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }
 
 /// The picture in a form. Looking for boundaries in megabytes is no work for a worker.

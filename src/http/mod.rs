@@ -11,6 +11,7 @@ pub mod cookie;
 pub mod deliveries;
 pub mod dev_outbox;
 pub mod devices;
+pub mod fake_provider;
 pub mod follows;
 pub mod friends;
 pub mod gateway;
@@ -21,6 +22,7 @@ pub mod notifications;
 pub mod openapi;
 pub mod ops;
 pub mod page;
+pub mod payments;
 pub mod phones;
 pub mod preferences;
 pub mod presence;
@@ -38,7 +40,9 @@ pub mod templates;
 pub mod unsubscribe;
 pub mod users;
 pub mod views;
+pub mod wallet;
 pub mod webhooks;
+pub mod whole_body;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -60,6 +64,10 @@ use crate::accounts::{Accounts, Images};
 use crate::actors::inbox::Inboxes;
 use crate::actors::link::Link;
 use crate::actors::notify::words::Words;
+use crate::actors::payment_webhooks::PaymentWebhooks;
+use crate::actors::payments::Payments;
+use crate::actors::payments::settlements::Settlements;
+use crate::actors::payments::wallets::Wallets;
 use crate::actors::post::Post;
 use crate::actors::room::Rooms;
 use crate::actors::webhooks::Webhooks;
@@ -84,6 +92,10 @@ pub struct AppDeps {
     pub inboxes: Inboxes,
     pub link: Link,
     pub post: Post,
+    pub payments: Payments,
+    pub wallets: Wallets,
+    pub settlements: Settlements,
+    pub payment_webhooks: PaymentWebhooks,
     /// What development letters are read from.
     pub sandbox: Sandbox,
     /// The public key of web push, where there is one.
@@ -133,6 +145,10 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
         .app_data(web::Data::new(deps.inboxes))
         .app_data(web::Data::new(deps.link))
         .app_data(web::Data::new(deps.post))
+        .app_data(web::Data::new(deps.payments))
+        .app_data(web::Data::new(deps.wallets))
+        .app_data(web::Data::new(deps.settlements))
+        .app_data(web::Data::new(deps.payment_webhooks))
         .app_data(web::Data::new(deps.sandbox))
         .app_data(web::Data::new(PushKey(deps.push_key)))
         .app_data(web::Data::new(deps.guard))
@@ -164,6 +180,8 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
                 .configure(deliveries::routes)
                 .configure(dev_outbox::routes)
                 .configure(service_keys::routes)
-                .configure(webhooks::routes),
+                .configure(webhooks::routes)
+                .configure(wallet::routes)
+                .configure(payments::routes),
         );
 }

@@ -15,8 +15,8 @@ use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
 
 use super::{
     auth, deliveries, dev_outbox, devices, follows, friends, images, messages, notifications, ops,
-    phones, preferences, presence, problem, rooms, search, service, service_keys, settings, sse,
-    templates, unsubscribe, users, webhooks,
+    payments, phones, preferences, presence, problem, rooms, search, service, service_keys,
+    settings, sse, templates, unsubscribe, users, wallet, webhooks,
 };
 use crate::error::Problem;
 
@@ -49,6 +49,7 @@ const UNDESCRIBED: [(&str, &[&str]); 4] = [
         (name = "templates", description = "The words of notifications, for administrators"),
         (name = "notifications", description = "What users are told of, and where"),
         (name = "webhooks", description = "Domain events for other systems"),
+        (name = "payments", description = "Taking money for orders, and giving it back"),
         (name = "admin", description = "For administrators"),
         (name = "ops", description = "For operators"),
         (name = "dev", description = "In development mode only"),
@@ -99,6 +100,8 @@ pub fn document() -> OpenApi {
         dev_outbox::Doc::openapi(),
         service_keys::Doc::openapi(),
         webhooks::Doc::openapi(),
+        payments::Doc::openapi(),
+        wallet::Doc::openapi(),
     ] {
         document.merge(below_version(module));
     }

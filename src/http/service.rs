@@ -82,6 +82,8 @@ macro_rules! authorities {
 authorities! {
     /// Somebody who may send notifications to users.
     NotificationSender = NotificationsSend,
+    /// Somebody who may say what is to be paid for, and how much that is.
+    OrderKeeper = PaymentsOrders,
     /// Somebody who may do everything with webhook endpoints.
     WebhookManager = WebhooksManage,
 }

@@ -75,6 +75,7 @@ fn describe() {
     describe_cluster();
     describe_post();
     describe_workflows();
+    describe_payments();
     describe_counter!("madang_hub_holes_total", "holes that a hub had to read from the store");
     describe_counter!(
         "madang_hub_fallen_behind_total",
@@ -148,6 +149,17 @@ fn describe_post() {
     describe_gauge!("madang_delivery_routes_down", "ways out that this node leaves alone");
 }
 
+fn describe_payments() {
+    describe_counter!(
+        "madang_payment_webhooks_total",
+        "webhooks of payment providers, by provider, trust and what became of them"
+    );
+    describe_gauge!(
+        "madang_ledger_selfcheck_ok",
+        "1 while every account agrees with its transfers, 0 where one does not, as of the last check by this node"
+    );
+}
+
 fn describe_workflows() {
     describe_gauge!(
         "madang_wf_open",
@@ -162,6 +174,10 @@ fn describe_workflows() {
     describe_counter!(
         "madang_wf_fenced_total",
         "times that a node went on with a workflow that was another's by then, and changed nothing"
+    );
+    describe_counter!(
+        "madang_payments_total",
+        "changes of payments, by provider, statuses and cause; one that was undone counts as well"
     );
 }
 

@@ -41,8 +41,17 @@ pub(super) struct Refused {
 impl<K: Hash + Eq + Clone> Limiter<K> {
     pub(super) fn new(name: &'static str, per_second: NonZeroU32, burst: NonZeroU32) -> Self {
         let quota = Quota::per_second(per_second).allow_burst(burst);
+        Self::of(name, Rate::new(per_second, burst), quota)
+    }
+
+    /// So many a minute, all of which may come at once.
+    pub(super) fn per_minute(name: &'static str, calls: NonZeroU32) -> Self {
+        Self::of(name, Rate::per_minute(calls), Quota::per_minute(calls))
+    }
+
+    fn of(name: &'static str, rate: Rate, quota: Quota) -> Self {
         let buckets = RateLimiter::keyed(quota).with_middleware::<StateInformationMiddleware>();
-        Self { name, rate: Rate::new(per_second, burst), clock: DefaultClock::default(), buckets }
+        Self { name, rate, clock: DefaultClock::default(), buckets }
     }
 
     /// Takes one call from the bucket of `key`.

@@ -45,14 +45,23 @@ struct Inner {
     by_ip_auth: Limiter<IpAddr>,
     by_user: Limiter<UserId>,
     by_service_key: Limiter<ServiceKeyId>,
+    by_create: Limiter<UserId>,
+    by_confirm: Limiter<UserId>,
     shared: Option<SharedLimiter>,
 }
 
 /// A check of a caller that is made already, or that waits for Redis.
 pub type Checked = Either<Ready<ApiResult<()>>, LocalBoxFuture<'static, ApiResult<()>>>;
 
-/// What a caller has left, kept with the request until its answer leaves.
-struct CallerAllowance(Allowance);
+/// What a caller has left of each limit, kept with the request until its answer leaves.
+struct CallerAllowances(Vec<Allowance>);
+
+/// What a payer may do only so often: either has a limit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayerCall {
+    Create,
+    Confirm,
+}
 
 impl Limiters {
     /// Makes the limits, and sweeps them on `io` as long as they are in use. With `redis`, they are those of all nodes
@@ -75,6 +84,8 @@ impl Limiters {
                 config.requests_per_second_service_key,
                 config.burst_service_key,
             ),
+            by_create: Limiter::per_minute("create", config.payments_per_minute_user),
+            by_confirm: Limiter::per_minute("confirm", config.payments_per_minute_user),
             shared: redis.map(SharedLimiter::new),
         });
         io.spawn(sweep(Arc::downgrade(&inner)));
@@ -134,6 +145,15 @@ pub fn check_service_key(request: &HttpRequest, key: ServiceKeyId) -> Checked {
     check_caller(request, |limits| &limits.by_service_key, key, || format!("service_key:{key}"))
 }
 
+/// Counts a payment that a user begins or confirms, besides [`check_user`]. Refuses as that does.
+pub fn check_payer(request: &HttpRequest, user: UserId, call: PayerCall) -> Checked {
+    let limiter: fn(&Inner) -> &Limiter<UserId> = match call {
+        PayerCall::Create => |limits| &limits.by_create,
+        PayerCall::Confirm => |limits| &limits.by_confirm,
+    };
+    check_caller(request, limiter, user, || user.to_string())
+}
+
 /// Counts credentials that were wrong against the address they came from, as an attempt to log in. Refuses with
 /// [`crate::error::ApiError::RateLimited`].
 pub fn check_wrong_credentials(request: &HttpRequest) -> Checked {
@@ -173,15 +193,25 @@ fn check_caller<K: Hash + Eq + Clone>(
 fn note_caller(request: &HttpRequest, outcome: Result<Allowance, Refused>) -> ApiResult<()> {
     let allowance =
         outcome.as_ref().map_or_else(|refused| refused.allowance, |allowance| *allowance);
-    request.extensions_mut().insert(CallerAllowance(allowance));
+    let mut extensions = request.extensions_mut();
+    match extensions.get_mut::<CallerAllowances>() {
+        Some(allowances) => allowances.0.push(allowance),
+        None => {
+            extensions.insert(CallerAllowances(vec![allowance]));
+        }
+    }
+    drop(extensions);
 
     outcome.map(|_| ()).map_err(|refused| refused.error())
 }
 
 /// Says on an answer what the address and the caller have left.
 pub(super) fn write_all(of_ip: Option<Allowance>, response: &mut ServiceResponse<BoxBody>) {
-    let of_caller = response.request().extensions().get::<CallerAllowance>().map(|left| left.0);
-    let allowances: Vec<Allowance> = of_ip.into_iter().chain(of_caller).collect();
+    let extensions = response.request().extensions();
+    let of_caller = extensions.get::<CallerAllowances>().map(|left| left.0.clone());
+    drop(extensions);
+    let allowances: Vec<Allowance> =
+        of_ip.into_iter().chain(of_caller.into_iter().flatten()).collect();
     write(&allowances, response.headers_mut());
 }
 
@@ -219,6 +249,8 @@ async fn sweep(limits: Weak<Inner>) {
         limits.by_ip_auth.sweep();
         limits.by_user.sweep();
         limits.by_service_key.sweep();
+        limits.by_create.sweep();
+        limits.by_confirm.sweep();
     }
 }
 
