@@ -1,6 +1,6 @@
 # The one way in: `make run` and `make test` are all that a newcomer, a developer and CI need.
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test check fmt bench chaos chaos-cluster chaos-notify bench-cluster bench-notify bench-money
+.PHONY: help run cluster test sim check fmt bench chaos chaos-cluster chaos-notify bench-cluster bench-notify bench-money
 
 # Where Debian puts servers, and looks for them only as root.
 export PATH := $(PATH):/usr/sbin
@@ -13,6 +13,7 @@ help:
 	@echo 'make run            build everything and serve on http://127.0.0.1:8080 (the embedded default)'
 	@echo 'make cluster        three nodes with PostgreSQL and Redis behind HAProxy on http://127.0.0.1:8080 (NODES=n PORT=n)'
 	@echo 'make test           everything that CI runs; installs or starts what it needs'
+	@echo 'make sim            play workflows and payments with a death after any turn (SEEDS=n)'
 	@echo 'make check          formatting, lints, rustdoc, licences, spelling'
 	@echo 'make fmt            format the code'
 	@echo 'make bench          measure against the reference limit; prints ratios'
@@ -38,6 +39,10 @@ test: check
 	scripts/with-postgres $(CARGO) test --locked --workspace
 	scripts/schemathesis
 	PORT=0 MADANG_BINARY=target/debug/madang scripts/cluster scripts/cluster-smoke
+
+sim:
+	@scripts/require rust
+	$(if $(SEEDS),MADANG_SIM_SEEDS=$(SEEDS)) $(CARGO) test --locked --lib simulation -- --nocapture
 
 check:
 	@scripts/require rust cargo-deny typos
