@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use sqlx::{PgPool, Postgres, Transaction};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -21,6 +21,8 @@ use crate::config::{Backend, Config};
 
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_CACHE: usize = 256;
+/// How long a node that starts asks a busy server for a connection.
+const MIGRATION_PATIENCE: Duration = Duration::from_mins(1);
 /// What a node that was frozen in the middle of a transaction has locked is free again after that.
 const SERVER_TIMEOUTS: [(&str, &str); 2] =
     [("idle_in_transaction_session_timeout", "15s"), ("statement_timeout", "30s")];
@@ -180,12 +182,23 @@ impl Store {
 }
 
 async fn migrate_postgres(pool: &PgPool) -> Result<(), MigrateError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = begin_patiently(pool).await?;
     // A migration may take its time, and so may the wait for another node's.
     sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *tx).await?;
     POSTGRES_MIGRATIONS.run_direct(None, &mut *tx, false).await?;
     Ok(tx.commit().await?)
+}
+
+/// Whoever starts has nobody waiting: a server that is slow to give a connection is asked again.
+async fn begin_patiently(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let began = Instant::now();
+    loop {
+        match pool.begin().await {
+            Err(sqlx::Error::PoolTimedOut) if began.elapsed() < MIGRATION_PATIENCE => {}
+            begun => return begun,
+        }
+    }
 }
 
 fn sqlite_options(file: &Path) -> SqliteConnectOptions {
