@@ -6,6 +6,8 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::answer::Answer;
@@ -355,12 +357,12 @@ async fn known_ids(app: &TestApp) -> Vec<String> {
     rows::texts(app, sql).await
 }
 
-async fn a_full_house_refuses_before_the_body_is_read(app: &mut TestApp) {
-    let jisoo = app.register("jisoo").await;
-    let (go_on, waits) = tokio::sync::oneshot::channel::<()>();
+/// Begins an upload that comes to its end when it is told to; its head is on the way.
+async fn begin_slowly(user: &User) -> (JoinHandle<Answer>, oneshot::Sender<()>) {
+    let (go_on, waits) = oneshot::channel::<()>();
     let body = png();
     let (half, rest) = (body[..20].to_vec(), body[20..].to_vec());
-    let (begun, is_under_way) = tokio::sync::oneshot::channel::<()>();
+    let (begun, is_under_way) = oneshot::channel::<()>();
     let start = Some((half, rest, waits, begun));
     let slowly = futures_util::stream::unfold(start, |state| async move {
         let (half, rest, waits, begun) = state?;
@@ -371,20 +373,30 @@ async fn a_full_house_refuses_before_the_body_is_read(app: &mut TestApp) {
         }
         Some((Ok(half), Some((Vec::new(), rest, waits, begun))))
     });
-    let request = jisoo.request(Method::POST, "/profile/upload-image");
-    let first = request.body(reqwest::Body::wrap_stream(slowly));
-    let first = tokio::spawn(Answer::of(first));
-
-    // Its head is on the way before anybody else asks.
+    let request = user.request(Method::POST, "/profile/upload-image");
+    let upload = tokio::spawn(Answer::of(request.body(reqwest::Body::wrap_stream(slowly))));
     is_under_way.await.unwrap();
-    let refused = eventually("the place is taken", async || {
-        let answer = upload(&jisoo, "image/png", png()).await;
-        (answer.status != 200).then_some(answer)
-    });
-    let refused = refused.await;
+    (upload, go_on)
+}
+
+async fn a_full_house_refuses_before_the_body_is_read(app: &mut TestApp) {
+    let jisoo = app.register("jisoo").await;
+
+    let (refused, first, go_on) = eventually("the first takes the place", async || {
+        let (first, go_on) = begin_slowly(&jisoo).await;
+        let second = upload(&jisoo, "image/png", png()).await;
+        if second.status != 200 {
+            return Some((second, first, go_on));
+        }
+        // The second was there before the first, which has no place then.
+        let _ = go_on.send(());
+        first.await.unwrap();
+        None
+    })
+    .await;
+
     refused.refused(503, "overloaded");
     assert!(refused.header("retry-after").is_some());
-
     go_on.send(()).unwrap();
     first.await.unwrap().is(200);
     upload(&jisoo, "image/png", png()).await.is(200);
