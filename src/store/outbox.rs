@@ -1,4 +1,6 @@
 //! The transactional outbox: facts kept for the rest of the system, in the transaction that made them true.
+//!
+//! Invariant: whoever waits for a row's lock before it tells of that row tells of it after those whom it waited for.
 
 use serde::Serialize;
 
@@ -49,8 +51,13 @@ pub async fn append_all(db: &mut Db, events: &[DomainEvent]) -> Result<(), Store
                 j.value ->> 'data'
          FROM json_each($1) j
          ORDER BY j.key",
-        "INSERT INTO outbox (event_id, topic, name, subject, at, request_id, traceparent, data)
-         SELECT (j.value ->> 'id')::uuid, j.value ->> 'topic', j.value ->> 'name',
+        // Not below any that this statement can see: what others have told of the same thing stays before it, although this
+        // transaction may have got its number before theirs and waited for them. Nor below its own, for readers.
+        "INSERT INTO outbox
+             (xid, event_id, topic, name, subject, at, request_id, traceparent, data)
+         SELECT greatest(pg_current_xact_id()::text::bigint,
+                         pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1),
+                (j.value ->> 'id')::uuid, j.value ->> 'topic', j.value ->> 'name',
                 j.value ->> 'subject', (j.value ->> 'at')::bigint, $2, $3, j.value ->> 'data'
          FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS j (value, place)
          ORDER BY j.place",

@@ -186,18 +186,17 @@ async fn run(
                 .record(u32::try_from(size).unwrap_or(u32::MAX));
         }
         if !sends.is_empty() {
-            append_sends(&mut messages, sends);
+            append_sends(&mut messages, sends, &commits);
         }
         if !group.is_empty() {
             if connection.is_none() {
                 connection = pool.acquire().await.map(Db::sqlite).ok();
             }
             match &mut connection {
-                Some(db) => commit_group(db, &mut group).await,
+                Some(db) => commit_group(db, &mut group, &commits).await,
                 None => refuse(&mut group).await,
             }
         }
-        commits.send_replace(());
         if let Some(reply) = closed {
             drop(connection.take());
             // Whoever asked may have stopped waiting.
@@ -222,12 +221,17 @@ async fn gather(queue: &mpsc::Receiver<Work>, last: usize, interval: Duration) {
 
 /// Stores the messages of every room that waits, in one transaction; each by itself where that fails, so that what
 /// is wrong with one room is not told to the others.
-fn append_sends(messages: &mut SendsConnection, mut sends: Vec<(SendBatch, SendsReply)>) {
+fn append_sends(
+    messages: &mut SendsConnection,
+    mut sends: Vec<(SendBatch, SendsReply)>,
+    commits: &watch::Sender<()>,
+) {
     let (batches, replies): (Vec<SendBatch>, Vec<SendsReply>) = sends.drain(..).unzip();
     // A panic has undone the transaction on its way.
     let appended = panic::catch_unwind(AssertUnwindSafe(|| messages.append(&batches)));
     match appended {
         Ok(Ok(results)) => {
+            commits.send_replace(());
             for (reply, result) in replies.into_iter().zip(results) {
                 // A room that has gone away will read its head again.
                 let _ = reply.send(Ok(result));
@@ -235,7 +239,7 @@ fn append_sends(messages: &mut SendsConnection, mut sends: Vec<(SendBatch, Sends
         }
         _ if batches.len() > 1 => {
             for one in batches.into_iter().zip(replies) {
-                append_sends(messages, vec![one]);
+                append_sends(messages, vec![one], commits);
             }
         }
         Ok(Err(error)) => {
@@ -270,8 +274,9 @@ async fn refuse(group: &mut Vec<Job>) {
 }
 
 /// One transaction for all jobs, each in a savepoint of its own; a lone job needs none. Statements between two jobs
-/// go to the database together: every call is a hop to its thread.
-async fn commit_group(db: &mut Db, group: &mut Vec<Job>) {
+/// go to the database together: every call is a hop to its thread. `commits` is told before any caller is answered:
+/// who was answered hears of nothing older any more.
+async fn commit_group(db: &mut Db, group: &mut Vec<Job>, commits: &watch::Sender<()>) {
     let alone = group.len() == 1;
     let begin = if alone { "BEGIN IMMEDIATE" } else { "BEGIN IMMEDIATE; SAVEPOINT job" };
     if let Err(error) = db.execute_script(begin).await {
@@ -316,6 +321,8 @@ async fn commit_group(db: &mut Db, group: &mut Vec<Job>) {
         tracing::error!(%error, "a group of writes was not committed");
         // Fails when the database has rolled back by itself, which is as good.
         let _ = db.execute_script("ROLLBACK").await;
+    } else if kept > 0 {
+        commits.send_replace(());
     }
     for finish in finishes {
         finish(outcome.as_ref().copied());

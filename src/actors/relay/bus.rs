@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::Subscriber;
 use crate::domain::cloud_events::{CloudEvent, Fact};
+use crate::domain::events::is_outward;
 use crate::providers::bus::{Bus, BusEvent};
 use crate::store::relay::OutboxEvent;
 
@@ -53,7 +54,11 @@ impl Subscriber for BusSubscriber {
     }
 
     async fn take(&self, events: &[OutboxEvent]) -> Result<(), String> {
-        let page: Vec<BusEvent> = events.iter().map(|event| self.outward(event)).collect();
+        let outward = events.iter().filter(|event| is_outward(&event.topic));
+        let page: Vec<BusEvent> = outward.map(|event| self.outward(event)).collect();
+        if page.is_empty() {
+            return Ok(());
+        }
         if let Err(error) = self.bus.publish(&page).await {
             metrics::counter!("madang_bus_failures_total").increment(1);
             return Err(error.to_string());

@@ -139,6 +139,7 @@ impl Carrier {
     async fn look(&mut self) -> Result<Look, String> {
         let events = self.store.list_outbox(self.position, PAGE).await.map_err(told)?;
         if events.is_empty() {
+            self.note_lag(Duration::ZERO);
             self.save_in_time().await?;
             return Ok(Look::Carried(0));
         }
@@ -146,10 +147,14 @@ impl Carrier {
             // Another node goes on from where it is, and so does this one if it has to.
             self.position = self.store.find_outbox_cursor(&self.name).await.map_err(told)?;
             self.saved = self.position;
+            self.note_lag(Duration::ZERO);
             return Ok(Look::NotMine);
         }
         // Read again: it may have been taken before the lease was.
         let events = self.store.list_outbox(self.position, PAGE).await.map_err(told)?;
+        if let Some(first) = events.first() {
+            self.note_lag(clock::now().since(first.at));
+        }
         if let Some(last) = events.last() {
             self.touch_in_time().await?;
             self.subscriber.take(&events).await?;
@@ -157,6 +162,12 @@ impl Carrier {
         }
         self.save_in_time().await?;
         Ok(Look::Carried(events.len()))
+    }
+
+    /// How late the subscriber is, as the node that carries for it knows.
+    fn note_lag(&self, lag: Duration) {
+        metrics::gauge!("madang_outbox_lag_seconds", "subscriber" => self.subscriber.name())
+            .set(lag.as_secs_f64());
     }
 
     /// Whether this node may carry, for a page at least.

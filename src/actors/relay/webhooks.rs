@@ -8,6 +8,7 @@ use super::Subscriber;
 use crate::clock;
 use crate::domain::cloud_events::{CloudEvent, Fact};
 use crate::domain::deliveries::NewDelivery;
+use crate::domain::events::is_outward;
 use crate::domain::media::Medium;
 use crate::domain::time::Timestamp;
 use crate::domain::webhooks::{BODY_BYTES_MAX, QUEUE_FULL, Receiver, TOO_LARGE, delivery_id};
@@ -111,7 +112,7 @@ impl Subscriber for WebhookSubscriber {
         let mut receivers = receivers.map_err(|error| error.to_string())?;
         let now = clock::now();
         let mut wanted = Vec::new();
-        for event in events {
+        for event in events.iter().filter(|event| is_outward(&event.topic)) {
             let takes =
                 |receiver: &&mut Receiver| receiver.takes(&event.topic, &event.name, event.at);
             let mut taking = receivers.iter_mut().filter(takes).peekable();

@@ -13,7 +13,7 @@ use crate::actors::webhooks::{EndpointDraft, Webhooks};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::deliveries::{Delivery, DeliveryEnd, DeliveryStatus};
-use crate::domain::events::{DomainEvent, MESSAGE_EVENTS};
+use crate::domain::events::{DomainEvent, INBOX_SIGNALS, MESSAGE_EVENTS};
 use crate::domain::ids::EndpointId;
 use crate::domain::letters::{Content, Letter};
 use crate::domain::media::Medium;
@@ -76,11 +76,20 @@ impl Fixture {
 
     /// Events of this topic, as the relay reads them.
     async fn publish(&self, names: &[&'static str], data: &Value) -> Vec<OutboxEvent> {
+        self.publish_in(MESSAGE_EVENTS, names, data).await
+    }
+
+    async fn publish_in(
+        &self,
+        topic: &'static str,
+        names: &[&'static str],
+        data: &Value,
+    ) -> Vec<OutboxEvent> {
         let events: Vec<DomainEvent> = names
             .iter()
             .map(|name| DomainEvent {
                 id: clock::new_uuid().into(),
-                topic: MESSAGE_EVENTS,
+                topic,
                 name,
                 subject: "room".to_owned(),
                 at: clock::now(),
@@ -97,7 +106,7 @@ impl Fixture {
         loop {
             let all = self.store.list_outbox(OutboxPosition::START, 500).await.unwrap();
             if all.iter().any(|event| event.id == last) {
-                return all.into_iter().filter(|event| event.topic == MESSAGE_EVENTS).collect();
+                return all.into_iter().filter(|event| event.topic == topic).collect();
             }
             tokio::task::yield_now().await;
         }
@@ -196,6 +205,21 @@ async fn an_event_that_is_offered_again_is_queued_once_for_each_endpoint() {
     assert_eq!(body["id"], events[0].id.to_string());
     assert_eq!((&body["type"], &body["source"]), (&json!("MessageSent"), &json!("node-a")));
     assert_eq!(body["data"], json!({ "seq": 7 }));
+}
+
+#[tokio::test]
+async fn a_signal_within_the_house_is_sent_to_nobody() {
+    let fixture = Fixture::new().await;
+    let (everything, _) = fixture.endpoint(&["*"]).await;
+    let (by_name, _) = fixture.endpoint(&["InboxChanged"]).await;
+    let events = fixture.publish_in(INBOX_SIGNALS, &["InboxChanged"], &json!({})).await;
+    assert_eq!(events.len(), 1);
+
+    fixture.subscriber.take(&events).await.unwrap();
+
+    for endpoint in [everything, by_name] {
+        assert!(fixture.log(endpoint).await.is_empty());
+    }
 }
 
 #[tokio::test]

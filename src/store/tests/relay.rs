@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};
 
 use super::super::relay::{OutboxBeginning, OutboxEvent};
-use super::super::{Store, StoreError, execute, fetch_all, outbox};
+use super::super::{Db, Store, StoreError, execute, fetch_all, fetch_one, outbox};
 use super::{Fixture, fixtures};
 use crate::clock;
 use crate::domain::events::{CHAT_EVENTS, DomainEvent};
@@ -214,6 +215,46 @@ async fn an_event_of_a_transaction_that_is_still_open_is_not_skipped() {
 
     assert!(plain_reading(store, high).await.is_empty(), "the plain cursor skipped an event");
     assert_eq!(numbers(&drain(store, "search", 2).await), [1, 2]);
+}
+
+/// A step of a workflow gets its number with the fence, and only then waits for the row that it tells of.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_had_to_wait_is_told_of_last_although_it_began_first() {
+    let fixture = Fixture::postgres().await;
+    let store = &fixture.store;
+    let (began, has_begun) = oneshot::channel();
+    let (go, going) = oneshot::channel();
+    let slow = store.write::<_, StoreError, _>(move |db| {
+        Box::pin(async move {
+            began.send(transaction_number(db).await?).unwrap();
+            going.await.unwrap();
+            outbox::append(db, &event("room", 2, clock::now())).await
+        })
+    });
+    let quick = async {
+        let number = has_begun.await.unwrap();
+        let quick = store
+            .write::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    outbox::append(db, &event("room", 1, clock::now())).await?;
+                    transaction_number(db).await
+                })
+            })
+            .await
+            .unwrap();
+        // The control: in the order of transactions it would come last.
+        assert!(number < quick, "{number} {quick}");
+        go.send(()).unwrap();
+    };
+    let (slow, ()) = tokio::join!(slow, quick);
+    slow.unwrap();
+
+    assert_eq!(numbers(&drain(store, "search", 2).await), [1, 2]);
+}
+
+async fn transaction_number(db: &mut Db) -> Result<i64, StoreError> {
+    let (number,) = fetch_one!(db, (i64,), "SELECT pg_current_xact_id()::text::bigint")?;
+    Ok(number)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -252,3 +252,14 @@ async fn a_caller_that_goes_away_still_has_its_work_done() {
 
     assert_eq!(numbers(&fixture.store).await, BTreeSet::from([1, 2]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_answered_has_been_told_of_the_commit() {
+    let fixture = Fixture::sqlite(&[]).await;
+    let mut commits = fixture.store.commits();
+    for _ in 0..500 {
+        fixture.store.probe().await.unwrap();
+        assert!(commits.has_changed().unwrap());
+        commits.mark_unchanged();
+    }
+}
