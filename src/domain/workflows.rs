@@ -58,6 +58,19 @@ impl WorkflowStatus {
     }
 }
 
+/// Why a workflow is not given another turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WorkflowError {
+    #[error("there is no such workflow")]
+    NotFound,
+    #[error("a workflow that is {} does not take another turn like this", .0.as_str())]
+    WrongStatus(WorkflowStatus),
+    #[error("the workflow goes back already")]
+    GoesBack,
+    #[error("there is no way back from where the workflow is")]
+    NotUndoable,
+}
+
 /// Which way a workflow goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -94,11 +107,13 @@ stored_as!(StepKind {
 pub struct Reason(String);
 
 impl Reason {
-    /// Takes a text without the space around it; `None` where nothing is left, or more than 500 characters.
+    /// Takes a text without the space around it; `None` where nothing is left, more than 500 characters, or one that
+    /// controls something, other than the end of a line.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let is_fit = !text.is_empty() && text.chars().count() <= REASON_CHARS_MAX;
+        let is_plain = text.chars().all(|it| it == '\n' || !it.is_control());
+        let is_fit = is_plain && !text.is_empty() && text.chars().count() <= REASON_CHARS_MAX;
         is_fit.then(|| Self(text.to_owned()))
     }
 
@@ -148,10 +163,16 @@ impl fmt::Display for EffectKey {
 }
 
 /// How long to wait after attempt number `attempt`, the first of which was `tried` ago: doubling from half a second to a
-/// minute with full jitter, after a quarter of an hour every five minutes. `None` after a day. `chance` is from 0 to 1.
+/// minute with full jitter, after a quarter of an hour every five minutes. `None` after `tried_max`, such as [`TRIED_MAX`].
+/// `chance` is from 0 to 1.
 #[must_use]
-pub fn wait_after(attempt: u32, tried: Duration, chance: f64) -> Option<Duration> {
-    if tried >= TRIED_MAX {
+pub fn wait_after(
+    attempt: u32,
+    tried: Duration,
+    tried_max: Duration,
+    chance: f64,
+) -> Option<Duration> {
+    if tried >= tried_max {
         return None;
     }
     if tried >= LATE_AFTER {
@@ -187,7 +208,7 @@ mod tests {
             "the provider is back"
         );
         assert_eq!(Reason::parse(&"이".repeat(500)).unwrap().as_str().chars().count(), 500);
-        for text in ["", " \n ", &"이".repeat(501)] {
+        for text in ["", " \n ", "a\0b", &"이".repeat(501)] {
             assert_eq!(Reason::parse(text), None, "{text:?}");
         }
     }
@@ -195,11 +216,11 @@ mod tests {
     #[test]
     fn waits_double_are_spread_and_end_after_a_day() {
         let waits: Vec<u128> = (0..9)
-            .map(|attempt| wait_after(attempt, Duration::ZERO, 1.0).unwrap().as_millis())
+            .map(|attempt| wait_after(attempt, Duration::ZERO, TRIED_MAX, 1.0).unwrap().as_millis())
             .collect();
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
-        assert_eq!(wait_after(3, Duration::ZERO, 0.0), Some(Duration::ZERO));
-        assert_eq!(wait_after(99, Duration::from_mins(20), 0.0), Some(LATE_WAIT));
-        assert_eq!(wait_after(99, TRIED_MAX, 1.0), None);
+        assert_eq!(wait_after(3, Duration::ZERO, TRIED_MAX, 0.0), Some(Duration::ZERO));
+        assert_eq!(wait_after(99, Duration::from_mins(20), TRIED_MAX, 0.0), Some(LATE_WAIT));
+        assert_eq!(wait_after(99, TRIED_MAX, TRIED_MAX, 1.0), None);
     }
 }

@@ -1,12 +1,15 @@
 //! Schedule: tasks that are due every so often, each time on one node.
 //!
 //! A lease that lasts nearly until the next time is the mark that it was done: whoever gets it runs the task. Invariant:
-//! a task runs on one node at a time, about once an interval, and may be left out when the node that has begun it dies.
+//! a task begins on one node at a time, about once an interval, and may be left out when the node that has begun it dies;
+//! one that takes longer than its interval may be begun by another node meanwhile, and is written so that this does no harm.
 //! A database that only one process serves needs no mark: where there is nothing to do, nothing is written.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rand::Rng;
 use tokio::runtime::Handle;
@@ -44,6 +47,12 @@ impl Schedule {
     }
 }
 
+/// Runs a task; one that panics has failed, and is due again.
+async fn run(task: &Task) -> Result<(), String> {
+    let running = AssertUnwindSafe(async { (task.run)().await }).catch_unwind();
+    running.await.unwrap_or_else(|_| Err("it has panicked".to_owned()))
+}
+
 async fn keep(task: Task, store: Store, nodes: Nodes) {
     let lease = format!("task:{}", task.name);
     loop {
@@ -58,11 +67,34 @@ async fn keep(task: Task, store: Store, nodes: Nodes) {
         };
         match is_mine {
             Ok(false) => {}
-            Ok(true) => match (task.run)().await {
+            Ok(true) => match run(&task).await {
                 Ok(()) => tracing::debug!(task = task.name, "a task was run"),
                 Err(cause) => tracing::warn!(task = task.name, cause, "a task has failed"),
             },
             Err(error) => tracing::warn!(task = task.name, %error, "a task could not be begun"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_run_the_next_time() {
+        let times = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&times);
+        let run_once = move || -> BoxFuture<'static, Result<(), String>> {
+            let time = counted.fetch_add(1, Ordering::SeqCst);
+            assert_ne!(time, 0, "on purpose");
+            async move { if time == 1 { panic!("on purpose") } else { Ok(()) } }.boxed()
+        };
+        let task = Task { name: "test", every: Duration::ZERO, run: Arc::new(run_once) };
+        assert!(run(&task).await.is_err());
+        assert!(run(&task).await.is_err());
+        assert_eq!(run(&task).await, Ok(()));
+        assert_eq!(times.load(Ordering::SeqCst), 3);
     }
 }

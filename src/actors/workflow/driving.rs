@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use super::engine::{Engine, LEASE, TAKES_MAX, Turned};
+use super::engine::{Engine, LEASE, TAKES_MAX};
 use super::flow::{Context, Half, StepError};
+use super::turn::Turned;
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::{Direction, EffectKey, StepKind};
 use crate::store::workflows::claims::{Begun, insert_leased};
@@ -95,7 +96,9 @@ impl Engine {
                 }
                 Err(StoreError::Stopped) => return Err(StoreError::Stopped),
                 Err(error) => {
-                    self.give_back(claim, STORE_WAIT, 0, None).await;
+                    // A store that has no time for anybody says nothing about this workflow.
+                    let takes = if is_crowded(&error) { -1 } else { 0 };
+                    self.give_back(claim, STORE_WAIT, takes, Some(error.to_string())).await;
                     return Err(error);
                 }
             }
@@ -104,16 +107,11 @@ impl Engine {
 
     /// Gives back a workflow whose step has panicked. After a few of them it is parked by whoever takes it.
     pub(super) async fn give_back_panicked(&self, claim: Claim) {
-        self.give_back(claim, PANIC_WAIT, PANIC_TAKES, Some("a step has panicked")).await;
+        self.give_back(claim, PANIC_WAIT, PANIC_TAKES, Some("a step has panicked".to_owned()))
+            .await;
     }
 
-    async fn give_back(
-        &self,
-        claim: Claim,
-        wait: Duration,
-        takes: i64,
-        reason: Option<&'static str>,
-    ) {
+    async fn give_back(&self, claim: Claim, wait: Duration, takes: i64, reason: Option<String>) {
         let wake_at = (self.clock)().plus(wait);
         if let Err(error) = self.store.release_workflow(claim, wake_at, takes, reason).await {
             tracing::debug!(workflow.id = %claim.id, %error, "a lease ends by itself");
@@ -124,4 +122,8 @@ impl Engine {
 /// Whether its next step was begun before.
 const fn is_retry(running: &Running) -> bool {
     running.takes > 1 || (running.attempt > 0 && running.announced_at.is_none())
+}
+
+const fn is_crowded(error: &StoreError) -> bool {
+    matches!(error, StoreError::Busy | StoreError::TimedOut)
 }

@@ -19,19 +19,16 @@ use super::flow::{
 };
 #[cfg(test)]
 use super::simulation::{Points, Safeguard};
-use crate::clock;
-use crate::domain::events::{DomainEvent, WORKFLOW_EVENTS};
+use super::turn::{Turn, Turned, park};
 use crate::domain::ids::NodeId;
 use crate::domain::time::Timestamp;
-use crate::domain::workflows::{
-    CALL_MAX, Direction, EffectKey, StepKind, WorkflowStatus, wait_after,
-};
+use crate::domain::workflows::{CALL_MAX, Direction, EffectKey, StepKind, wait_after};
 #[cfg(not(test))]
 use crate::store::workflows::confirm;
 use crate::store::workflows::history::{Intent, NewStep, find_intent, insert_step, update_intent};
 use crate::store::workflows::signals::{list_signals, update_signal_taken};
 use crate::store::workflows::{Progress, Running, known_kinds, save};
-use crate::store::{Db, Store, StoreError, outbox};
+use crate::store::{Db, Store, StoreError};
 
 /// How long a workflow stays with a node that died with it. Longer than any call.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -57,22 +54,10 @@ pub struct Engine {
     pub(super) without: Option<Safeguard>,
 }
 
-/// A step about to be done.
-#[derive(Clone)]
-pub(super) struct Turn {
-    pub(super) step: &'static str,
-    /// Steps of its flow.
-    steps: i64,
-    pub(super) running: Running,
-    /// When it began.
-    began: Timestamp,
-}
-
-/// Where a workflow is after a turn.
-pub(super) enum Turned {
-    On(Running),
-    /// It rests, or has ended.
-    Over,
+/// What came of announcing an effect.
+enum Announced {
+    Yes(Box<Turn>),
+    No(Turned),
 }
 
 /// What is done in the transaction of a step.
@@ -135,7 +120,9 @@ impl Engine {
     /// [`StoreError::LeaseLost`] when another node has it, any other when the database does not answer.
     pub(super) async fn turn(&self, running: Running) -> Result<Turned, StoreError> {
         if running.takes > TAKES_MAX {
-            let reason = "whoever takes it ends before it has moved".to_owned();
+            let (seen, _) = self.store.get_workflow(running.claim.id).await?;
+            let last = seen.last_error.unwrap_or_else(|| "nobody says why".to_owned());
+            let reason = format!("whoever takes it ends before it has moved: {last}");
             return self.park(running, reason).await;
         }
         let known = self
@@ -273,7 +260,7 @@ impl Engine {
             Ok(Found::Absent) if repeating.is_idempotent => Ok(None),
             Ok(Found::Absent) => {
                 let last = self.intent(turn, key).await?.map_or(turn.began, |intent| intent.at);
-                let is_too_soon = (self.clock)().since(last) < repeating.absent_after;
+                let is_too_soon = turn.began.since(last) < repeating.absent_after;
                 Ok(is_too_soon.then(|| Outcome::Unknown("there is no trace of it yet".to_owned())))
             }
         }
@@ -312,7 +299,9 @@ impl Engine {
             Outcome::Done(answer) => {
                 let output = answer.clone();
                 let work: Work = Box::new(move |db, context| {
-                    Box::pin(async move { half.commit(db, context, &answer).await })
+                    Box::pin(
+                        async move { half.commit(db, context, &answer).await.map_err(unrecorded) },
+                    )
                 });
                 self.step(turn, Some((key, output)), work).await
             }
@@ -350,14 +339,15 @@ impl Engine {
                     let mut turn = turn;
                     engine.fence(db, &mut turn.running, now).await?;
                     let mut context = turn.context_at(now);
-                    half.unknown(db, &mut context, &why).await?;
+                    half.unknown(db, &mut context, &why).await.map_err(unrecorded)?;
                     turn.running.state = context.state;
                     let intent = find_intent(db, turn.running.claim.id, &key).await?;
                     let tried = intent.map_or(Duration::ZERO, |it| now.since(it.began_at));
                     let attempt = turn.running.attempt;
                     turn.running.attempt = attempt.saturating_add(1);
-                    let Some(wait) = wait_after(attempt, tried, chance) else {
-                        return Err(StepError::Poison(format!("nobody knows after a day: {why}")));
+                    let tried_max = half.tried_max(&turn.context_at(now));
+                    let Some(wait) = wait_after(attempt, tried, tried_max, chance) else {
+                        return Err(StepError::Poison(format!("nobody knows any more: {why}")));
                     };
                     let until = now.plus(half.wait_after(attempt).unwrap_or(wait));
                     let progress = Progress::Rest { until, began: turn.began, reason: Some(why) };
@@ -491,92 +481,14 @@ impl Engine {
     }
 }
 
-/// What came of announcing an effect.
-enum Announced {
-    Yes(Box<Turn>),
-    No(Turned),
-}
-
-impl Turn {
-    fn context(&self) -> Context {
-        self.context_at(self.began)
+/// A rule that refuses to record what was done, or may have been, does not undo it: somebody has to look.
+fn unrecorded(error: StepError) -> StepError {
+    match error {
+        StepError::Refused(reason) => StepError::Poison(format!(
+            "it was done, or may have been, and cannot be recorded: {reason}"
+        )),
+        error => error,
     }
-
-    pub(super) fn context_at(&self, now: Timestamp) -> Context {
-        Context { workflow: self.running.claim.id, state: self.running.state.clone(), now }
-    }
-
-    /// Writes the line of a step and moves the workflow on; gives it back where it goes on at once.
-    pub(super) async fn finish(
-        mut self,
-        db: &mut Db,
-        kind: StepKind,
-        effect: Option<(EffectKey, Value)>,
-        next: Next,
-        now: Timestamp,
-    ) -> Result<Option<Running>, StepError> {
-        let (key, output) = effect.unzip();
-        let (name, effect_key, output) = (self.step, key.as_ref(), output.as_ref());
-        insert_step(db, &self.running.claim, &NewStep { name, kind, effect_key, output }, now)
-            .await?;
-        let progress = self.advance(next);
-        if let Progress::Parked { reason } = progress {
-            park(db, &self.running, reason, now).await?;
-            return Ok(None);
-        }
-        save(db, &self.running, &progress, now).await?;
-        Ok(matches!(progress, Progress::On).then_some(self.running))
-    }
-
-    fn advance(&mut self, next: Next) -> Progress {
-        let running = &mut self.running;
-        running.attempt = 0;
-        running.takes = 0;
-        let is_forward = running.direction == Direction::Forward;
-        match next {
-            Next::Park(reason) => return Progress::Parked { reason },
-            Next::On if is_forward => running.cursor = running.cursor.saturating_add(1),
-            Next::End if is_forward => running.cursor = self.steps,
-            Next::Undo(_) if is_forward => running.direction = Direction::Backward,
-            Next::On | Next::Back(_) | Next::Undo(_) => {
-                running.direction = Direction::Backward;
-                running.cursor = running.cursor.saturating_sub(1);
-            }
-            Next::End => running.cursor = -1,
-        }
-        match running.direction {
-            Direction::Forward if running.cursor >= self.steps => {
-                Progress::Ended(WorkflowStatus::Done)
-            }
-            Direction::Backward if running.cursor < 0 => {
-                Progress::Ended(WorkflowStatus::Compensated)
-            }
-            Direction::Forward | Direction::Backward => Progress::On,
-        }
-    }
-}
-
-/// Parks a workflow and tells the rest of the system.
-async fn park(
-    db: &mut Db,
-    running: &Running,
-    reason: String,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let output = json!({ "parked": reason });
-    let (kind, effect_key, output) = (StepKind::Note, None, Some(&output));
-    let line = NewStep { name: "parked", kind, effect_key, output };
-    insert_step(db, &running.claim, &line, now).await?;
-    let event = DomainEvent {
-        id: clock::new_uuid().into(),
-        topic: WORKFLOW_EVENTS,
-        name: "WorkflowParked",
-        subject: running.claim.id.to_string(),
-        at: now,
-        data: json!({ "workflow_id": running.claim.id, "type": running.kind, "reason": reason }),
-    };
-    outbox::append(db, &event).await?;
-    save(db, running, &Progress::Parked { reason }, now).await
 }
 
 /// Where a simulation looks in.

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::domain::ids::WorkflowId;
 use crate::domain::time::Timestamp;
-use crate::domain::workflows::EffectKey;
+use crate::domain::workflows::{EffectKey, TRIED_MAX};
 use crate::store::workflows::signals::Signal;
 use crate::store::{Db, StoreError};
 
@@ -23,6 +23,17 @@ pub struct Flow {
     pub kind: &'static str,
     pub version: i64,
     pub steps: Vec<Step>,
+}
+
+impl Flow {
+    /// Whether everything up to this step, and the step itself, has a half backward. A step without one may have done
+    /// something all the same, so that there is no way back from behind it.
+    #[must_use]
+    pub fn has_way_back_from(&self, cursor: i64) -> bool {
+        let Ok(cursor) = usize::try_from(cursor) else { return false };
+        let steps = self.steps.get(..=cursor);
+        steps.is_some_and(|done| done.iter().all(|step| !matches!(step.backward, Half::Nothing)))
+    }
 }
 
 /// One step of a flow.
@@ -175,7 +186,7 @@ pub trait EffectHalf: Send + Sync {
     /// Records what was done.
     ///
     /// # Errors
-    /// [`StepError`].
+    /// [`StepError`]; refused by a rule, the workflow is parked: what was done outside is not undone by going back.
     async fn commit(
         &self,
         db: &mut Db,
@@ -209,6 +220,12 @@ pub trait EffectHalf: Send + Sync {
     ) -> Result<(), StepError> {
         let _ = (db, context, why);
         Ok(())
+    }
+
+    /// How long it is asked again before somebody has to look at it, counted from the first call.
+    fn tried_max(&self, context: &Context) -> Duration {
+        let _ = context;
+        TRIED_MAX
     }
 
     /// How long until it is asked again after attempt number `attempt`, where the usual back-off does not fit.

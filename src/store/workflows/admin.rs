@@ -1,6 +1,8 @@
-//! Workflows as people see them: which there are, what happened in one, and another turn for one that stands still.
+//! Workflows as people see them: which there are, what happened in one, and another turn for one that stands still, or
+//! back.
 //!
-//! Invariant: whoever gives a workflow another turn is named in its history or in its signals, in the same transaction.
+//! Invariant: whoever gives a workflow another turn is named in its history or in its signals, and in the audit, in the
+//! same transaction.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -10,8 +12,10 @@ use super::signals::{Signal, insert_signal};
 use crate::clock;
 use crate::domain::events::{DomainEvent, WORKFLOW_EVENTS};
 use crate::domain::ids::{NodeId, UserId, WorkflowId};
+use crate::domain::money_audit::{Action, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::{Direction, Reason, WorkflowStatus};
+use crate::store::money_audit::{Deed, record};
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional, outbox};
 
 /// What a workflow is told that is to look at once, whatever it waits for.
@@ -49,12 +53,46 @@ pub struct WorkflowCursor {
     pub id: WorkflowId,
 }
 
+/// Which workflows are looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkflowFilter {
+    pub status: Option<WorkflowStatus>,
+    pub kind: Option<String>,
+}
+
+impl From<WorkflowStatus> for WorkflowFilter {
+    fn from(status: WorkflowStatus) -> Self {
+        Self { status: Some(status), kind: None }
+    }
+}
+
+/// Something that a workflow was told, as somebody looks at it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct SignalRow {
+    pub name: String,
+    pub payload: String,
+    pub created_at: i64,
+    pub taken_at: Option<i64>,
+}
+
 /// What came of giving a workflow another turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnotherTurn {
     Given,
     /// It is not where it could take one.
     Refused(WorkflowStatus),
+    /// It goes back already.
+    GoesBack,
+    /// There is no way back from where it is.
+    NotUndoable,
+}
+
+/// Where a workflow is that is to go back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub kind: String,
+    pub version: i64,
+    pub cursor: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -76,16 +114,17 @@ struct SeenRow {
 }
 
 impl Store {
-    /// Workflows with a status, those that came on last first.
+    /// Workflows, those that came on last first.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn list_workflows(
         &self,
-        status: WorkflowStatus,
+        filter: impl Into<WorkflowFilter>,
         after: Option<WorkflowCursor>,
         limit: i64,
     ) -> Result<Vec<SeenWorkflow>, StoreError> {
+        let filter = filter.into();
         let (updated_at, id) = after.map_or((i64::MAX, Uuid::max()), |cursor| {
             (cursor.updated_at.millis(), cursor.id.uuid())
         });
@@ -98,11 +137,12 @@ impl Store {
                         "SELECT id, kind, version, dedupe_key, status, direction, cursor, attempt,
                                 wake_at, owner, fence, last_error, created_at, updated_at
                          FROM workflows
-                         WHERE status = $1
-                           AND (updated_at < $2 OR (updated_at = $2 AND id < $3))
+                         WHERE ($1 = '' OR status = $1) AND ($2 = '' OR kind = $2)
+                           AND (updated_at < $3 OR (updated_at = $3 AND id < $4))
                          ORDER BY updated_at DESC, id DESC
-                         LIMIT $4",
-                        status.as_str(),
+                         LIMIT $5",
+                        filter.status.map_or("", WorkflowStatus::as_str),
+                        filter.kind.unwrap_or_default(),
                         updated_at,
                         id,
                         limit,
@@ -138,6 +178,67 @@ impl Store {
             .await?;
         let seen = row.ok_or(StoreError::NotFound)?.into_seen()?;
         Ok((seen, self.list_workflow_steps(id).await?))
+    }
+
+    /// Workflows by what they are for, in the order in which they began; at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_workflows_for(
+        &self,
+        keys: Vec<String>,
+        limit: i64,
+    ) -> Result<Vec<SeenWorkflow>, StoreError> {
+        let keys = json!(keys).to_string();
+        let rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    let select = db.dialect(
+                        "SELECT id, kind, version, dedupe_key, status, direction, cursor, attempt,
+                                wake_at, owner, fence, last_error, created_at, updated_at
+                         FROM workflows
+                         WHERE dedupe_key IN (SELECT j.value FROM json_each($1) j)
+                         ORDER BY id
+                         LIMIT $2",
+                        "SELECT id, kind, version, dedupe_key, status, direction, cursor, attempt,
+                                wake_at, owner, fence, last_error, created_at, updated_at
+                         FROM workflows
+                         WHERE dedupe_key IN
+                             (SELECT j.value FROM jsonb_array_elements_text($1::jsonb) j)
+                         ORDER BY id
+                         LIMIT $2",
+                    );
+                    fetch_all!(db, SeenRow, select, keys, limit)
+                })
+            })
+            .await?;
+        rows.into_iter().map(SeenRow::into_seen).collect()
+    }
+
+    /// What a workflow was told, the latest first; at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_workflow_signals(
+        &self,
+        id: WorkflowId,
+        limit: i64,
+    ) -> Result<Vec<SignalRow>, StoreError> {
+        self.read(move |db| {
+            Box::pin(async move {
+                fetch_all!(
+                    db,
+                    SignalRow,
+                    "SELECT name, payload, created_at, taken_at FROM workflow_signals
+                     WHERE workflow_id = $1
+                     ORDER BY created_at DESC, name, dedupe_key
+                     LIMIT $2",
+                    id.uuid(),
+                    limit,
+                )
+            })
+        })
+        .await
     }
 
     /// Where a workflow is.
@@ -176,7 +277,16 @@ impl Store {
                 }
                 let output = json!({ "by": by, "reason": reason.as_str() });
                 insert_note(db, id, "resumed", &output, now).await?;
-                outbox::append(db, &resumed_event(id, by, now)).await?;
+                outbox::append(db, &event("WorkflowResumed", id, by, now)).await?;
+                let deed = Deed {
+                    by,
+                    action: Action::WorkflowResumed,
+                    target: Target::Workflow(id),
+                    reason: Some(&reason),
+                    before: json!({ "status": WorkflowStatus::Parked.as_str() }),
+                    after: json!({ "status": WorkflowStatus::Ready.as_str() }),
+                };
+                record(db, &deed, now).await?;
                 Ok(AnotherTurn::Given)
             })
         })
@@ -206,11 +316,164 @@ impl Store {
                     payload: json!({ "by": by }),
                 };
                 insert_signal(db, id, &signal, now).await?;
+                let said = json!({ "status": status.as_str() });
+                let deed = Deed {
+                    by,
+                    action: Action::WorkflowLookedAt,
+                    target: Target::Workflow(id),
+                    reason: None,
+                    before: said.clone(),
+                    after: said,
+                };
+                record(db, &deed, now).await?;
                 Ok(AnotherTurn::Given)
             })
         })
         .await
     }
+
+    /// Turns a workflow back that goes forward or is parked, where `has_way_back` says that there is one:
+    /// `WorkflowTurnedBack`. What it has begun is undone, the last first.
+    ///
+    /// Whoever works on it does nothing more in its name. Their lease stays: while their last call may be under way, nobody
+    /// undoes it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none.
+    pub async fn compensate_workflow(
+        &self,
+        id: WorkflowId,
+        by: UserId,
+        reason: Reason,
+        has_way_back: impl Fn(&Standing) -> bool + Send + 'static,
+        now: Timestamp,
+    ) -> Result<AnotherTurn, StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                let found = lock_seen(db, id).await?;
+                if !found.status.is_going_on() && found.status != WorkflowStatus::Parked {
+                    return Ok(AnotherTurn::Refused(found.status));
+                }
+                if found.direction == Direction::Backward {
+                    return Ok(AnotherTurn::GoesBack);
+                }
+                let (kind, version, cursor) = (found.kind.clone(), found.version, found.cursor);
+                if !has_way_back(&Standing { kind, version, cursor }) {
+                    return Ok(AnotherTurn::NotUndoable);
+                }
+                let next = turn_back(db, &found, now).await?;
+                let output = json!({ "by": by, "reason": reason.as_str() });
+                insert_note(db, id, "turned back", &output, now).await?;
+                outbox::append(db, &event("WorkflowTurnedBack", id, by, now)).await?;
+                let said = |status: WorkflowStatus, direction: Direction, cursor: i64| {
+                    json!({
+                        "status": status.as_str(),
+                        "direction": direction.as_str(),
+                        "cursor": cursor,
+                    })
+                };
+                let deed = Deed {
+                    by,
+                    action: Action::WorkflowCompensated,
+                    target: Target::Workflow(id),
+                    reason: Some(&reason),
+                    before: said(found.status, found.direction, found.cursor),
+                    after: said(next.0, Direction::Backward, next.1),
+                };
+                record(db, &deed, now).await?;
+                Ok(AnotherTurn::Given)
+            })
+        })
+        .await
+    }
+}
+
+/// Writes that a locked workflow goes back; gives where it is then. A step that was begun is undone too.
+async fn turn_back(
+    db: &mut Db,
+    found: &SeenWorkflow,
+    now: Timestamp,
+) -> Result<(WorkflowStatus, i64), StoreError> {
+    let is_begun = found.attempt > 0;
+    let cursor = if is_begun { found.cursor } else { found.cursor.saturating_sub(1) };
+    let status = match found.status {
+        _ if cursor < 0 => WorkflowStatus::Compensated,
+        // With the lease of whoever works on it.
+        WorkflowStatus::Running => WorkflowStatus::Running,
+        _ => WorkflowStatus::Ready,
+    };
+    execute!(
+        db,
+        "UPDATE workflows
+         SET status = $2, direction = 'backward', cursor = $3, attempt = 0, takes = 0,
+             fence = fence + 1, wake_at = $4, updated_at = $4
+         WHERE id = $1",
+        found.id.uuid(),
+        status.as_str(),
+        cursor,
+        now.millis(),
+    )?;
+    Ok((status, cursor))
+}
+
+/// The workflow for something, locked until the transaction ends: where it is, and its state. `None` where there is none.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn lock_workflow(
+    db: &mut Db,
+    dedupe_key: &str,
+) -> Result<Option<(WorkflowId, WorkflowStatus, Value)>, StoreError> {
+    let select = db.dialect(
+        "SELECT id, status, state FROM workflows WHERE dedupe_key = $1",
+        "SELECT id, status, state FROM workflows WHERE dedupe_key = $1 FOR UPDATE",
+    );
+    let row = fetch_optional!(db, (Uuid, String, String), select, dedupe_key)?;
+    Ok(row.and_then(|(id, status, state)| {
+        let state = serde_json::from_str(&state).ok()?;
+        Some((id.into(), WorkflowStatus::parse(&status)?, state))
+    }))
+}
+
+/// Ends a locked workflow that is parked: a person has done otherwise what was left of it.
+///
+/// # Errors
+/// [`StoreError::NotFound`] where it is not parked.
+pub async fn end_parked(
+    db: &mut Db,
+    id: WorkflowId,
+    by: UserId,
+    what: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let ended = execute!(
+        db,
+        "UPDATE workflows
+         SET status = 'done', fence = fence + 1, lease_until = 0, takes = 0, updated_at = $2
+         WHERE id = $1 AND status = 'parked'",
+        id.uuid(),
+        now.millis(),
+    )?;
+    if ended == 0 {
+        return Err(StoreError::NotFound);
+    }
+    insert_note(db, id, what, &json!({ "by": by }), now).await
+}
+
+async fn lock_seen(db: &mut Db, id: WorkflowId) -> Result<SeenWorkflow, StoreError> {
+    let select = db.dialect(
+        "SELECT id, kind, version, dedupe_key, status, direction, cursor, attempt, wake_at, owner,
+                fence, last_error, created_at, updated_at
+         FROM workflows
+         WHERE id = $1",
+        "SELECT id, kind, version, dedupe_key, status, direction, cursor, attempt, wake_at, owner,
+                fence, last_error, created_at, updated_at
+         FROM workflows
+         WHERE id = $1
+         FOR UPDATE",
+    );
+    let row = fetch_optional!(db, SeenRow, select, id.uuid())?;
+    row.ok_or(StoreError::NotFound)?.into_seen()
 }
 
 async fn get_status(db: &mut Db, id: WorkflowId) -> Result<WorkflowStatus, StoreError> {
@@ -246,11 +509,11 @@ async fn insert_note(
 }
 
 /// Without the reason: it is for those who may read the history.
-fn resumed_event(id: WorkflowId, by: UserId, now: Timestamp) -> DomainEvent {
+fn event(name: &'static str, id: WorkflowId, by: UserId, now: Timestamp) -> DomainEvent {
     DomainEvent {
         id: clock::new_uuid().into(),
         topic: WORKFLOW_EVENTS,
-        name: "WorkflowResumed",
+        name,
         subject: id.to_string(),
         at: now,
         data: json!({ "workflow_id": id, "by": by }),

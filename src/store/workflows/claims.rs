@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Claim, NewWorkflow, Running};
+use super::{Claim, NewWorkflow, Running, find_workflow};
 use crate::domain::ids::{NodeId, WorkflowId};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Direction;
@@ -73,13 +73,8 @@ pub async fn insert_leased(
         millis(lasts),
     )?;
     if inserted == 0 {
-        let (id,) = fetch_one!(
-            db,
-            (Uuid,),
-            "SELECT id FROM workflows WHERE dedupe_key = $1",
-            new.dedupe_key.as_str(),
-        )?;
-        return Ok(Begun::Before(id.into()));
+        let before = find_workflow(db, &new.dedupe_key).await?;
+        return before.map(Begun::Before).ok_or(StoreError::NotFound);
     }
     Ok(Begun::Now(Box::new(Running {
         claim: Claim { id: new.id, owner, fence: 1 },
@@ -200,7 +195,7 @@ impl Store {
     }
 
     /// Gives a workflow back, to be taken again at `wake_at`; one that is lost already stays lost. Counts so many `takes`
-    /// more than there were.
+    /// more than there were, or fewer.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer; then its lease ends by itself.
@@ -209,7 +204,7 @@ impl Store {
         claim: Claim,
         wake_at: Timestamp,
         takes: i64,
-        reason: Option<&'static str>,
+        reason: Option<String>,
     ) -> Result<(), StoreError> {
         self.write::<_, StoreError, _>(move |db| {
             Box::pin(async move {

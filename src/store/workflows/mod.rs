@@ -99,13 +99,24 @@ pub async fn insert_workflow(
         new.wake_at.millis(),
         now.millis(),
     )?;
-    let (id,) = fetch_one!(
+    find_workflow(db, &new.dedupe_key).await?.ok_or(StoreError::NotFound)
+}
+
+/// The workflow for something, wherever it is.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn find_workflow(
+    db: &mut Db,
+    dedupe_key: &str,
+) -> Result<Option<WorkflowId>, StoreError> {
+    let row = fetch_optional!(
         db,
         (Uuid,),
         "SELECT id FROM workflows WHERE dedupe_key = $1",
-        new.dedupe_key.as_str(),
+        dedupe_key,
     )?;
-    Ok(id.into())
+    Ok(row.map(|(id,)| id.into()))
 }
 
 /// The workflow for something, unless there is none or it does not go on by itself.
@@ -240,6 +251,12 @@ pub(crate) async fn find_fence(db: &mut Db, workflow: WorkflowId) -> Result<i64,
     let (fence,) =
         fetch_one!(db, (i64,), "SELECT fence FROM workflows WHERE id = $1", workflow.uuid(),)?;
     Ok(fence)
+}
+
+/// Ends the lease of whoever has a workflow, for a control.
+#[cfg(test)]
+pub(crate) async fn end_lease(db: &mut Db, workflow: WorkflowId) -> Result<(), StoreError> {
+    execute!(db, "UPDATE workflows SET lease_until = 0 WHERE id = $1", workflow.uuid()).map(|_| ())
 }
 
 /// How many workflows have not come to their end, and how many of them are parked.

@@ -12,8 +12,9 @@ mod world;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::engine::{Engine, LEASE, Turn, Turned, Work};
+use super::engine::{Engine, LEASE, Work};
 use super::flow::Outcome;
+use super::turn::{Turn, Turned};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::{EffectKey, StepKind};
 use crate::store::workflows::{Running, confirm, find_fence};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
@@ -29,6 +30,9 @@ pub(in crate::actors) type Unsent = Arc<Mutex<BTreeMap<Uuid, DomainEvent>>>;
 
 /// Makes the flows of one life of a node.
 pub(in crate::actors) type MakeFlows = Arc<dyn Fn(Option<Unsent>) -> Vec<Flow> + Send + Sync>;
+
+/// Does something from outside before a turn, by its number.
+pub(in crate::actors) type Visit = Arc<dyn Fn(usize) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// How a run is played.
 #[derive(Debug, Clone, Copy)]
@@ -105,16 +109,22 @@ pub(in crate::actors) struct Scheduler {
     /// How much time passes at most when a node finds nothing to do.
     idle_max: Duration,
     lives: u128,
+    visit: Option<Visit>,
 }
 
 impl Scheduler {
     pub(in crate::actors) fn new(store: Store, flows: MakeFlows, now: Arc<AtomicI64>) -> Self {
-        Self { store, flows, now, idle_max: Duration::from_secs(20), lives: 0 }
+        Self { store, flows, now, idle_max: Duration::from_secs(20), lives: 0, visit: None }
     }
 
     /// Lets more time pass where there is nothing to do: for what waits for long.
     pub(in crate::actors) fn idling(self, idle_max: Duration) -> Self {
         Self { idle_max, ..self }
+    }
+
+    /// Has somebody come by before each turn.
+    pub(in crate::actors) fn visited(self, visit: Visit) -> Self {
+        Self { visit: Some(visit), ..self }
     }
 
     fn clock(&self) -> Clock {
@@ -174,6 +184,9 @@ impl Scheduler {
         }
         let mut played = Played::default();
         for turn in 0..TURNS_MAX {
+            if let Some(visit) = &self.visit {
+                visit(turn).await;
+            }
             let awake: Vec<usize> =
                 (0..nodes.len()).filter(|at| nodes[*at].asleep <= turn).collect();
             let at = match awake.as_slice() {

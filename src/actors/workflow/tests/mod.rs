@@ -1,11 +1,12 @@
 //! Workflows on nodes that come, go and panic, on both databases, with a clock that can be put forward.
 
 mod begun;
+mod compensated;
 mod nodes;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::domain::workflows::{EffectKey, WorkflowStatus};
 use crate::store::testing::database_urls;
 use crate::store::workflows::history::StepRow;
 use crate::store::workflows::signals::Signal;
-use crate::store::workflows::{NewWorkflow, insert_workflow};
+use crate::store::workflows::{NewWorkflow, end_lease, insert_workflow};
 use crate::store::{Db, Store, StoreError};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,6 +43,7 @@ struct World {
     calls: Mutex<BTreeMap<String, usize>>,
     /// Calls that wait are answered when there are permits.
     gate: Option<Semaphore>,
+    answered: AtomicUsize,
 }
 
 /// A database with everything that several nodes have in common.
@@ -135,6 +137,13 @@ impl Ground {
         NewWorkflow { id, kind, version: 1, dedupe_key, state, wake_at: self.now() }
     }
 
+    /// Ends the lease of whoever has a workflow, as no code does.
+    async fn end_lease(&self, id: WorkflowId) {
+        let ended: Result<(), StoreError> =
+            self.store.write(move |db| Box::pin(async move { end_lease(db, id).await })).await;
+        ended.unwrap();
+    }
+
     async fn status(&self, id: WorkflowId) -> WorkflowStatus {
         self.store.get_workflow_status(id).await.unwrap()
     }
@@ -160,7 +169,7 @@ impl Ground {
     }
 }
 
-/// A walk is marked, calls the outside and is finished; a bell waits to be rung.
+/// A walk is marked, calls the outside and is finished; a bell waits to be rung. A tour and a trip can be undone.
 fn flows(world: &Arc<World>) -> Vec<Flow> {
     let step = |name, forward| Step { name, forward, backward: Half::Nothing };
     let call = || Half::Effect(Arc::new(Call(Arc::clone(world))));
@@ -177,6 +186,19 @@ fn flows(world: &Arc<World>) -> Vec<Flow> {
             steps: vec![step("call", call()), step("finish", local())],
         },
         Flow { kind: "bell", version: 1, steps: vec![step("wait", Half::Wait(Arc::new(Bell)))] },
+        Flow {
+            kind: "tour",
+            version: 1,
+            steps: vec![
+                Step { name: "mark", forward: local(), backward: local() },
+                Step { name: "wait", forward: Half::Wait(Arc::new(Bell)), backward: local() },
+            ],
+        },
+        Flow {
+            kind: "trip",
+            version: 1,
+            steps: vec![Step { name: "call", forward: call(), backward: local() }],
+        },
     ]
 }
 
@@ -222,10 +244,22 @@ impl EffectHalf for Call {
         }
         // The outside takes its time.
         tokio::time::sleep(POLL_INTERVAL).await;
+        self.0.answered.fetch_add(1, Ordering::SeqCst);
         Outcome::Done(json!("done"))
     }
 
-    async fn commit(&self, _: &mut Db, _: &mut Context, _: &Value) -> Result<Next, StepError> {
+    async fn commit(
+        &self,
+        _: &mut Db,
+        context: &mut Context,
+        answer: &Value,
+    ) -> Result<Next, StepError> {
+        if context.state["doubts"] == *answer {
+            return Ok(Next::Park("on purpose".to_owned()));
+        }
+        if context.state["refuses"] == *answer {
+            return Err(StepError::Refused("on purpose".to_owned()));
+        }
         Ok(Next::On)
     }
 }

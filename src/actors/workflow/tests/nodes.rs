@@ -14,7 +14,7 @@ use super::{Ground, WALKED, WORKERS, World, eventually, grounds};
 use crate::actors::kit::permanent::OnEscalate;
 use crate::clock;
 use crate::domain::ids::{NodeId, WorkflowId};
-use crate::domain::workflows::WorkflowStatus;
+use crate::domain::workflows::{Reason, WorkflowStatus};
 use crate::store::StoreError;
 use crate::store::workflows::signals::{Signal, insert_signal};
 
@@ -160,5 +160,26 @@ async fn a_node_does_not_start_beside_workflows_that_it_does_not_know() {
             Err(error) => panic!("{error}"),
             Ok(_) => panic!("it has started"),
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stopped_after_a_call_is_asked_for_when_it_is_resumed_and_not_called_again() {
+    for ground in grounds(World::default).await {
+        let node = ground.node(WORKERS).await;
+        for doubts in ["doubts", "refuses"] {
+            let walk = ground.insert("walk", json!({ doubts: "done" })).await;
+            ground.until(walk, WorkflowStatus::Parked).await;
+            let (seen, _) = ground.store.get_workflow(walk).await.unwrap();
+            assert!(seen.last_error.unwrap().ends_with("on purpose"));
+
+            let reason = Reason::parse("somebody has looked").unwrap();
+            let by = clock::new_uuid().into();
+            ground.store.resume_workflow(walk, by, reason, ground.now()).await.unwrap();
+            ground.until(walk, WorkflowStatus::Done).await;
+
+            assert_eq!(ground.calls(walk), 1, "{doubts}");
+        }
+        node.workflows.stop().await;
     }
 }
