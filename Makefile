@@ -1,6 +1,6 @@
 # The one way in: `make run` and `make test` are all that a newcomer, a developer and CI need.
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test sim check fmt bench chaos chaos-cluster chaos-notify bench-cluster bench-notify bench-money
+.PHONY: help run cluster test sim check fmt bench chaos chaos-cluster chaos-notify bench-cluster bench-notify bench-money chaos-money soak-money
 
 # Where Debian puts servers, and looks for them only as root.
 export PATH := $(PATH):/usr/sbin
@@ -19,9 +19,11 @@ help:
 	@echo 'make bench          measure against the reference limit; prints ratios'
 	@echo 'make bench-cluster  measure what several nodes cost and give; prints ratios'
 	@echo 'make bench-notify   measure how fast people are told and what chat feels of it; prints ratios (POSTGRES=1)'
-	@echo 'make bench-money    measure what the ledger books; prints ratios'
+	@echo 'make bench-money    measure what the ledger books, what confirming costs, how long a failover takes; prints ratios'
 	@echo 'make chaos          kill the server under load and prove that nothing is lost (SEED=n KILLS=n plays one again)'
 	@echo 'make chaos-cluster  the same with several nodes, Redis and the network (SEED=n FAULTS=n plays one again)'
+	@echo 'make chaos-money    kill nodes, PostgreSQL and the payment provider while people pay and take out (SEED=n KILLS=n RESTARTS=n, SQLITE=1)'
+	@echo 'make soak-money     the same without kills, every fifth call of the provider wrong (MINUTES=n, SQLITE=1)'
 	@echo 'make chaos-notify   kill nodes and fail every provider while people are told (SEED=n KILLS=n plays one again, SQLITE=1)'
 
 run:
@@ -83,11 +85,21 @@ bench-notify:
 	target/release/bench notify --madang target/release/madang $(if $(POSTGRES),--postgres)
 
 bench-money:
-	@scripts/require rust postgresql
-	$(CARGO) build --locked --release --package bench --features money
-	target/release/bench money
+	@scripts/require rust postgresql redis
+	$(CARGO) build --locked --release --workspace --features bench/money
+	target/release/bench money --madang target/release/madang
 
 chaos-notify:
 	@scripts/require rust $(if $(SQLITE),,postgresql redis)
 	$(CARGO) build --locked --release --workspace
 	target/release/bench chaos-notify --madang target/release/madang $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(SQLITE),--sqlite)
+
+chaos-money:
+	@scripts/require rust $(if $(SQLITE),,postgresql redis)
+	$(CARGO) build --locked --release --workspace
+	target/release/bench chaos-money --madang target/release/madang $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(RESTARTS),--restarts $(RESTARTS)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SQLITE),--sqlite)
+
+soak-money:
+	@scripts/require rust $(if $(SQLITE),,postgresql redis)
+	$(CARGO) build --locked --release --workspace
+	target/release/bench chaos-money --madang target/release/madang --kills 0 --faults 20 --seconds $$(( 60 * $(or $(MINUTES),10) )) $(if $(SEED),--seed $(SEED)) $(if $(SQLITE),--sqlite)

@@ -20,8 +20,8 @@ mod history;
 mod hops;
 mod idle;
 mod load;
-#[cfg(feature = "money")]
 mod money;
+mod money_chaos;
 mod narrow;
 mod notify;
 mod notify_chaos;
@@ -53,7 +53,7 @@ use tokio::time::timeout;
 use crate::plan::Plan;
 use crate::report::Report;
 
-/// Nothing runs longer, whatever hangs.
+/// Nothing runs longer than it was asked to and this, whatever hangs.
 const RUN_LIMIT: Duration = Duration::from_secs(3_600);
 
 /// Load generator, reference server and ratio reports.
@@ -89,8 +89,7 @@ enum Scenario {
     Cluster(cluster::Options),
     /// One message to ten thousand, notifications that somebody watches, and what chat feels of them.
     Notify(notify::Options),
-    /// Transfers of the ledger: committed together and one by one, over shards and over one row.
-    #[cfg(feature = "money")]
+    /// What the ledger books, what confirming costs besides the provider, and how long a payment waits whose node goes away.
     Money(money::Options),
     /// Clients that come and go while the server is killed and its store is slow: nothing may be lost.
     Chaos(chaos::Options),
@@ -98,6 +97,8 @@ enum Scenario {
     ChaosCluster(cluster_chaos::Options),
     /// Notifications on every medium while nodes are killed and providers fail: everybody is told, and told once.
     ChaosNotify(notify_chaos::Options),
+    /// Money on its way while nodes and the payment provider are killed and answers get lost: none is lost, none doubled.
+    ChaosMoney(money_chaos::Options),
     Reference(reference::Options),
 }
 
@@ -123,7 +124,7 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn run_until_stopped(plan: &Plan, scenario: &Scenario) -> anyhow::Result<Report> {
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        ended = timeout(RUN_LIMIT, run(plan, scenario)) => ended.context("the run took too long")?,
+        ended = timeout(RUN_LIMIT + plan.asked(), run(plan, scenario)) => ended.context("the run took too long")?,
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
         _ = terminated.recv() => anyhow::bail!("terminated"),
     }
@@ -162,11 +163,11 @@ async fn run(plan: &Plan, scenario: &Scenario) -> anyhow::Result<Report> {
         Scenario::Stalled(options) => stalled::run(plan, options, &mut report).await?,
         Scenario::Cluster(options) => cluster::run(plan, options, &mut report).await?,
         Scenario::Notify(options) => notify::run(plan, options, &mut report).await?,
-        #[cfg(feature = "money")]
         Scenario::Money(options) => money::run(plan, options, &mut report).await?,
         Scenario::Chaos(options) => chaos::run(plan, options, &mut report).await?,
         Scenario::ChaosCluster(options) => cluster_chaos::run(plan, options, &mut report).await?,
         Scenario::ChaosNotify(options) => notify_chaos::run(plan, options, &mut report).await?,
+        Scenario::ChaosMoney(options) => money_chaos::run(plan, options, &mut report).await?,
         Scenario::Reference(_) => {}
     }
     Ok(report)

@@ -14,7 +14,7 @@ pub struct Plan {
     #[arg(long, global = true)]
     pub quick: bool,
     /// Seconds of load in one round, after one second of warm-up.
-    #[arg(long, global = true, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, global = true, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     seconds: Option<u64>,
     /// Rounds of each comparison, its sides in turn; the medians are told.
     #[arg(long, global = true, value_parser = clap::value_parser!(u8).range(1..=15))]
@@ -32,6 +32,11 @@ impl Plan {
     /// What the command line says; else `full` seconds, or `quick` in a quick run.
     pub fn duration_or(&self, full: u64, quick: u64) -> Duration {
         Duration::from_secs(self.seconds.unwrap_or(self.pick(full, quick)))
+    }
+
+    /// What the command line says, or nothing.
+    pub fn asked(&self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or_default())
     }
 
     pub fn rounds(&self) -> u8 {

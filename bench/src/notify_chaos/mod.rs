@@ -1,11 +1,10 @@
 //! Chaos of notifications: everybody is told on every medium while nodes are killed and providers fail in every way, and an
 //! oracle that looks for what was lost, told twice, or came under another name.
 //!
-//! Everything that is drawn comes from one seed. Read `schedule` (what is sent and who is killed), `people` and `house` (who
-//! is told, and by whom), `ledger`, `temper`, `requests`, `http_sink` and `smtp_sink` (the providers, and what they took),
-//! `truth`, `oracle` and `verdict` (what is true).
+//! Everything that is drawn comes from one seed. Read `schedule` (what is sent and who is killed), `people` (who is told),
+//! `ledger`, `temper`, `requests`, `http_sink` and `smtp_sink` (the providers, and what they took), `truth`, `oracle` and
+//! `verdict` (what is true).
 
-mod house;
 mod http_sink;
 mod ledger;
 mod oracle;
@@ -31,7 +30,6 @@ use clap::Args;
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::house::House;
 use self::http_sink::HttpSink;
 use self::ledger::Ledger;
 use self::oracle::{Kill, Oracle, Promise};
@@ -48,6 +46,7 @@ use crate::plan::Plan;
 use crate::report::Report;
 use crate::residents::Residents;
 use crate::servers::cluster::Node;
+use crate::servers::house::{ADMIN, House, PASSWORD};
 
 const NAME: &str = "chaos_notify";
 /// Streams of the seed: what is played, and where requests go.
@@ -140,13 +139,17 @@ impl Stage {
         let http = HttpSink::start(&ledger).await?;
         let smtp = SmtpSink::start(&ledger).await?;
         let providers = Providers::new(http.address(), smtp.address())?;
-        let house = House::open(plan, options.sqlite, &providers).await?;
+        let house = if options.sqlite {
+            House::alone(plan, providers.settings(1)).await?
+        } else {
+            House::of_nodes(plan, NODES, |node| providers.settings(node)).await?
+        };
         let database = house.database();
         let mut db = database.open().await?;
         let residents = people::settle(&mut db, users).await?;
         db.close().await?;
         let api = Api::new(house.first()?.address())?;
-        let admin = api.log_in(house::ADMIN, house::PASSWORD).await?;
+        let admin = api.log_in(ADMIN, PASSWORD).await?;
         api.write_template(&admin, KIND, &people::words(), &json!({ "number": 1 })).await?;
         api.create_webhook(&admin, &http.hook(), "notification.events").await?;
         Ok(Self { house, database, residents, ledger, _sinks: (http, smtp), admin })

@@ -87,6 +87,11 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Where everything of it is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where the nodes listen.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.nodes.iter().map(|node| node.address).collect()

@@ -4,6 +4,7 @@
 //! (all together). Invariant: whatever ends a run ends them too, and none of them was there before.
 
 pub mod cluster;
+pub mod house;
 pub mod ports;
 pub mod postgres;
 pub mod process;
