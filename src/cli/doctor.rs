@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use super::{io_runtime, out, resources};
+use crate::app::wallets::read_calendar;
 use crate::clock;
 use crate::config::{Backend, Config, ConfigError};
+use crate::domain::calendar::{DAYS_LEFT_MIN, day_of};
 use crate::domain::time::Timestamp;
 use crate::secrets;
 use crate::store::Store;
@@ -86,6 +88,7 @@ fn findings(config: &Config) -> Vec<Finding> {
         open_files(config),
         clock_set(),
         clock_skew(&config.data.dir),
+        calendar(config, clock::now()),
     ]
 }
 
@@ -219,6 +222,23 @@ fn clock_set() -> Finding {
     Finding::new("clock", Verdict::Ok, format!("it is {now}"))
 }
 
+/// Over a day that it does not know, payees are not paid.
+fn calendar(config: &Config, now: Timestamp) -> Finding {
+    const SUBJECT: &str = "calendar";
+    let left = read_calendar(config).and_then(|it| Ok(it.days_left(day_of(now)?)));
+    match left {
+        Ok(left) if left < DAYS_LEFT_MIN => {
+            let detail = format!(
+                "it knows {left} more days, and then payees are not paid: add the next year to \
+                 payments.settlements.calendar, or take a release that has it"
+            );
+            Finding::new(SUBJECT, Verdict::Warn, detail)
+        }
+        Ok(left) => Finding::new(SUBJECT, Verdict::Ok, format!("it knows {left} more days")),
+        Err(error) => Finding::new(SUBJECT, Verdict::Fail, format!("{error:#}")),
+    }
+}
+
 /// A network file system has a clock of its own.
 fn clock_skew(dir: &Path) -> Finding {
     const SUBJECT: &str = "file clock";
@@ -301,6 +321,27 @@ mod tests {
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
 
         fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_calendar_that_ends_soon_is_a_warning() {
+        let dir = std::env::temp_dir().join(format!("madang-doctor-{}", clock::new_uuid()));
+        fs::create_dir(&dir).unwrap();
+        let file = dir.join("days.txt");
+        let mut config = config(&dir, "development");
+        config.payments.settlements.calendar = file.clone();
+        // 2026-11-22 at noon in Seoul.
+        let now = Timestamp::from_millis(1_795_316_400_000);
+        assert_eq!(calendar(&config, now).verdict, Verdict::Fail, "there is none");
+        for (text, verdict) in [
+            ("year 2026", Verdict::Warn),
+            ("year 2026\nyear 2027", Verdict::Ok),
+            ("year next", Verdict::Fail),
+        ] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(calendar(&config, now).verdict, verdict, "{text}");
+        }
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -8,9 +8,10 @@ use serde::de::{Deserializer, Error as _};
 
 use super::list;
 use super::problems::Problems;
-use super::wallets::{SettlementsConfig, WithdrawalsConfig};
+use super::wallets::{ReconciliationConfig, SettlementsConfig, WithdrawalsConfig};
 use crate::domain::money::Currency;
 use crate::domain::payments::ProviderName;
+use crate::domain::workflows::CALL_MAX;
 
 /// How payments are made. Keys of providers are the secrets `toss_secret_key`, `stripe_secret_key` and
 /// `stripe_webhook_secret`.
@@ -32,6 +33,7 @@ pub struct PaymentsConfig {
     pub fail_url: String,
     pub withdrawals: WithdrawalsConfig,
     pub settlements: SettlementsConfig,
+    pub reconciliation: ReconciliationConfig,
     pub fake: FakeConfig,
     pub toss: TossConfig,
     pub stripe: StripeConfig,
@@ -46,6 +48,8 @@ pub struct FakeConfig {
     pub listen: SocketAddr,
     /// Empty: where it listens.
     pub public_url: String,
+    /// What it keeps of a charge, in hundredths of a percent.
+    pub fee_bps: u16,
 }
 
 /// Toss Payments.
@@ -55,6 +59,8 @@ pub struct TossConfig {
     pub url: String,
     /// Known to every browser that pays.
     pub client_key: String,
+    /// What was agreed that it keeps of a charge, in hundredths of a percent; 0 is not compared.
+    pub fee_bps: u16,
 }
 
 /// Stripe.
@@ -64,6 +70,8 @@ pub struct StripeConfig {
     pub url: String,
     /// Known to every browser that pays.
     pub publishable_key: String,
+    /// What was agreed that it keeps of a charge, in hundredths of a percent; 0 is not compared.
+    pub fee_bps: u16,
 }
 
 impl PaymentsConfig {
@@ -91,6 +99,17 @@ impl PaymentsConfig {
         self.fake.url.is_empty() && self.used(is_production).contains(&ProviderName::Fake)
     }
 
+    /// What was agreed that a provider keeps of a charge; `None` where that is not compared.
+    #[must_use]
+    pub fn fee_bps(&self, provider: ProviderName) -> Option<u16> {
+        let fee_bps = match provider {
+            ProviderName::Fake => self.fake.fee_bps,
+            ProviderName::Toss => self.toss.fee_bps,
+            ProviderName::Stripe => self.stripe.fee_bps,
+        };
+        (fee_bps > 0).then_some(fee_bps)
+    }
+
     /// `expires_minutes` as a duration.
     #[must_use]
     pub const fn expires_after(&self) -> Duration {
@@ -106,9 +125,18 @@ impl PaymentsConfig {
     pub(super) fn validate(&self, is_production: bool, problems: &mut Problems) {
         problems.within("payments.expires_minutes", self.expires_minutes, 1..=24 * 60);
         // A step of a workflow is leased for 30 s: whoever takes it over must not find the call still on its way.
-        problems.within("payments.timeout_ms", self.timeout_ms, 100..=25_000);
+        let call_max = u64::try_from(CALL_MAX.as_millis()).unwrap_or(u64::MAX);
+        problems.within("payments.timeout_ms", self.timeout_ms, 100..=call_max);
         self.withdrawals.validate(problems);
         self.settlements.validate(problems);
+        self.reconciliation.validate(problems);
+        for (key, fee_bps) in [
+            ("payments.fake.fee_bps", self.fake.fee_bps),
+            ("payments.toss.fee_bps", self.toss.fee_bps),
+            ("payments.stripe.fee_bps", self.stripe.fee_bps),
+        ] {
+            problems.within(key, fee_bps, 0..=10_000);
+        }
         let used = self.used(is_production);
         if is_production && used.contains(&ProviderName::Fake) {
             problems.add(

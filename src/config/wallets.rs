@@ -34,6 +34,28 @@ pub struct SettlementsConfig {
     pub calendar: PathBuf,
 }
 
+/// How our books are held against those of providers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReconciliationConfig {
+    pub lag_minutes: u64,
+    pub settled_within_days: u16,
+}
+
+impl ReconciliationConfig {
+    /// `lag_minutes` as a duration.
+    #[must_use]
+    pub const fn lag(&self) -> Duration {
+        Duration::from_mins(self.lag_minutes)
+    }
+
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        problems.within("payments.reconciliation.lag_minutes", self.lag_minutes, 0..=12 * 60);
+        let days = self.settled_within_days;
+        problems.within("payments.reconciliation.settled_within_days", days, 0..=60);
+    }
+}
+
 impl WithdrawalsConfig {
     /// As the rules have it.
     #[must_use]

@@ -17,6 +17,9 @@ const SEOUL: Offset = Offset::constant(9);
 /// The longest that anybody waits for their money, in business days.
 pub const BUSINESS_DAYS_MAX: u8 = 60;
 
+/// When fewer days than that are known, somebody is told: a year is published long before it begins.
+pub const DAYS_LEFT_MIN: i32 = 60;
+
 /// Why a business day cannot be told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CalendarError {
@@ -81,6 +84,18 @@ impl BusinessCalendar {
         }
         let is_weekend = matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday);
         Ok(!is_weekend && !self.closed.contains_key(&day))
+    }
+
+    /// How many days after `today` are known without a gap; below 0 where not even `today` is.
+    #[must_use]
+    pub fn days_left(&self, today: Date) -> i32 {
+        let mut year = today.year();
+        while self.years.contains(&year) {
+            year = year.saturating_add(1);
+        }
+        let Ok(unknown) = Date::new(year, 1, 1) else { return i32::MAX };
+        let days = today.duration_until(unknown).as_hours() / 24;
+        i32::try_from(days).unwrap_or(i32::MAX).saturating_sub(1)
     }
 
     /// The business day that is so many of them after `day`; with 0 `day` itself, or the next one that is.
@@ -155,6 +170,7 @@ mod tests {
         // Friday before the lunar new year of the 17th of February.
         assert_eq!(after(date(2026, 2, 13), 1), date(2026, 2, 19));
         assert_eq!(after(date(2026, 9, 22), 2), date(2026, 9, 28));
+        assert_eq!(after(date(2027, 9, 13), 1), date(2027, 9, 17));
         // The longest there was: the 3rd to the 9th, with two weekends.
         assert_eq!(after(date(2025, 10, 2), 2), date(2025, 10, 13));
     }
@@ -167,6 +183,14 @@ mod tests {
             (date(2026, 5, 22), date(2026, 5, 26)),
             (date(2026, 8, 14), date(2026, 8, 18)),
             (date(2026, 10, 2), date(2026, 10, 6)),
+            // The lunar new year is a Sunday.
+            (date(2027, 2, 5), date(2027, 2, 10)),
+            (date(2027, 4, 30), date(2027, 5, 4)),
+            (date(2027, 7, 16), date(2027, 7, 20)),
+            (date(2027, 8, 13), date(2027, 8, 17)),
+            (date(2027, 10, 1), date(2027, 10, 5)),
+            (date(2027, 10, 8), date(2027, 10, 12)),
+            (date(2027, 12, 24), date(2027, 12, 28)),
         ] {
             assert_eq!(after(day, 1), next, "{day}");
         }
@@ -174,14 +198,25 @@ mod tests {
 
     #[test]
     fn a_year_that_nobody_has_told_is_refused_and_never_guessed() {
-        let unknown = Err(CalendarError::UnknownYear(2027));
-        assert_eq!(after(date(2026, 12, 29), 2), date(2026, 12, 31));
-        assert_eq!(calendar().business_day_after(date(2026, 12, 30), 2), unknown);
-        assert_eq!(calendar().business_day_after(date(2027, 3, 2), 0), unknown);
+        let unknown = Err(CalendarError::UnknownYear(2028));
+        assert_eq!(after(date(2027, 12, 28), 2), date(2027, 12, 30));
+        assert_eq!(calendar().business_day_after(date(2027, 12, 30), 2), unknown);
+        assert_eq!(calendar().business_day_after(date(2028, 3, 2), 0), unknown);
         assert_eq!(
             calendar().is_business_day(date(2024, 6, 3)),
             Err(CalendarError::UnknownYear(2024))
         );
+    }
+
+    #[test]
+    fn a_calendar_says_how_long_it_goes() {
+        let left = |text, today| BusinessCalendar::parse(text).unwrap().days_left(today);
+        let two = "year 2025\nyear 2026";
+        assert_eq!(left(two, date(2026, 12, 31)), 0);
+        assert_eq!(left(two, date(2026, 11, 22)), 39);
+        assert_eq!(left(two, date(2025, 12, 31)), 365);
+        assert!(left(two, date(2027, 1, 1)) < 0, "over");
+        assert_eq!(left("year 2026\nyear 2028", date(2026, 12, 1)), 30, "a gap");
     }
 
     #[test]

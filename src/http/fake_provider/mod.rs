@@ -64,7 +64,7 @@ pub fn serve(
 }
 
 fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(call).service(ask).service(plan).service(list_movements);
+    cfg.service(call).service(ask).service(plan).service(dispute).service(list_movements);
     checkout::routes(cfg);
 }
 
@@ -82,7 +82,7 @@ async fn call(
     answer(host.call(&body, key, fault), &manners).await
 }
 
-/// Finds `charges`, `cancels`, `payouts`, or lists `transactions`.
+/// Finds `charges`, `cancels`, `disputes`, `payouts`, or lists `transactions`.
 #[get("/v1/{what}")]
 async fn ask(
     what: web::Path<String>,
@@ -103,6 +103,13 @@ async fn plan(body: Bytes, host: Data<Host>, manners: Data<Manners>) -> HttpResp
 #[derive(Deserialize)]
 struct CursorQuery {
     cursor: Option<String>,
+}
+
+/// Disputes an order as its payer's bank does, `{"open": {"order": "…", "amount": null}}`, or decides:
+/// `{"decide": {"dispute": "…", "status": "lost"}}`.
+#[post("/admin/disputes")]
+async fn dispute(body: Bytes, host: Data<Host>, manners: Data<Manners>) -> HttpResponse {
+    answer(host.dispute(&body), &manners).await
 }
 
 /// Every movement of money there was: what books elsewhere are held against.

@@ -15,6 +15,7 @@ use super::{Manners, serve};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::money::{Amount, Currency};
+use crate::domain::payments::disputes::DisputeStatus;
 use crate::domain::workflows::EffectKey;
 use crate::providers::couriers::outward::install_tls;
 use crate::providers::payments::conformance::{Payer, Subject, conforms};
@@ -89,6 +90,13 @@ impl Street {
         self.client.find_charge(order, None).await
     }
 
+    async fn bank(&self, does: &Value) -> Value {
+        let url = format!("{}/admin/disputes", self.url);
+        let done = self.browser.post(url).json(does).send().await.unwrap();
+        assert_eq!(done.status(), StatusCode::OK);
+        done.json().await.unwrap()
+    }
+
     async fn movements(&self) -> Vec<Value> {
         let url = format!("{}/admin/movements", self.url);
         let page: Value = self.browser.get(url).send().await.unwrap().json().await.unwrap();
@@ -146,9 +154,28 @@ impl Payer for Browser {
         to.query_pairs().find(|(name, _)| name == "paymentKey").unwrap().1.into_owned()
     }
 
+    async fn promise(&self, order: &str) -> Option<String> {
+        let paid = self.0.press(order, "transfer").await;
+        assert_eq!(paid.status(), StatusCode::SEE_OTHER);
+        Some(format!("fake-{order}"))
+    }
+
+    async fn deposit(&self, order: &str) {
+        assert_eq!(self.0.press(order, "deposit").await.status(), StatusCode::OK);
+    }
+
     async fn give_up(&self, order: &str) -> String {
         assert_eq!(self.0.press(order, "decline").await.status(), StatusCode::SEE_OTHER);
         format!("fake-{order}")
+    }
+
+    async fn dispute(&self, order: &str) -> Option<String> {
+        let opened = self.0.bank(&json!({ "open": { "order": order } })).await;
+        Some(opened["dispute"].as_str().unwrap().to_owned())
+    }
+
+    async fn decide(&self, dispute: &str, status: DisputeStatus) {
+        self.0.bank(&json!({ "decide": { "dispute": dispute, "status": status } })).await;
     }
 
     async fn take_webhooks(&self) -> Vec<RawWebhook> {
@@ -419,7 +446,7 @@ async fn one_process_has_a_diary_and_a_spoilt_one_is_refused() {
 
     let host = Host::default();
     let clock: Clock = Arc::new(clock::now);
-    let mut opening = Box::pin(host.open_once_free(&scratch.0, &clock));
+    let mut opening = Box::pin(host.open_once_free(&scratch.0, &clock, 300));
     assert!(futures_util::poll!(opening.as_mut()).is_pending());
     assert!(host.provider().is_none());
     drop(first);

@@ -72,9 +72,14 @@ impl Heard {
         fits.then_some(code)
     }
 
-    /// A sentence about an answer that says nothing for certain.
+    /// A sentence about an answer that says nothing for certain; counts it by its code.
     pub(super) fn unclear(&self, code: Option<&str>) -> String {
         let status = self.status.as_u16();
+        metrics::counter!(
+            "madang_provider_unlisted_code_total",
+            "code" => code.map_or_else(|| status.to_string(), str::to_owned),
+        )
+        .increment(1);
         match code {
             Some(code) => format!("the provider answered {status} {code}, which is no refusal"),
             None => format!("the provider answered {status}, which says nothing"),

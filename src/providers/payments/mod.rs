@@ -7,6 +7,7 @@
 pub(crate) mod conformance;
 pub mod fake;
 mod http;
+mod measured;
 mod registry;
 #[cfg(test)]
 mod stand_in;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::money::{Amount, Currency};
+use crate::domain::payments::disputes::DisputeStatus;
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::EffectKey;
 
@@ -41,7 +43,15 @@ pub struct Capabilities {
     pub absent_after: Duration,
     pub has_manual_capture: bool,
     pub has_partial_refund: bool,
+    /// Whether a payer can transfer to an account that is opened for the payment.
+    pub has_deposits: bool,
     pub has_payouts: bool,
+    /// Whether it lists what it pays us.
+    pub has_settlements: bool,
+    /// How far its days are ahead of UTC: they begin at its midnight.
+    pub utc_offset_hours: i8,
+    /// Whether it tells of disputes: with a charge, and by their keys.
+    pub has_disputes: bool,
     pub webhooks: WebhookTrust,
 }
 
@@ -133,6 +143,22 @@ pub struct Charge {
     pub decline: Option<Decline>,
     pub approved_at: Option<Timestamp>,
     pub cancels: Vec<Canceled>,
+    /// The provider's keys of what its payer's bank wants back, or wanted.
+    #[serde(default)]
+    pub disputes: Vec<String>,
+}
+
+/// A dispute as the provider has it. What identifies it is always there, to be compared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dispute {
+    pub provider_key: String,
+    /// The provider's key of the charge.
+    pub charge: String,
+    pub amount: Amount,
+    pub currency: Currency,
+    pub status: DisputeStatus,
+    /// Until when the bank hears what speaks against it.
+    pub due_at: Option<Timestamp>,
 }
 
 /// A void or a refund as the provider has it.
@@ -195,7 +221,7 @@ pub struct Confirm {
 }
 
 /// A charge to be voided or refunded, whole or in part.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cancel {
     pub provider_key: String,
     pub order: String,
@@ -203,6 +229,21 @@ pub struct Cancel {
     pub amount: Option<Amount>,
     pub currency: Currency,
     pub reason: String,
+    /// Where it goes, where it came by a transfer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_account: Option<RefundTo>,
+}
+
+/// The bank account of a payer. As it is written down for the fake provider, it has no number: nobody needs to know the
+/// account of a refund that is not made.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RefundTo {
+    pub bank_code: String,
+    /// Sealed until here; never logged.
+    #[serde(skip)]
+    pub account_number: SecretString,
+    #[serde(skip)]
+    pub holder: String,
 }
 
 /// Money to be paid to somebody's bank.
@@ -251,6 +292,8 @@ pub enum RemoteKind {
     Charge,
     /// A refund. What was voided moved no money, and is not in the list.
     Cancel,
+    /// What a dispute that was lost has taken.
+    Chargeback,
     PayOut,
 }
 
@@ -271,6 +314,28 @@ pub struct RemoteTransaction {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RemotePage {
     pub items: Vec<RemoteTransaction>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+/// One line of what a provider paid us on a day: for a charge, or with a minus for what it took back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteSettlement {
+    /// The same for the same line, for ever.
+    pub key: String,
+    pub order: String,
+    /// The provider's key of the charge or the refund.
+    pub movement: String,
+    /// What was moved, with its sign, what of it the provider keeps, and what it pays.
+    pub gross: i64,
+    pub fee: i64,
+    pub net: i64,
+}
+
+/// A part of what a provider paid us on a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettlementPage {
+    pub items: Vec<RemoteSettlement>,
     /// Where the next page begins.
     pub next: Option<String>,
 }
@@ -306,6 +371,9 @@ pub trait PaymentProvider: Send + Sync {
 
     async fn find_payout(&self, reference: &str, key: &EffectKey) -> LookUp<PaidOut>;
 
+    /// Finds a dispute by the provider's key.
+    async fn find_dispute(&self, provider_key: &str) -> LookUp<Dispute>;
+
     /// Reads which object a webhook is about.
     ///
     /// # Errors
@@ -321,6 +389,22 @@ pub trait PaymentProvider: Send + Sync {
         day: &str,
         cursor: Option<&str>,
     ) -> Result<RemotePage, String>;
+
+    /// What was paid to us on a day, from a cursor on. Nobody is asked who has no such list.
+    ///
+    /// # Errors
+    /// A sentence without personal data; to be asked again.
+    async fn list_settlements(
+        &self,
+        day: &str,
+        cursor: Option<&str>,
+    ) -> Result<SettlementPage, String>;
+}
+
+impl fmt::Debug for RefundTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RefundTo(..)")
+    }
 }
 
 impl fmt::Debug for Payout {

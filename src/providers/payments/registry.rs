@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::PaymentProvider;
 use super::fake::faults::Faults;
 use super::fake::{Clock, FakeClient, FakeProvider, SOUND};
+use super::measured::Measured;
 use super::stripe::Stripe;
 use super::toss::Toss;
 use crate::config::Config;
@@ -63,15 +64,20 @@ impl Providers {
         providers
     }
 
-    /// Adds one, in place of another of the same name.
+    /// Adds one, in place of another of the same name. Its calls are timed.
     pub fn add(&mut self, provider: Arc<dyn PaymentProvider>) {
-        self.by_name.insert(provider.name(), provider);
+        self.by_name.insert(provider.name(), Arc::new(Measured(provider)));
     }
 
     /// The one that a payment was made with.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<dyn PaymentProvider>> {
         self.by_name.get(name)
+    }
+
+    /// Everybody who is asked.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn PaymentProvider>> {
+        self.by_name.values()
     }
 
     /// The one that takes new payments; `None` where nobody does.
@@ -90,7 +96,10 @@ fn open_fake(
     let set = Some(config.payments.fake.url.as_str()).filter(|url| !url.is_empty());
     Ok(match set.or(own) {
         Some(url) => Arc::new(FakeClient::new(config, url, SOUND)?),
-        None => Arc::new(FakeProvider::new(SOUND, Faults::by_amount(), Arc::clone(clock))),
+        None => {
+            let provider = FakeProvider::new(SOUND, Faults::by_amount(), Arc::clone(clock));
+            Arc::new(provider.with_fee(config.payments.fake.fee_bps))
+        }
     })
 }
 

@@ -3,10 +3,12 @@
 use bytes::Bytes;
 
 use super::super::{
-    Answer, ChargeStatus, LookUp, RawWebhook, RemoteKind, WebhookError, WebhookTrust,
+    Answer, Cancel, ChargeStatus, DeclineCode, LookUp, RawWebhook, RefundTo, RemoteKind,
+    WebhookError, WebhookTrust,
 };
 use super::{Subject, cancel, check_payout, confirm, is_taken, key, payout, refunded};
 use crate::domain::money::Amount;
+use crate::domain::payments::disputes::DisputeStatus;
 
 pub(crate) async fn its_name_fits_the_books(subject: &Subject) {
     let name = subject.provider.name();
@@ -163,6 +165,29 @@ pub(crate) async fn a_refund_is_found_by_its_key_and_by_no_other(subject: &Subje
     }
 }
 
+pub(crate) async fn a_deposit_goes_back_to_the_account_that_was_named(subject: &Subject) {
+    let order = subject.prepare("deposit", 1_000).await;
+    let Some(provider_key) = subject.payer.promise(&order).await else { return };
+    let request = confirm(&order, &provider_key, 1_000);
+    let answer = subject.provider.confirm(&request, &key("deposit")).await;
+    assert!(matches!(answer, Answer::Pending(_)), "{answer:?}");
+    subject.payer.deposit(&order).await;
+    assert_eq!(subject.found(&request).await.status, ChargeStatus::Captured);
+    let to_nobody = cancel(&request, None);
+    let refused = subject.provider.cancel(&to_nobody, &key("deposit-nobody")).await;
+    let Answer::Declined(decline) = refused else { panic!("{refused:?}") };
+    assert_eq!(decline.code, DeclineCode::InvalidBankAccount);
+    let to = RefundTo {
+        bank_code: "088".to_owned(),
+        account_number: "110123456789".into(),
+        holder: "김하나".to_owned(),
+    };
+    let named = Cancel { refund_account: Some(to), ..to_nobody };
+    let answer = subject.provider.cancel(&named, &key("deposit-back")).await;
+    assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+    assert_eq!(refunded(&subject.found(&request).await), 1_000);
+}
+
 pub(crate) async fn a_payment_set_aside_is_captured_or_refused(subject: &Subject) {
     let Some(request) = subject.set_aside("aside-captured").await else { return };
     assert!(subject.moved(&request.order).await.is_empty());
@@ -212,6 +237,40 @@ pub(crate) async fn a_repeated_payout_is_made_once_where_keys_are_known(subject:
     assert_eq!(subject.moved(&request.reference).await, [(RemoteKind::PayOut, 5_000)]);
 }
 
+pub(crate) async fn a_dispute_is_told_with_its_charge_and_found_by_its_key(subject: &Subject) {
+    let (request, charge) = subject.taken("disputed", 1_000).await;
+    assert!(charge.disputes.is_empty());
+    let provider = &subject.provider;
+    let opened = subject.payer.dispute(&request.order).await;
+    assert_eq!(opened.is_some(), provider.capabilities().has_disputes);
+    let Some(key) = opened else {
+        let found = provider.find_dispute("no-such-key").await;
+        assert!(matches!(found, LookUp::Unknown(_)), "{found:?}");
+        return;
+    };
+    assert_eq!(subject.found(&request).await.disputes, std::slice::from_ref(&key));
+    assert_eq!(provider.find_dispute("no-such-key").await, LookUp::Absent);
+    let refused = provider.cancel(&cancel(&request, None), &super::key("disputed-refund")).await;
+    assert!(matches!(refused, Answer::Declined(_)), "{refused:?}");
+    for status in [DisputeStatus::NeedsResponse, DisputeStatus::Lost] {
+        if status.is_final() {
+            subject.payer.decide(&key, status).await;
+        }
+        let found = provider.find_dispute(&key).await;
+        let LookUp::Found(dispute) = found else { panic!("{found:?}") };
+        assert_eq!((dispute.provider_key.as_str(), dispute.status), (key.as_str(), status));
+        assert_eq!((dispute.amount, dispute.currency), (request.amount, request.currency));
+        assert_eq!(dispute.charge, request.provider_key);
+    }
+    let sent = subject.payer.take_webhooks().await;
+    let hints: Vec<_> = sent.iter().map(|it| provider.read_webhook(it).unwrap()).collect();
+    assert!(hints.iter().all(|it| it.provider_key.as_ref() == Some(&request.provider_key)));
+    let mut names: Vec<_> = hints.into_iter().map(|it| it.dedupe_key).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), sent.len(), "each of them is a happening of its own");
+}
+
 pub(crate) async fn a_day_lists_what_moved(subject: &Subject) {
     let (request, charge) = subject.taken("listed", 1_000).await;
     let canceled = subject.canceled(&request, None, "listed").await;
@@ -225,6 +284,22 @@ pub(crate) async fn a_day_lists_what_moved(subject: &Subject) {
             (RemoteKind::Cancel, canceled.provider_key.as_str(), 1_000),
         ]
     );
+}
+
+pub(crate) async fn what_it_pays_is_listed_or_it_says_that_it_cannot(subject: &Subject) {
+    let (request, charge) = subject.taken("paid", 1_000).await;
+    if !subject.provider.capabilities().has_settlements {
+        let day = subject.payer.paid_on();
+        assert!(subject.provider.list_settlements(&day, None).await.is_err());
+        return;
+    }
+    let canceled = subject.canceled(&request, None, "paid").await;
+    let settled = subject.settled(&request.order).await;
+    let lines: Vec<_> = settled.iter().map(|it| (it.movement.as_str(), it.gross)).collect();
+    let expected = [(charge.provider_key.as_str(), 1_000), (&canceled.provider_key, -1_000)];
+    assert_eq!(lines, expected);
+    assert!(settled.iter().all(|it| it.gross - it.fee == it.net), "{settled:?}");
+    assert_eq!(subject.settled(&request.order).await, settled, "a line is the same for ever");
 }
 
 pub(crate) async fn a_webhook_says_what_to_ask_for(subject: &Subject) {

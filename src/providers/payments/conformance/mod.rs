@@ -12,9 +12,11 @@ use secrecy::SecretString;
 
 use super::{
     Answer, Cancel, Canceled, Charge, ChargeStatus, ClientParameters, Confirm, LookUp, PaidOut,
-    PaymentProvider, Payout, PayoutStatus, Prepare, RawWebhook, RemoteKind, RemoteTransaction,
+    PaymentProvider, Payout, PayoutStatus, Prepare, RawWebhook, RemoteKind, RemoteSettlement,
+    RemoteTransaction,
 };
 use crate::domain::money::{Amount, Currency};
+use crate::domain::payments::disputes::DisputeStatus;
 use crate::domain::workflows::EffectKey;
 
 /// Pages of a day at most: an adapter whose cursor stands still fails.
@@ -29,14 +31,34 @@ pub(crate) trait Payer: Send + Sync {
     /// Pays for an order by card. Gives the provider's key.
     async fn pay(&self, order: &str) -> String;
 
+    /// Pays for an order by a transfer that comes later. Gives the provider's key; `None` where the provider has no such
+    /// thing.
+    async fn promise(&self, order: &str) -> Option<String>;
+
+    /// The transfer comes.
+    async fn deposit(&self, order: &str);
+
     /// Gives up on an order. Gives the provider's key.
     async fn give_up(&self, order: &str) -> String;
+
+    /// Has the bank want back all that is left of an order. Gives the dispute's key; `None` where the provider tells of
+    /// none.
+    async fn dispute(&self, order: &str) -> Option<String>;
+
+    /// Lets the bank decide.
+    async fn decide(&self, dispute: &str, status: DisputeStatus);
 
     /// The webhooks sent since this was asked last.
     async fn take_webhooks(&self) -> Vec<RawWebhook>;
 
     /// Today at the provider.
     fn day(&self) -> String;
+
+    /// When the provider pays us for what is taken today.
+    fn paid_on(&self) -> String {
+        let today: jiff::civil::Date = self.day().parse().unwrap();
+        today.tomorrow().unwrap().to_string()
+    }
 }
 
 /// An adapter, and those who pay there.
@@ -65,11 +87,14 @@ macro_rules! conforms {
             more_than_is_left_is_not_refunded,
             a_repeated_refund_is_given_once_where_keys_are_known,
             a_refund_is_found_by_its_key_and_by_no_other,
+            a_deposit_goes_back_to_the_account_that_was_named,
             a_payment_set_aside_is_captured_or_refused,
             a_payment_set_aside_is_voided,
             a_payout_is_made_and_found_or_refused,
             a_repeated_payout_is_made_once_where_keys_are_known,
+            a_dispute_is_told_with_its_charge_and_found_by_its_key,
             a_day_lists_what_moved,
+            what_it_pays_is_listed_or_it_says_that_it_cannot,
             a_webhook_says_what_to_ask_for,
             a_webhook_that_was_tampered_with_says_nothing,
         );
@@ -151,6 +176,20 @@ impl Subject {
         panic!("the day has no end")
     }
 
+    async fn settled(&self, order: &str) -> Vec<RemoteSettlement> {
+        let (mut listed, mut cursor) = (Vec::new(), None);
+        for _ in 0..PAGES_MAX {
+            let day = self.payer.paid_on();
+            let page = self.provider.list_settlements(&day, cursor.as_deref()).await.unwrap();
+            listed.extend(page.items.into_iter().filter(|it| it.order == order));
+            cursor = page.next;
+            if cursor.is_none() {
+                return listed;
+            }
+        }
+        panic!("the day has no end")
+    }
+
     async fn moved(&self, order: &str) -> Vec<(RemoteKind, i64)> {
         let listed = self.listed(order).await;
         listed.into_iter().map(|it| (it.kind, it.amount.minor())).collect()
@@ -191,6 +230,7 @@ fn cancel(charge: &Confirm, minor: Option<i64>) -> Cancel {
         amount: minor.map(amount),
         currency: charge.currency,
         reason: "conformance".to_owned(),
+        refund_account: None,
     }
 }
 

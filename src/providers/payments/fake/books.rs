@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::disputes::Disputes;
 use super::faults::Fault;
 use super::journal::Journal;
 use super::kept::Kept;
@@ -19,8 +20,8 @@ use crate::domain::money::Amount;
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::EffectKey;
 use crate::providers::payments::{
-    Cancel, Canceled, Capabilities, Charge, ChargeStatus, Confirm, DeclineCode, LookUp, Prepare,
-    RawWebhook, RemoteKind,
+    Cancel, Canceled, Capabilities, Charge, ChargeStatus, Confirm, DeclineCode, Dispute, LookUp,
+    Prepare, RawWebhook, RemoteKind,
 };
 
 /// Charges that are kept; the oldest go.
@@ -35,6 +36,7 @@ pub(super) struct Books {
     /// The first charge of an order.
     orders: Kept<String, String>,
     pub(super) payouts: Payouts,
+    pub(super) disputes: Disputes,
     pub(super) journal: Journal,
     webhooks: VecDeque<RawWebhook>,
 }
@@ -46,6 +48,7 @@ impl Books {
             sales: Kept::new(CHARGES_MAX),
             orders: Kept::new(CHARGES_MAX),
             payouts: Payouts::new(capabilities.idempotent_for.is_some()),
+            disputes: Disputes::default(),
             journal: Journal::default(),
             webhooks: VecDeque::new(),
         }
@@ -241,16 +244,16 @@ impl Books {
             self.journal.write(RemoteKind::Charge, key, &after.order, after.amount, now);
         }
         if after != before {
-            self.tell(&after, now);
+            self.tell(&after, None, now);
         }
         Ok(changed)
     }
 
-    fn tell(&mut self, charge: &Charge, now: Timestamp) {
+    pub(super) fn tell(&mut self, charge: &Charge, dispute: Option<&Dispute>, now: Timestamp) {
         if self.webhooks.len() >= WEBHOOKS_MAX {
             self.webhooks.pop_front();
         }
-        self.webhooks.push_back(webhooks::write(charge, self.capabilities.webhooks, now));
+        self.webhooks.push_back(webhooks::write(charge, dispute, self.capabilities.webhooks, now));
     }
 
     const fn is_idempotent(&self) -> bool {
@@ -269,7 +272,7 @@ impl Books {
         let charge = sale.charge.clone();
         self.orders.insert(request.order.clone(), key.clone());
         self.sales.insert(key, sale);
-        self.tell(&charge, now);
+        self.tell(&charge, None, now);
         Ok(charge)
     }
 
@@ -288,6 +291,9 @@ impl Books {
         self.change(key, now, |sale| sale.confirm(fault, now))?;
         if fault == Some(Fault::Doubled) {
             self.take_again(key, now)?;
+        }
+        if let Some(Fault::Disputed(then)) = fault {
+            self.dispute_soon(&request.order, then, now)?;
         }
         self.sales.get(key).map(|sale| sale.charge.clone()).ok_or(NOT_FOUND)
     }
@@ -334,6 +340,9 @@ impl Books {
         for _ in 0..times {
             let canceled = self.change(provider_key, now, |sale| {
                 sale.check(&request.order, request.currency, None)?;
+                if sale.came_by_transfer() && request.refund_account.is_none() {
+                    return Err(code_of(DeclineCode::InvalidBankAccount));
+                }
                 let was_captured = sale.charge.status == ChargeStatus::Captured;
                 let amount = sale.refundable(request.amount, has_partial_refund)?;
                 let canceled = sale.cancel(Fault::given(amount, fault), effect_key.clone(), now);

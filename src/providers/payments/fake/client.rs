@@ -14,8 +14,9 @@ use crate::config::Config;
 use crate::domain::workflows::EffectKey;
 use crate::providers::payments::http::{Heard, ProviderHttp, at, base};
 use crate::providers::payments::{
-    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Hint, LookUp,
-    OpenError, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook, RemotePage, WebhookError,
+    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Dispute, Hint,
+    LookUp, OpenError, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook, RemotePage,
+    SettlementPage, WebhookError,
 };
 
 /// Asks a [`super::host`].
@@ -193,6 +194,13 @@ impl PaymentProvider for FakeClient {
         self.look_up("payouts", &[("reference", reference)]).await
     }
 
+    async fn find_dispute(&self, provider_key: &str) -> LookUp<Dispute> {
+        if !self.capabilities.has_disputes {
+            return cannot_be_asked();
+        }
+        self.look_up("disputes", &[("key", provider_key)]).await
+    }
+
     fn read_webhook(&self, webhook: &RawWebhook) -> Result<Hint, WebhookError> {
         webhooks::read(webhook, self.capabilities.webhooks)
     }
@@ -205,6 +213,24 @@ impl PaymentProvider for FakeClient {
         let mut query = vec![("day", day)];
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
         let heard = self.ask("transactions", &query).await?;
+        if heard.status != StatusCode::OK {
+            return Err(heard.unclear(heard.code("/code")));
+        }
+        serde_json::from_value(heard.body)
+            .map_err(|_| "the provider answered something else".to_owned())
+    }
+
+    async fn list_settlements(
+        &self,
+        day: &str,
+        cursor: Option<&str>,
+    ) -> Result<SettlementPage, String> {
+        if !self.capabilities.has_settlements {
+            return Err("the fake provider is told that it does not list what it pays".to_owned());
+        }
+        let mut query = vec![("day", day)];
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let heard = self.ask("settlements", &query).await?;
         if heard.status != StatusCode::OK {
             return Err(heard.unclear(heard.code("/code")));
         }

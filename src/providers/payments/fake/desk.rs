@@ -10,7 +10,7 @@ use super::kept::Kept;
 use super::wire::{IN_PROGRESS, Reply, Request, unanswered};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::EffectKey;
-use crate::providers::payments::{Capabilities, LookUp};
+use crate::providers::payments::{Capabilities, LookUp, SettlementPage};
 
 /// Answers that are remembered; the oldest go.
 const ANSWERS_MAX: usize = 50_000;
@@ -102,6 +102,12 @@ impl Desk {
             Entry::Deposited { order } => {
                 let _ = self.books.deposit(&order, now);
             }
+            Entry::Disputed { order, amount } => {
+                let _ = self.books.dispute(&order, amount, None, now);
+            }
+            Entry::Decided { dispute, status } => {
+                let _ = self.books.decide(&dispute, status, now);
+            }
             Entry::Told { count } => self.books.forget_webhooks(count),
         }
     }
@@ -147,6 +153,23 @@ impl Desk {
         for Late { due, request, key } in due {
             self.once(&request, &key, due, |books| books.perform(&request, &key, None, due));
         }
+        self.books.decide_due(now);
+    }
+
+    /// What is paid on a day, but for what nobody answers.
+    pub(super) fn settle(
+        &mut self,
+        day: &str,
+        cursor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<SettlementPage, String> {
+        self.catch_up(now);
+        if self.faults.next(Operation::List, None).is_some() {
+            return Err("the provider did not answer in time".to_owned());
+        }
+        let mut page = self.books.journal.settled(day, cursor)?;
+        page.items = page.items.into_iter().filter_map(|it| self.faults.settled(it)).collect();
+        Ok(page)
     }
 
     fn perform(

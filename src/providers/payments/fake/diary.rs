@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::faults::Fault;
 use super::wire::Request;
+use crate::domain::money::Amount;
+use crate::domain::payments::disputes::DisputeStatus;
 use crate::providers::payments::DeclineCode;
 
 const FILE_MODE: u32 = 0o600;
@@ -48,6 +50,14 @@ pub(super) enum Entry {
     },
     Deposited {
         order: String,
+    },
+    Disputed {
+        order: String,
+        amount: Option<Amount>,
+    },
+    Decided {
+        dispute: String,
+        status: DisputeStatus,
     },
     /// So many webhooks arrived, or were given up.
     Told {

@@ -17,6 +17,9 @@
 //! | 941 | the payer gets a virtual account, and pays into it later |
 //! | 951, 952 | a payout takes three minutes; it is sent back after three minutes |
 //! | 953, 954 | a payout is declined: bank account; refused |
+//! | 961 | it is disputed at once |
+//! | 962, 963 | it is disputed at once, and after three minutes that is won; lost |
+//! | 971, 972 | of a charge one minor unit more is kept than was agreed; it is not paid to us |
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -28,15 +31,18 @@ use serde::{Deserialize, Serialize};
 
 use super::kept::Kept;
 use crate::domain::money::Amount;
+use crate::domain::payments::disputes::DisputeStatus;
 use crate::domain::workflows::EffectKey;
-use crate::providers::payments::DeclineCode;
+use crate::providers::payments::{DeclineCode, RemoteSettlement};
 
 /// Calls that are remembered to have been struck.
 const STRUCK_MAX: usize = 50_000;
 /// The longest that what went wrong by chance or by amount stays wrong. Less than any provider's `absent_after`.
 const WRONG_FOR_MAX: Duration = Duration::from_mins(4);
-const WRONG_FOR: Duration = Duration::from_mins(3);
+pub(super) const WRONG_FOR: Duration = Duration::from_mins(3);
 const DEPOSIT_DIGITS: i64 = 941;
+const SETTLED_WRONG_DIGITS: i64 = 971;
+const SETTLED_NEVER_DIGITS: i64 = 972;
 
 /// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,6 +98,8 @@ pub enum Fault {
     PaidLater(Duration),
     /// A payout is made, and sent back so much later.
     Returned(Duration),
+    /// It is taken and disputed at once, and three minutes later that ends so, if at all.
+    Disputed(Option<DisputeStatus>),
 }
 
 impl Fault {
@@ -208,6 +216,17 @@ impl Faults {
         webhooks
     }
 
+    /// What is paid to us of a charge; `None` where it is forgotten.
+    pub(super) fn settled(&self, line: RemoteSettlement) -> Option<RemoteSettlement> {
+        match line.gross.checked_rem(1_000) {
+            Some(SETTLED_WRONG_DIGITS) if self.has_amounts => {
+                Some(RemoteSettlement { fee: line.fee + 1, net: line.net - 1, ..line })
+            }
+            Some(SETTLED_NEVER_DIGITS) if self.has_amounts => None,
+            Some(_) | None => Some(line),
+        }
+    }
+
     fn any(&mut self, operation: Operation) -> Option<Fault> {
         match operation {
             Operation::Prepare | Operation::LookUp | Operation::List => {
@@ -260,6 +279,15 @@ const fn of_any(digits: i64) -> Option<Fault> {
 }
 
 const fn of_charge(digits: i64) -> Option<Fault> {
+    let becomes = match digits {
+        961 => return Some(Fault::Disputed(None)),
+        962 => Some(DisputeStatus::Won),
+        963 => Some(DisputeStatus::Lost),
+        _ => None,
+    };
+    if becomes.is_some() {
+        return Some(Fault::Disputed(becomes));
+    }
     Some(Fault::Declined(match digits {
         931 => DeclineCode::CardDeclined,
         932 => DeclineCode::InsufficientFunds,
@@ -335,6 +363,24 @@ mod tests {
         assert_ne!(play(7), play(8));
         let wrong = play(7).iter().flatten().count();
         assert!((150..250).contains(&wrong), "{wrong}");
+    }
+
+    #[test]
+    fn some_charges_are_paid_with_another_fee_or_never() {
+        let line = |gross: i64| RemoteSettlement {
+            key: "s".to_owned(),
+            order: "md_1".to_owned(),
+            movement: "key".to_owned(),
+            gross,
+            fee: 30,
+            net: gross - 30,
+        };
+        let faults = Faults::by_amount();
+        assert_eq!(faults.settled(line(10_000)), Some(line(10_000)));
+        let wrong = faults.settled(line(10_971)).unwrap();
+        assert_eq!((wrong.fee, wrong.net), (31, 10_940));
+        assert_eq!(faults.settled(line(10_972)), None);
+        assert_eq!(Faults::default().settled(line(10_972)), Some(line(10_972)));
     }
 
     #[test]

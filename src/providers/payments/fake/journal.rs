@@ -2,28 +2,43 @@
 
 use std::collections::VecDeque;
 
+use jiff::civil::Date;
 use jiff::tz::{self, Offset};
 
 use crate::domain::money::Amount;
+use crate::domain::reconciliation::matching::fee_of;
 use crate::domain::time::Timestamp;
-use crate::providers::payments::{RemoteKind, RemotePage, RemoteTransaction};
+use crate::providers::payments::{
+    RemoteKind, RemotePage, RemoteSettlement, RemoteTransaction, SettlementPage,
+};
 
 /// Movements that are kept; the oldest go.
 const LINES_MAX: usize = 100_000;
 const PAGE_MAX: usize = 100;
-/// What it takes of a charge.
-const FEE_PERMILLE: i64 = 30;
+/// What it keeps of a charge unless it is told otherwise, in hundredths of a percent.
+const FEE_BPS: u16 = 300;
 /// Its days are those of Seoul.
 const ZONE: Offset = tz::offset(9);
 
-#[derive(Default)]
 pub(super) struct Journal {
     /// Numbered from 1: a cursor stays right when the oldest go.
     lines: VecDeque<(u64, RemoteTransaction)>,
     last: u64,
+    fee_bps: u16,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { lines: VecDeque::new(), last: 0, fee_bps: FEE_BPS }
+    }
 }
 
 impl Journal {
+    /// Keeps so much of every charge from now on.
+    pub(super) const fn set_fee(&mut self, fee_bps: u16) {
+        self.fee_bps = fee_bps;
+    }
+
     pub(super) fn write(
         &mut self,
         kind: RemoteKind,
@@ -33,8 +48,8 @@ impl Journal {
         at: Timestamp,
     ) {
         let fee = match kind {
-            RemoteKind::Charge => amount.minor().saturating_mul(FEE_PERMILLE) / 1_000,
-            RemoteKind::Cancel | RemoteKind::PayOut => 0,
+            RemoteKind::Charge => fee_of(amount.minor(), self.fee_bps),
+            RemoteKind::Cancel | RemoteKind::Chargeback | RemoteKind::PayOut => 0,
         };
         let (provider_key, order) = (provider_key.to_owned(), order.to_owned());
         self.last = self.last.saturating_add(1);
@@ -43,6 +58,34 @@ impl Journal {
         if self.lines.len() > LINES_MAX {
             self.lines.pop_front();
         }
+    }
+
+    /// A page of what it pays on a day: for what payers have moved on the day before.
+    pub(super) fn settled(
+        &self,
+        day: &str,
+        cursor: Option<&str>,
+    ) -> Result<SettlementPage, String> {
+        let before = day.parse::<Date>().ok().and_then(|day| day.yesterday().ok());
+        let before = before.ok_or_else(|| "this is no day".to_owned())?;
+        let page = self.page(Some(&before.to_string()), cursor)?;
+        let settled = |line: RemoteTransaction| {
+            let gross = match line.kind {
+                RemoteKind::Charge => line.amount.minor(),
+                RemoteKind::Cancel | RemoteKind::Chargeback => line.amount.minor().saturating_neg(),
+                RemoteKind::PayOut => return None,
+            };
+            Some(RemoteSettlement {
+                key: format!("settled-{}", line.provider_key),
+                order: line.order,
+                movement: line.provider_key,
+                gross,
+                fee: line.fee,
+                net: gross.saturating_sub(line.fee),
+            })
+        };
+        let items = page.items.into_iter().filter_map(settled).collect();
+        Ok(SettlementPage { items, next: page.next })
     }
 
     /// Every movement for an order or a payout's reference, the oldest first.

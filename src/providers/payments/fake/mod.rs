@@ -10,6 +10,7 @@ mod books;
 mod client;
 mod desk;
 pub mod diary;
+pub mod disputes;
 pub mod faults;
 pub mod host;
 mod journal;
@@ -35,9 +36,9 @@ use self::diary::DiaryError;
 use self::faults::{Fault, Faults, Operation};
 use self::wire::{Fact, Reply, Request, cannot_be_asked};
 use super::{
-    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Hint, LookUp,
-    PaidOut, PaymentProvider, Payout, Prepare, RawWebhook, RemotePage, RemoteTransaction,
-    WebhookError, WebhookTrust,
+    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Dispute, Hint,
+    LookUp, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook, RemotePage, RemoteTransaction,
+    SettlementPage, WebhookError, WebhookTrust,
 };
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::EffectKey;
@@ -52,7 +53,11 @@ pub const SOUND: Capabilities = Capabilities {
     absent_after: Duration::from_mins(5),
     has_manual_capture: true,
     has_partial_refund: true,
+    has_deposits: true,
     has_payouts: true,
+    has_settlements: true,
+    utc_offset_hours: 9,
+    has_disputes: true,
     webhooks: WebhookTrust::Signed,
 };
 /// Our keys mean nothing to it: what is asked for twice is done twice. Its webhooks are unsigned.
@@ -88,6 +93,13 @@ impl FakeProvider {
     pub fn kept(self, diary: &Path) -> Result<Self, DiaryError> {
         self.desk().keep(diary)?;
         Ok(self)
+    }
+
+    /// Lets it keep so much of a charge, in hundredths of a percent.
+    #[must_use]
+    pub fn with_fee(self, fee_bps: u16) -> Self {
+        self.desk().books.journal.set_fee(fee_bps);
+        self
     }
 
     /// Lets every answer take so long. What nobody answers in time takes no longer: a test does not wait for it.
@@ -216,6 +228,15 @@ impl PaymentProvider for FakeProvider {
         self.desk().look_up(now, |books| books.payouts.find(reference, now))
     }
 
+    async fn find_dispute(&self, provider_key: &str) -> LookUp<Dispute> {
+        if !self.capabilities.has_disputes {
+            return cannot_be_asked();
+        }
+        self.travel().await;
+        let now = self.now();
+        self.desk().look_up(now, |books| books.disputes.find(provider_key))
+    }
+
     fn read_webhook(&self, webhook: &RawWebhook) -> Result<Hint, WebhookError> {
         webhooks::read(webhook, self.capabilities.webhooks)
     }
@@ -232,6 +253,19 @@ impl PaymentProvider for FakeProvider {
             return Err("the provider did not answer in time".to_owned());
         }
         desk.books.journal.page(Some(day), cursor)
+    }
+
+    async fn list_settlements(
+        &self,
+        day: &str,
+        cursor: Option<&str>,
+    ) -> Result<SettlementPage, String> {
+        if !self.capabilities.has_settlements {
+            return Err("the fake provider is told that it does not list what it pays".to_owned());
+        }
+        self.travel().await;
+        let (now, mut desk) = (self.now(), self.desk());
+        desk.settle(day, cursor, now)
     }
 }
 

@@ -18,7 +18,7 @@ pub enum Method {
 /// Why a payer cannot do that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PayerError {
-    #[error("there is no such order")]
+    #[error("there is no such order or dispute")]
     UnknownOrder,
     #[error("the order does not wait for that")]
     NotAwaited,
@@ -122,12 +122,12 @@ impl FakeProvider {
 }
 
 impl Desk {
-    fn note(&mut self, entry: Entry, now: Timestamp) -> Result<(), PayerError> {
+    pub(super) fn note(&mut self, entry: Entry, now: Timestamp) -> Result<(), PayerError> {
         if self.write(entry, now) { Ok(()) } else { Err(PayerError::Unwritten) }
     }
 }
 
 /// The order is there: it was looked at.
-const fn refused(_: Code) -> PayerError {
+pub(super) const fn refused(_: Code) -> PayerError {
     PayerError::NotAwaited
 }

@@ -14,6 +14,10 @@ pub(super) struct Sale {
     pub(super) agreed: Prepare,
     pub(super) has_payer_finished: bool,
     pub(super) is_by_deposit: bool,
+    /// Disputes that nobody has decided.
+    pub(super) open_disputes: usize,
+    /// What disputes have taken.
+    pub(super) charged_back: i64,
     /// What look-ups show, and until when.
     pub(super) shown: Option<(Timestamp, LookUp<Charge>)>,
 }
@@ -30,12 +34,26 @@ impl Sale {
             decline: None,
             approved_at: None,
             cancels: Vec::new(),
+            disputes: Vec::new(),
         };
-        Self { charge, agreed, has_payer_finished: false, is_by_deposit: false, shown: None }
+        Self {
+            charge,
+            agreed,
+            has_payer_finished: false,
+            is_by_deposit: false,
+            open_disputes: 0,
+            charged_back: 0,
+            shown: None,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
         self.charge.status == ChargeStatus::Open
+    }
+
+    /// Whether there is no card that it could go back to.
+    pub(super) fn came_by_transfer(&self) -> bool {
+        self.is_by_deposit && self.charge.status == ChargeStatus::Captured
     }
 
     pub(super) fn is_taken(&self) -> bool {
@@ -126,7 +144,8 @@ impl Sale {
     /// What is left of it.
     pub(super) fn left(&self) -> Option<Amount> {
         let canceled: i64 = self.charge.cancels.iter().map(|it| it.amount.minor()).sum();
-        Amount::new(self.charge.amount.minor().saturating_sub(canceled)).ok()
+        let gone = canceled.saturating_add(self.charged_back);
+        Amount::new(self.charge.amount.minor().saturating_sub(gone)).ok()
     }
 
     /// How much is voided or refunded when that is asked for, or all that is left.
@@ -141,7 +160,15 @@ impl Sale {
             ChargeStatus::Captured => has_partial,
             ChargeStatus::Open | ChargeStatus::AwaitingDeposit | ChargeStatus::Authorized => false,
         };
-        let left = self.left().ok_or(ALREADY_CANCELED)?;
+        if self.open_disputes > 0 {
+            return Err(code_of(DeclineCode::NotRefundable));
+        }
+        let gone = if self.charged_back > 0 {
+            code_of(DeclineCode::NotRefundable)
+        } else {
+            ALREADY_CANCELED
+        };
+        let left = self.left().ok_or(gone)?;
         let amount = asked.unwrap_or(left);
         if amount > left {
             return Err(code_of(DeclineCode::RefundTooLarge));

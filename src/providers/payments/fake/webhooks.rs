@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use crate::domain::time::Timestamp;
 use crate::providers::payments::{
-    Charge, ChargeStatus, Hint, RawWebhook, WebhookError, WebhookTrust,
+    Charge, ChargeStatus, Dispute, Hint, RawWebhook, WebhookError, WebhookTrust,
 };
 
 const AT_HEADER: &str = "fake-at";
@@ -31,11 +31,16 @@ struct Body {
     status: ChargeStatus,
 }
 
-/// What the provider sends when something became of a charge.
-pub(super) fn write(charge: &Charge, trust: WebhookTrust, now: Timestamp) -> RawWebhook {
+/// What the provider sends when something became of a charge, or of a dispute of it.
+pub(super) fn write(
+    charge: &Charge,
+    dispute: Option<&Dispute>,
+    trust: WebhookTrust,
+    now: Timestamp,
+) -> RawWebhook {
     let body = Body {
         kind: KIND.to_owned(),
-        id: happening(charge),
+        id: happening(charge, dispute),
         order: charge.order.clone(),
         provider_key: charge.provider_key.clone(),
         status: charge.status,
@@ -67,9 +72,15 @@ pub(super) fn read(webhook: &RawWebhook, trust: WebhookTrust) -> Result<Hint, We
     Ok(Hint { dedupe_key: body.id, provider_key: Some(body.provider_key), order: Some(body.order) })
 }
 
-/// The same for the same happening: a charge has each status once, and a number of refunds once.
-fn happening(charge: &Charge) -> String {
-    format!("{}-{:?}-{}", charge.provider_key, charge.status, charge.cancels.len())
+/// The same for the same happening: a charge has each status once, and a number of refunds and disputes once.
+fn happening(charge: &Charge, dispute: Option<&Dispute>) -> String {
+    let Charge { provider_key, status, cancels, disputes, .. } = charge;
+    let (cancels, disputes) = (cancels.len(), disputes.len());
+    match dispute {
+        Some(dispute) => format!("{}-{}", dispute.provider_key, dispute.status.as_str()),
+        None if disputes > 0 => format!("{provider_key}-{status:?}-{cancels}-{disputes}"),
+        None => format!("{provider_key}-{status:?}-{cancels}"),
+    }
 }
 
 fn mac(at: &str, body: &[u8]) -> Option<Hmac<Sha256>> {
@@ -120,13 +131,14 @@ mod tests {
             decline: None,
             approved_at: None,
             cancels: Vec::new(),
+            disputes: Vec::new(),
         }
     }
 
     #[test]
     fn a_webhook_says_which_charge_and_the_same_for_the_same_happening() {
         for trust in [WebhookTrust::Signed, WebhookTrust::Unsigned] {
-            let sent = |status| read(&write(&charge(status), trust, NOW), trust).unwrap();
+            let sent = |status| read(&write(&charge(status), None, trust, NOW), trust).unwrap();
             let captured = sent(ChargeStatus::Captured);
             assert_eq!(captured.provider_key.as_deref(), Some("key"));
             assert_eq!(captured.order.as_deref(), Some("order"));
@@ -137,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_signed_one_that_was_changed_stripped_or_kept_is_not_taken() {
-        let good = write(&charge(ChargeStatus::Captured), WebhookTrust::Signed, NOW);
+        let good = write(&charge(ChargeStatus::Captured), None, WebhookTrust::Signed, NOW);
         let mut changed = good.clone();
         changed.body =
             Bytes::from(String::from_utf8_lossy(&good.body).replace("order", "other").into_bytes());

@@ -52,6 +52,9 @@ struct ChargeObject {
     created: i64,
     #[serde(default)]
     amount_refunded: i64,
+    /// Whether it ever was.
+    #[serde(default)]
+    disputed: bool,
 }
 
 /// Why a card was not charged, or a call was refused.
@@ -112,6 +115,11 @@ impl Intent {
         serde_json::from_value(body).ok()
     }
 
+    /// Our order.
+    pub(super) fn order(&self) -> &str {
+        &self.metadata.order
+    }
+
     pub(super) fn is_captured_later(&self) -> bool {
         self.metadata.later == "yes"
     }
@@ -121,8 +129,13 @@ impl Intent {
         self.latest_charge.as_ref().is_some_and(|charge| charge.amount_refunded > 0)
     }
 
-    /// What we make of it, together with its refunds.
-    pub(super) fn charge(self, refunds: Vec<Refund>) -> Option<Charge> {
+    /// Whether there are disputes to ask for.
+    pub(super) fn has_disputes(&self) -> bool {
+        self.latest_charge.as_ref().is_some_and(|charge| charge.disputed)
+    }
+
+    /// What we make of it, together with its refunds and the keys of its disputes.
+    pub(super) fn charge(self, refunds: Vec<Refund>, disputes: Vec<String>) -> Option<Charge> {
         let cancels = refunds.into_iter().filter(Refund::is_made).map(Refund::read);
         let cancels = cancels.collect::<Option<Vec<Canceled>>>()?;
         let canceled: i128 = cancels.iter().map(|it| it.amount).sum();
@@ -149,6 +162,7 @@ impl Intent {
             decline: None,
             approved_at: self.latest_charge.map(|charge| instant(charge.created)),
             cancels,
+            disputes,
         })
     }
 
@@ -161,9 +175,13 @@ impl Intent {
 }
 
 impl Refund {
-    /// One that is under way is as good as made: Stripe gives the money back.
+    /// One that is under way may still fail, and then Stripe keeps the money for us.
     fn is_made(&self) -> bool {
-        matches!(self.status.as_deref(), Some("succeeded" | "pending" | "requires_action"))
+        self.status.as_deref() == Some("succeeded")
+    }
+
+    pub(super) fn effect_key(&self) -> Option<&str> {
+        self.metadata.effect_key.as_deref()
     }
 
     pub(super) fn read(self) -> Option<Canceled> {
@@ -224,7 +242,7 @@ impl Balance {
         let order = source.metadata.order?;
         let provider_key = match kind {
             RemoteKind::Charge => source.payment_intent?,
-            RemoteKind::Cancel | RemoteKind::PayOut => source.id,
+            RemoteKind::Cancel | RemoteKind::Chargeback | RemoteKind::PayOut => source.id,
         };
         let (fee, at) = (self.fee, instant(self.created));
         let line = |amount| RemoteTransaction { provider_key, order, amount, kind, fee, at };
@@ -232,11 +250,11 @@ impl Balance {
     }
 }
 
-fn currency(text: &str) -> Option<Currency> {
+pub(super) fn currency(text: &str) -> Option<Currency> {
     text.to_ascii_uppercase().parse().ok()
 }
 
-const fn instant(seconds: i64) -> Timestamp {
+pub(super) const fn instant(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds.saturating_mul(1_000))
 }
 
@@ -262,7 +280,7 @@ mod tests {
     }
 
     fn status(status: &str, later: &str) -> ChargeStatus {
-        Intent::read(intent(status, later)).unwrap().charge(Vec::new()).unwrap().status
+        Intent::read(intent(status, later)).unwrap().charge(Vec::new(), Vec::new()).unwrap().status
     }
 
     #[test]
@@ -290,14 +308,14 @@ mod tests {
         }
         let mut odd = intent("succeeded", "no");
         odd["currency"] = json!("won!");
-        assert!(Intent::read(odd).unwrap().charge(Vec::new()).is_none());
+        assert!(Intent::read(odd).unwrap().charge(Vec::new(), Vec::new()).is_none());
     }
 
     #[test]
     fn what_was_received_is_what_was_taken() {
         let mut body = intent("succeeded", "no");
         body["amount_received"] = json!(999);
-        let charge = Intent::read(body).unwrap().charge(Vec::new()).unwrap();
+        let charge = Intent::read(body).unwrap().charge(Vec::new(), Vec::new()).unwrap();
         assert_eq!(charge.amount.minor(), 999);
     }
 

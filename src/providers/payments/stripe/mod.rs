@@ -4,6 +4,7 @@
 //! to be captured by us, so that nothing is taken that was not confirmed. Stripe knows our keys for a day. Invariant: only
 //! what is certain and final is a refusal; a card that was declined is final once the intent is closed.
 
+mod dispute;
 mod intent;
 #[cfg(test)]
 mod tests;
@@ -16,12 +17,13 @@ use reqwest::{RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
+use self::dispute::Named;
 use self::intent::{Balance, Intent, List, Refund, Status};
 use super::http::{Heard, ProviderHttp, at, base};
 use super::{
     Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Decline,
-    DeclineCode, Hint, LookUp, OpenError, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook,
-    RemotePage, WebhookError, WebhookTrust,
+    DeclineCode, Dispute, Hint, LookUp, OpenError, PaidOut, PaymentProvider, Payout, Prepare,
+    RawWebhook, RemotePage, SettlementPage, WebhookError, WebhookTrust,
 };
 use crate::config::Config;
 use crate::domain::workflows::EffectKey;
@@ -43,6 +45,8 @@ const KEY_CHARS_MAX: usize = 255;
 const DAY: Duration = Duration::from_hours(24);
 /// What a refund is refused for, for good.
 const REFUSALS: [&str; 2] = ["charge_disputed", "refund_disputed_payment"];
+/// Amounts of which no intent is made.
+const AMOUNTS: [&str; 2] = ["amount_too_small", "amount_too_large"];
 /// What was set aside is no more.
 const LAPSED: &str = "charge_expired_for_capture";
 
@@ -54,7 +58,11 @@ const CAPABILITIES: Capabilities = Capabilities {
     absent_after: DAY,
     has_manual_capture: true,
     has_partial_refund: true,
+    has_deposits: false,
     has_payouts: false,
+    has_settlements: false,
+    utc_offset_hours: 0,
+    has_disputes: true,
     webhooks: WebhookTrust::Signed,
 };
 
@@ -147,11 +155,26 @@ impl Stripe {
         Ok(list.data.into_iter().rev().collect())
     }
 
+    /// The keys of an intent's disputes, the first first.
+    async fn disputes(&self, id: &str) -> Result<Vec<String>, Missing> {
+        let query = [("payment_intent", id), ("limit", REFUNDS_MAX)];
+        let body = self.get(&["v1", "disputes"], &query).await?;
+        let list: List<Named> = serde_json::from_value(body).map_err(|_| something_else())?;
+        Ok(list.data.into_iter().rev().map(|named| named.id).collect())
+    }
+
+    async fn dispute(&self, id: &str) -> Result<Dispute, Missing> {
+        let body = self.get(&["v1", "disputes", id], &[]).await?;
+        dispute::read(body).ok_or_else(something_else)
+    }
+
     /// An intent as we see it, with its refunds.
     async fn charge(&self, intent: Intent) -> Result<Charge, Missing> {
         let refunds =
             if intent.has_refunds() { self.refunds(&intent.id).await? } else { Vec::new() };
-        intent.charge(refunds).ok_or_else(something_else)
+        let disputes =
+            if intent.has_disputes() { self.disputes(&intent.id).await? } else { Vec::new() };
+        intent.charge(refunds, disputes).ok_or_else(something_else)
     }
 
     /// Takes what the payer of an intent has set aside.
@@ -188,13 +211,16 @@ impl Stripe {
         key: &EffectKey,
     ) -> Result<Answer<Charge>, Missing> {
         let intent = self.intent(&request.provider_key).await?;
+        if intent.order() != request.order {
+            // Whoever it belongs to may still pay for it: it is not touched.
+            return Ok(Answer::Unknown("it is a payment of another order".to_owned()));
+        }
         let (status, is_later) = (intent.status, intent.is_captured_later());
         if status == Status::RequiresPaymentMethod {
             return self.close(&intent, key).await;
         }
         let charge = self.charge(intent).await?;
-        let is_agreed = charge.order == request.order
-            && charge.currency == request.currency
+        let is_agreed = charge.currency == request.currency
             && (status == Status::Succeeded || charge.amount == request.amount);
         if !is_agreed {
             return Ok(Answer::Unknown("the provider has agreed on something else".to_owned()));
@@ -278,9 +304,18 @@ impl Stripe {
             // It was voided once and for all, whoever did it.
             return Ok(intent.voided());
         }
-        let charge = self.charge(intent).await?;
-        let is_it = |it: &Canceled| it.effect_key.as_deref() == Some(key.as_str());
-        Ok(charge.cancels.into_iter().find(is_it))
+        let refunds = self.refunds(&intent.id).await?;
+        let Some(refund) = refunds.into_iter().find(|it| it.effect_key() == Some(key.as_str()))
+        else {
+            return Ok(None);
+        };
+        match refund.status.as_deref() {
+            Some("succeeded") => refund.read().map(Some).ok_or_else(something_else),
+            Some("failed" | "canceled") => Err(Missing::Unknown(
+                "the refund has failed at the provider, which has the money again".to_owned(),
+            )),
+            _ => Err(Missing::Unknown("the refund is under way".to_owned())),
+        }
     }
 }
 
@@ -314,6 +349,11 @@ impl PaymentProvider for Stripe {
             ("metadata[later]", if *is_captured_later { "yes" } else { "no" }),
         ];
         let made = self.post(&["v1", "payment_intents"], &form, &key).await;
+        if let Err(Missing::Refused(heard)) = &made
+            && let Some(code) = heard.code("/error/code").filter(|code| AMOUNTS.contains(code))
+        {
+            return declined(DeclineCode::LimitExceeded, code);
+        }
         let intent = match made.map(Intent::read) {
             Ok(Some(intent)) => intent,
             Ok(None) => return unclear(something_else()),
@@ -377,8 +417,19 @@ impl PaymentProvider for Stripe {
         LookUp::Unknown("the provider makes no payouts here".to_owned())
     }
 
+    async fn find_dispute(&self, provider_key: &str) -> LookUp<Dispute> {
+        match provider_key {
+            id if !is_key(id) => LookUp::Absent,
+            id => self.dispute(id).await.map_or_else(unfound, LookUp::Found),
+        }
+    }
+
     fn read_webhook(&self, webhook: &RawWebhook) -> Result<Hint, WebhookError> {
         webhooks::read(webhook, &self.webhook_secret)
+    }
+
+    async fn list_settlements(&self, _: &str, _: Option<&str>) -> Result<SettlementPage, String> {
+        Err("the provider does not list what it pays".to_owned())
     }
 
     /// Days are those of UTC.

@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::clock;
 use crate::domain::money::{Amount, Currency};
+use crate::domain::payments::disputes::DisputeStatus;
 use crate::providers::payments::conformance::{Payer, Subject, conforms};
 use crate::providers::payments::fake::faults::Faults;
 use crate::providers::payments::fake::payer::Method;
@@ -29,6 +30,8 @@ struct Town {
     made: Mutex<HashMap<String, Form>>,
     /// What refunds were made with, by refund.
     refunds: Mutex<HashMap<String, Form>>,
+    /// How far refunds have come.
+    refunded: Mutex<&'static str>,
 }
 
 impl Town {
@@ -37,6 +40,7 @@ impl Town {
             books: FakeProvider::new(SOUND, Faults::default(), Arc::new(clock::now)),
             made: Mutex::default(),
             refunds: Mutex::default(),
+            refunded: Mutex::new("succeeded"),
         })
     }
 
@@ -55,6 +59,11 @@ impl Town {
             ("GET", ["v1", "payment_intents", id]) => self.show(id),
             ("POST", ["v1", "payment_intents", id, how]) => self.change(id, how, &asked).await,
             ("POST", ["v1", "refunds"]) => self.refund(&asked).await,
+            ("GET", ["v1", "disputes"]) => self.list_disputes(&asked.query["payment_intent"]),
+            ("GET", ["v1", "disputes", id]) => match self.dispute_object(id).await {
+                Some(object) => Told::json(200, &object),
+                None => refusal(404, "resource_missing"),
+            },
             ("GET", ["v1", "refunds"]) => self.list_refunds(&asked.query["payment_intent"]),
             ("GET", ["v1", "balance_transactions"]) => self.list(&asked),
             _ => refusal(404, "no_such_route"),
@@ -105,6 +114,7 @@ impl Town {
             "latest_charge": charge.approved_at.map(|at| json!({
                 "id": format!("ch_{id}"), "created": at.millis() / 1_000,
                 "amount_refunded": if has_moved { refunded } else { 0 },
+                "disputed": !charge.disputes.is_empty(),
             })),
         }))
     }
@@ -125,6 +135,12 @@ impl Town {
         let Some(request) = self.request(&form["payment_intent"]) else {
             return refusal(404, "resource_missing");
         };
+        let disputes = self.books.find_order(&request.order).unwrap().disputes;
+        if let Some(key) = disputes.last()
+            && self.dispute_object(key).await.is_some_and(|it| it["status"] == "needs_response")
+        {
+            return refusal(400, "charge_disputed");
+        }
         let amount = form.get("amount").map(|minor| won(minor.parse().unwrap()));
         let request = Cancel { amount, ..cancel(&request) };
         match self.books.cancel(&request, &key_of(asked)).await {
@@ -141,11 +157,27 @@ impl Town {
         let refunds = self.refunds.lock().unwrap();
         json!({
             "id": canceled.provider_key, "object": "refund", "amount": canceled.amount,
-            "status": "succeeded", "created": canceled.at.unwrap().millis() / 1_000,
+            "status": *self.refunded.lock().unwrap(), "created": canceled.at.unwrap().millis() / 1_000,
             "metadata": {
                 "effect_key": refunds[&canceled.provider_key]["metadata[effect_key]"],
             },
         })
+    }
+
+    fn list_disputes(&self, id: &str) -> Told {
+        let order = self.made.lock().unwrap()[id]["metadata[order]"].clone();
+        let keys = self.books.find_order(&order).unwrap().disputes;
+        let data: Vec<Value> = keys.iter().rev().map(|id| json!({ "id": id })).collect();
+        Told::json(200, &json!({ "data": data, "has_more": false }))
+    }
+
+    async fn dispute_object(&self, id: &str) -> Option<Value> {
+        let LookUp::Found(dispute) = self.books.find_dispute(id).await else { return None };
+        Some(json!({
+            "id": id, "object": "dispute", "amount": dispute.amount, "currency": "krw",
+            "payment_intent": dispute.charge, "status": dispute.status,
+            "evidence_details": { "due_by": 1_795_309_201 },
+        }))
     }
 
     fn list_refunds(&self, id: &str) -> Told {
@@ -220,7 +252,14 @@ fn won(minor: i64) -> Amount {
 
 fn cancel(request: &Confirm) -> Cancel {
     let Confirm { provider_key, order, currency, .. } = request.clone();
-    Cancel { provider_key, order, amount: None, currency, reason: "…".to_owned() }
+    Cancel {
+        provider_key,
+        order,
+        amount: None,
+        currency,
+        reason: "…".to_owned(),
+        refund_account: None,
+    }
 }
 
 struct StripePayer(Arc<Town>);
@@ -241,8 +280,24 @@ impl Payer for StripePayer {
         id
     }
 
+    async fn promise(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    async fn deposit(&self, order: &str) {
+        panic!("nobody promised {order}");
+    }
+
     async fn give_up(&self, order: &str) -> String {
         self.0.books.decline(order).unwrap()
+    }
+
+    async fn dispute(&self, order: &str) -> Option<String> {
+        Some(self.0.books.dispute(order, None).unwrap())
+    }
+
+    async fn decide(&self, dispute: &str, status: DisputeStatus) {
+        self.0.books.decide(dispute, status).unwrap();
     }
 
     async fn take_webhooks(&self) -> Vec<RawWebhook> {
@@ -250,9 +305,14 @@ impl Payer for StripePayer {
         for (n, mut webhook) in self.0.books.take_webhooks().into_iter().enumerate() {
             let id = self.0.books.read_webhook(&webhook).unwrap().provider_key.unwrap();
             let intent = self.0.intent(&id).unwrap();
+            let order = intent["metadata"]["order"].as_str().unwrap();
+            let object = match self.0.books.find_order(order).unwrap().disputes.last() {
+                Some(key) => self.0.dispute_object(key).await.unwrap(),
+                None => intent,
+            };
             let body = json!({
                 "id": format!("evt_{n}"), "object": "event", "type": "payment_intent.succeeded",
-                "data": { "object": intent },
+                "data": { "object": object },
             });
             let body = body.to_string();
             let header = webhooks::tests::sign(&body, WEBHOOKS, webhook.received_at);
@@ -337,6 +397,57 @@ async fn a_declined_card_is_a_refusal_once_nobody_can_pay_any_more() {
     let Answer::Declined(decline) = answer else { panic!("{answer:?}") };
     assert_eq!(decline.code, DeclineCode::InsufficientFunds);
     assert!(town.books.pay("order-1", Method::Card).is_err(), "the intent is closed");
+}
+
+#[tokio::test]
+async fn somebody_elses_intent_stays_open_whatever_its_payer_was_told() {
+    let town = Town::new();
+    let stripe = stripe(&town.served(), SECRET);
+    stripe.prepare(&prepared("order-1", "KRW")).await;
+    let id = town.books.find_order("order-1").unwrap().provider_key;
+    town.decline("order-1", "insufficient_funds");
+    let foreign = Confirm { order: "order-2".to_owned(), ..confirm(&id) };
+    let answer = stripe.confirm(&foreign, &EffectKey::of("key")).await;
+    assert!(matches!(answer, Answer::Unknown(_)), "{answer:?}");
+    assert!(town.books.pay("order-1", Method::Card).is_ok(), "its own payer may try again");
+}
+
+#[tokio::test]
+async fn a_refund_is_made_when_stripe_has_made_it_and_not_before() {
+    let town = Town::new();
+    let stripe = stripe(&town.served(), SECRET);
+    stripe.prepare(&prepared("order-1", "KRW")).await;
+    let request = confirm(&StripePayer(Arc::clone(&town)).pay("order-1").await);
+    stripe.confirm(&request, &EffectKey::of("key")).await;
+    let (request, key) = (cancel(&request), EffectKey::of("back"));
+    let charged = async || match stripe.find_charge("order-1", Some(&request.provider_key)).await {
+        LookUp::Found(charge) => charge.cancels.len(),
+        other => panic!("{other:?}"),
+    };
+
+    *town.refunded.lock().unwrap() = "pending";
+    let answer = stripe.cancel(&request, &key).await;
+    assert!(matches!(answer, Answer::Pending(_)), "{answer:?}");
+    for (status, is_made) in [("pending", false), ("failed", false), ("succeeded", true)] {
+        *town.refunded.lock().unwrap() = status;
+        let found = stripe.find_cancel(&request, &key).await;
+        assert_eq!(matches!(found, LookUp::Found(_)), is_made, "{status}: {found:?}");
+        assert!(!matches!(found, LookUp::Absent), "{status}: it would be made again");
+        assert_eq!(charged().await, usize::from(is_made), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_amount_that_stripe_does_not_take_is_refused_for_good() {
+    for (code, is_refused) in [("amount_too_small", true), ("rate_limit", false)] {
+        let answer = json!({ "error": { "code": code } }).to_string().into_bytes();
+        let url = stand_in::start(move |_| {
+            let answer = answer.clone();
+            async move { Told(400, "", answer) }.boxed()
+        });
+        let answer = stripe(&url, SECRET).prepare(&prepared("order-1", "KRW")).await;
+        assert_eq!(matches!(answer, Answer::Declined(_)), is_refused, "{code}: {answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod codes;
 mod payment;
+mod settlement;
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -20,8 +21,8 @@ use serde_json::json;
 use super::http::{Heard, ProviderHttp, at, base};
 use super::{
     Answer, Cancel, Canceled, Capabilities, Charge, ChargeStatus, ClientParameters, Confirm,
-    Decline, Hint, LookUp, OpenError, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook,
-    RemotePage, WebhookError, WebhookTrust,
+    Decline, Dispute, Hint, LookUp, OpenError, PaidOut, PaymentProvider, Payout, Prepare,
+    RawWebhook, RemotePage, SettlementPage, WebhookError, WebhookTrust,
 };
 use crate::config::Config;
 use crate::domain::money::Currency;
@@ -32,6 +33,8 @@ const NAME: &str = "toss";
 const SECRET_KEY: &str = "toss_secret_key";
 /// Lines of a page: far from what is read of an answer.
 const PAGE_MAX: usize = 100;
+/// Lines of what was paid, each of which has a whole card.
+const SETTLED_PAGE_MAX: usize = 40;
 /// What Toss takes as an order, besides its alphabet.
 const ORDER_CHARS: std::ops::RangeInclusive<usize> = 6..=64;
 const ORDER_NAME_CHARS_MAX: usize = 100;
@@ -44,7 +47,12 @@ const CAPABILITIES: Capabilities = Capabilities {
     absent_after: Duration::from_hours(24),
     has_manual_capture: false,
     has_partial_refund: true,
+    has_deposits: true,
     has_payouts: false,
+    has_settlements: true,
+    utc_offset_hours: 9,
+    // What a card company takes back is settled with the merchant, and no call tells of it.
+    has_disputes: false,
     webhooks: WebhookTrust::Unsigned,
 };
 
@@ -194,6 +202,14 @@ impl PaymentProvider for Toss {
         if let (Some(amount), Some(fields)) = (request.amount, body.as_object_mut()) {
             fields.insert("cancelAmount".to_owned(), json!(amount));
         }
+        if let (Some(to), Some(fields)) = (&request.refund_account, body.as_object_mut()) {
+            let account = json!({
+                "bank": to.bank_code,
+                "accountNumber": to.account_number.expose_secret(),
+                "holderName": to.holder,
+            });
+            fields.insert("refundReceiveAccount".to_owned(), account);
+        }
         let call = self.http.post(at(&self.url, &path), key).json(&body);
         match self.call(call, codes::of_cancel).await {
             Answer::Done(charge) => match with_key(charge, key) {
@@ -233,6 +249,10 @@ impl PaymentProvider for Toss {
         LookUp::Unknown("the provider makes no payouts here".to_owned())
     }
 
+    async fn find_dispute(&self, _: &str) -> LookUp<Dispute> {
+        LookUp::Unknown("the provider tells of no disputes".to_owned())
+    }
+
     fn read_webhook(&self, webhook: &RawWebhook) -> Result<Hint, WebhookError> {
         webhooks::read(&webhook.body)
     }
@@ -256,6 +276,31 @@ impl PaymentProvider for Toss {
         }
         payment::read_page(heard.body, PAGE_MAX)
             .ok_or_else(|| "the provider answered something else".to_owned())
+    }
+
+    /// Pages are numbered from 1.
+    async fn list_settlements(
+        &self,
+        day: &str,
+        cursor: Option<&str>,
+    ) -> Result<SettlementPage, String> {
+        let page = cursor.map_or(Ok(1_u32), str::parse);
+        let page = page.map_err(|_| "the cursor is none of ours".to_owned())?;
+        let mut url = at(&self.url, &["v1", "settlements"]);
+        url.query_pairs_mut()
+            .append_pair("dateType", "paidOutDate")
+            .append_pair("startDate", day)
+            .append_pair("endDate", day)
+            .append_pair("page", &page.to_string())
+            .append_pair("size", &SETTLED_PAGE_MAX.to_string());
+        let heard = Heard::by(self.signed(self.http.get(url))).await?;
+        if heard.status != StatusCode::OK {
+            return Err(heard.unclear(heard.code("/code")));
+        }
+        let items = settlement::read(heard.body)
+            .ok_or_else(|| "the provider answered something else".to_owned())?;
+        let is_full = items.len() >= SETTLED_PAGE_MAX;
+        Ok(SettlementPage { next: is_full.then(|| page.saturating_add(1).to_string()), items })
     }
 }
 

@@ -76,6 +76,7 @@ pub(super) fn read(body: Value) -> Option<Charge> {
         decline: payment.failure.and_then(|failure| codes::of_confirm(&failure.code)),
         approved_at: payment.approved_at.as_deref().and_then(instant),
         cancels: cancels.collect::<Option<_>>()?,
+        disputes: Vec::new(),
     })
 }
 

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock;
 use crate::domain::money::Amount;
+use crate::domain::payments::disputes::DisputeStatus;
+use crate::providers::payments::RefundTo;
 use crate::providers::payments::conformance::{Payer, Subject, conforms};
 use crate::providers::payments::fake::faults::Faults;
 use crate::providers::payments::fake::payer::Method;
@@ -51,6 +53,7 @@ impl Town {
             ("GET", ["v1", "payments", "orders", order]) => self.show(order, None).await,
             ("GET", ["v1", "payments", key]) => self.show("", Some(*key)).await,
             ("GET", ["v1", "transactions"]) => self.list(&asked).await,
+            ("GET", ["v1", "settlements"]) => self.settle(&asked).await,
             _ => refusal(404, "NOT_FOUND_METHOD"),
         }
     }
@@ -87,6 +90,14 @@ impl Town {
             amount: body["cancelAmount"].as_i64().map(|minor| Amount::new(minor).unwrap()),
             currency: Currency::KRW,
             reason: reason.clone(),
+            refund_account: body.get("refundReceiveAccount").map(|account| {
+                let text = |name: &str| account[name].as_str().unwrap().to_owned();
+                RefundTo {
+                    bank_code: text("bank"),
+                    account_number: text("accountNumber").into(),
+                    holder: text("holderName"),
+                }
+            }),
         };
         match self.books.cancel(&request, &idempotency(asked)).await {
             Answer::Done(canceled) => {
@@ -95,6 +106,9 @@ impl Town {
             }
             Answer::Declined(decline) if decline.code == DeclineCode::RefundTooLarge => {
                 refusal(403, "NOT_CANCELABLE_AMOUNT")
+            }
+            Answer::Declined(decline) if decline.code == DeclineCode::InvalidBankAccount => {
+                refusal(400, "INVALID_REFUND_ACCOUNT_INFO")
             }
             Answer::Declined(_) => refusal(403, "NOT_CANCELABLE_PAYMENT"),
             Answer::Unknown(why) => unclear(&why),
@@ -128,6 +142,22 @@ impl Town {
                 "orderId": it.order, "method": "카드", "currency": "KRW",
                 "amount": it.amount.minor(), "transactionAt": it.at.to_string(),
                 "status": if is_refund { "CANCELED" } else { "DONE" },
+            })
+        });
+        Told::json(200, &lines.collect())
+    }
+
+    async fn settle(&self, asked: &Asked) -> Told {
+        assert_eq!((&*asked.query["dateType"], &*asked.query["page"]), ("paidOutDate", "1"));
+        let day = &asked.query["startDate"];
+        assert_eq!(&asked.query["endDate"], day);
+        let page = self.books.list_settlements(day, None).await.unwrap();
+        let lines = page.items.into_iter().map(|it| {
+            json!({
+                "mId": "m", "transactionKey": it.movement, "paymentKey": it.movement,
+                "orderId": it.order, "method": "카드", "currency": "KRW", "amount": it.gross,
+                "interestFee": 0, "fee": it.fee, "payOutAmount": it.net, "paidOutDate": day,
+                "cancel": if it.gross < 0 { json!({ "cancelReason": "…" }) } else { json!(null) },
             })
         });
         Told::json(200, &lines.collect())
@@ -212,9 +242,26 @@ impl Payer for TossPayer {
         self.0.books.pay(order, Method::Card).unwrap()
     }
 
+    async fn promise(&self, order: &str) -> Option<String> {
+        self.arrive(order).await;
+        Some(self.0.books.pay(order, Method::VirtualAccount).unwrap())
+    }
+
+    async fn deposit(&self, order: &str) {
+        self.0.books.deposit(order).unwrap();
+    }
+
     async fn give_up(&self, order: &str) -> String {
         self.arrive(order).await;
         self.0.books.decline(order).unwrap()
+    }
+
+    async fn dispute(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    async fn decide(&self, dispute: &str, _: DisputeStatus) {
+        panic!("nobody told of {dispute}");
     }
 
     async fn take_webhooks(&self) -> Vec<RawWebhook> {
@@ -284,7 +331,14 @@ fn confirm() -> Confirm {
 
 fn cancel() -> Cancel {
     let Confirm { provider_key, order, currency, .. } = confirm();
-    Cancel { provider_key, order, amount: None, currency, reason: "…".to_owned() }
+    Cancel {
+        provider_key,
+        order,
+        amount: None,
+        currency,
+        reason: "…".to_owned(),
+        refund_account: None,
+    }
 }
 
 #[tokio::test]

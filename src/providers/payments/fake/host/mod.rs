@@ -14,8 +14,11 @@ use serde_json::{Value, json};
 
 use super::diary::DiaryError;
 use super::faults::{Fault, Faults, Operation};
+use super::payer::PayerError;
 use super::wire::{NOT_FOUND, Reply, Request};
 use super::{Clock, FakeProvider, SOUND};
+use crate::domain::money::Amount;
+use crate::domain::payments::disputes::DisputeStatus;
 use crate::domain::workflows::EffectKey;
 use crate::providers::payments::LookUp;
 
@@ -40,13 +43,13 @@ impl Host {
         Self(Arc::new(OnceLock::from(provider)))
     }
 
-    /// Opens the diary.
+    /// Opens the diary. `fee_bps` is what is kept of a charge, in hundredths of a percent.
     ///
     /// # Errors
     /// [`DiaryError`].
-    pub fn open(&self, diary: &Path, clock: &Clock) -> Result<(), DiaryError> {
+    pub fn open(&self, diary: &Path, clock: &Clock, fee_bps: u16) -> Result<(), DiaryError> {
         let provider = FakeProvider::new(SOUND, Faults::by_amount(), Arc::clone(clock));
-        let provider = provider.kept(diary)?;
+        let provider = provider.with_fee(fee_bps).kept(diary)?;
         // It is opened once: the diary is locked from then on.
         let _ = self.0.set(provider);
         Ok(())
@@ -56,9 +59,14 @@ impl Host {
     ///
     /// # Errors
     /// [`DiaryError`], but not [`DiaryError::Taken`].
-    pub async fn open_once_free(&self, diary: &Path, clock: &Clock) -> Result<(), DiaryError> {
+    pub async fn open_once_free(
+        &self,
+        diary: &Path,
+        clock: &Clock,
+        fee_bps: u16,
+    ) -> Result<(), DiaryError> {
         loop {
-            match self.open(diary, clock) {
+            match self.open(diary, clock, fee_bps) {
                 Err(DiaryError::Taken) => tokio::time::sleep(TAKEN_WAIT).await,
                 opened => return opened,
             }
@@ -93,7 +101,7 @@ impl Host {
         }
     }
 
-    /// Finds a charge, a refund, a payout, or lists a day.
+    /// Finds a charge, a refund, a dispute, a payout, or lists a day.
     #[must_use]
     pub fn ask(&self, what: &str, query: &Query) -> Said {
         let Some(provider) = self.provider() else { return absent() };
@@ -109,6 +117,10 @@ impl Host {
                 let key = key.clone().unwrap_or_default();
                 found(desk.look_up(now, |books| books.find_cancel(order, &key, &effect, now)))
             }
+            "disputes" => {
+                let key = key.clone().unwrap_or_default();
+                found(desk.look_up(now, |books| books.disputes.find(&key)))
+            }
             "payouts" => found(desk.look_up(now, |books| books.payouts.find(reference, now))),
             "transactions" => {
                 desk.catch_up(now);
@@ -120,6 +132,10 @@ impl Host {
                     Err(_) => wrong("INVALID_CURSOR"),
                 }
             }
+            "settlements" => match desk.settle(day, cursor.as_deref(), now) {
+                Ok(page) => json_of(&page),
+                Err(_) => absent(),
+            },
             _ => Said::Json(404, json!({ "code": "NO_SUCH_ROUTE" })),
         }
     }
@@ -134,6 +150,25 @@ impl Host {
             Err(_) => return wrong("INVALID_PLAN"),
         }
         Said::Json(200, json!({}))
+    }
+
+    /// Disputes an order, or decides a dispute, as a payer's bank does. Gives the dispute's key.
+    #[must_use]
+    pub fn dispute(&self, body: &[u8]) -> Said {
+        let Some(provider) = self.provider() else { return absent() };
+        let done = match serde_json::from_slice(body) {
+            Ok(Bank::Open { order, amount }) => provider.dispute(&order, amount),
+            Ok(Bank::Decide { dispute, status }) => {
+                provider.decide(&dispute, status).map(|()| dispute)
+            }
+            Err(_) => return wrong("INVALID_DISPUTE"),
+        };
+        match done {
+            Ok(dispute) => Said::Json(200, json!({ "dispute": dispute })),
+            Err(PayerError::UnknownOrder) => Said::Json(404, json!({ "code": NOT_FOUND })),
+            Err(PayerError::NotAwaited) => Said::Json(409, json!({ "code": "NOT_AWAITED" })),
+            Err(PayerError::Unwritten) => absent(),
+        }
     }
 
     /// Every movement of money there was, also what nobody asked for: what books elsewhere are held against.
@@ -164,6 +199,21 @@ enum Plan {
     Next { operation: Operation, next: Vec<Option<Fault>> },
     /// So many calls of a hundred.
     Chance { percent: u32, seed: u64 },
+}
+
+/// What a payer's bank does.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Bank {
+    /// It wants so much of an order back, or all that is left.
+    Open {
+        order: String,
+        amount: Option<Amount>,
+    },
+    Decide {
+        dispute: String,
+        status: DisputeStatus,
+    },
 }
 
 fn json_of(it: &impl Serialize) -> Said {

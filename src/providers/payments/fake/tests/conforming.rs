@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::super::journal::day_of;
 use super::super::{FORGETFUL, SILENT, SOUND};
 use super::{Capabilities, FakeProvider, Faults, Method, Town};
+use crate::domain::payments::disputes::DisputeStatus;
 use crate::providers::payments::RawWebhook;
 use crate::providers::payments::conformance::{Payer, Subject, conforms};
 
@@ -14,7 +15,9 @@ use crate::providers::payments::conformance::{Payer, Subject, conforms};
 const POOR: Capabilities = Capabilities {
     has_manual_capture: false,
     has_partial_refund: false,
+    has_deposits: true,
     has_payouts: false,
+    has_settlements: false,
     ..FORGETFUL
 };
 
@@ -26,8 +29,24 @@ impl Payer for FakePayer {
         self.0.pay(order, Method::Card).unwrap()
     }
 
+    async fn promise(&self, order: &str) -> Option<String> {
+        Some(self.0.pay(order, Method::VirtualAccount).unwrap())
+    }
+
+    async fn deposit(&self, order: &str) {
+        self.0.deposit(order).unwrap();
+    }
+
     async fn give_up(&self, order: &str) -> String {
         self.0.decline(order).unwrap()
+    }
+
+    async fn dispute(&self, order: &str) -> Option<String> {
+        Some(self.0.dispute(order, None).unwrap())
+    }
+
+    async fn decide(&self, dispute: &str, status: DisputeStatus) {
+        self.0.decide(dispute, status).unwrap();
     }
 
     async fn take_webhooks(&self) -> Vec<RawWebhook> {

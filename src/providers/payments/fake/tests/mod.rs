@@ -124,6 +124,7 @@ fn canceling(charge: &Confirm, minor: Option<i64>) -> Cancel {
         order: charge.order.clone(),
         amount: minor.map(won),
         currency: charge.currency,
+        refund_account: None,
         reason: "changed their mind".to_owned(),
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use super::super::payer::PayerError;
 use super::super::{FORGETFUL, SOUND};
 use super::*;
+use crate::domain::payments::disputes::DisputeStatus;
+use crate::providers::payments::Dispute;
 
 #[tokio::test]
 async fn who_pays_twice_gets_the_same_key_and_nothing_is_taken_yet() {
@@ -117,4 +119,33 @@ async fn a_payment_is_told_of_step_after_step() {
         told.iter().map(|it| town.provider.read_webhook(it).unwrap().dedupe_key).collect();
     assert_eq!((told.len(), keys.len()), (4, 4), "prepared, taken, and refunded twice");
     assert!(town.provider.take_webhooks().is_empty());
+}
+
+#[tokio::test]
+async fn some_amounts_are_disputed_and_a_bank_that_wins_takes_its_money() {
+    for (minor, then) in [
+        (10_961, DisputeStatus::NeedsResponse),
+        (10_962, DisputeStatus::Won),
+        (10_963, DisputeStatus::Lost),
+    ] {
+        let town = Town::new(SOUND, Faults::by_amount());
+        town.taken("order", minor).await;
+        let charge = town.provider.find_order("order").unwrap();
+        let key = charge.disputes.first().unwrap().clone();
+        let found = |found| match found {
+            LookUp::Found(Dispute { status, .. }) => status,
+            other => panic!("{other:?}"),
+        };
+        let first = found(town.provider.find_dispute(&key).await);
+        assert_eq!(first, DisputeStatus::NeedsResponse);
+        town.pass(Duration::from_mins(4));
+        assert_eq!(found(town.provider.find_dispute(&key).await), then, "{minor}");
+        let moved = town.provider.movements("order");
+        let kinds: Vec<RemoteKind> = moved.iter().map(|it| it.kind).collect();
+        let expected: &[RemoteKind] = match then {
+            DisputeStatus::Lost => &[RemoteKind::Charge, RemoteKind::Chargeback],
+            _ => &[RemoteKind::Charge],
+        };
+        assert_eq!(kinds, expected);
+    }
 }
