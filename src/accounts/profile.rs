@@ -16,9 +16,11 @@ use crate::store::accounts::{
     ProfileChange, User, confirm_password_hash, delete_login_failures, delete_user, find_user,
     lock_deletions, update_profile,
 };
+use crate::store::bank_accounts::{forget_bank_accounts, lock_bank_accounts};
 use crate::store::follows::{self, FollowCounts};
 use crate::store::sessions::{anonymise_sessions, revoke_sessions};
 use crate::store::settings::find_settings;
+use crate::store::wallets::is_wallet_empty;
 use crate::store::{StoreError, blocks, friends, privacy};
 
 /// A user as somebody else sees them.
@@ -96,7 +98,7 @@ impl Accounts {
     /// their friends are told.
     ///
     /// # Errors
-    /// [`AccountError::WrongPassword`] or [`AccountError::LoginBackOff`].
+    /// [`AccountError::WrongPassword`], [`AccountError::LoginBackOff`], [`AccountError::WalletNotEmpty`].
     pub async fn delete(
         &self,
         user: UserId,
@@ -115,6 +117,11 @@ impl Accounts {
                     if !confirm_password_hash(db, user, &hash, &hash).await? {
                         return Err(AccountError::WrongPassword.into());
                     }
+                    lock_bank_accounts(db, user).await?;
+                    if !is_wallet_empty(db, user, now).await? {
+                        return Err(AccountError::WalletNotEmpty.into());
+                    }
+                    forget_bank_accounts(db, user, now).await?;
                     let ended = revoke_sessions(db, user, None, now).await?;
                     anonymise_sessions(db, user).await?;
                     delete_login_failures(db, &account_subject(user)).await?;

@@ -85,7 +85,7 @@ fn start(
     let FakeProviderPlace { listen, diary, webhook_url, manners } = place;
     let listener =
         TcpListener::bind(listen).with_context(|| format!("{listen} cannot be bound"))?;
-    let host = open_host(&diary)?;
+    let host = open_host(&diary, config.payments.fake.fee_bps)?;
     if let Some(url) = webhook_url {
         let client = outward::client(&config.outward)?;
         actix_rt::spawn(teller::tell(host.clone(), client, url));
@@ -94,10 +94,10 @@ fn start(
 }
 
 /// Opens the diary; while another process has it open, as one that is being replaced does, there is nobody behind the host.
-fn open_host(diary: &Path) -> anyhow::Result<Host> {
+fn open_host(diary: &Path, fee_bps: u16) -> anyhow::Result<Host> {
     let host = Host::default();
     let clock: crate::providers::payments::fake::Clock = Arc::new(clock::now);
-    match host.open(diary, &clock) {
+    match host.open(diary, &clock, fee_bps) {
         Ok(()) => return Ok(host),
         Err(DiaryError::Taken) => {}
         Err(error) => {
@@ -106,7 +106,7 @@ fn open_host(diary: &Path) -> anyhow::Result<Host> {
     }
     let (waiting, diary) = (host.clone(), diary.to_owned());
     actix_rt::spawn(async move {
-        if let Err(error) = waiting.open_once_free(&diary, &clock).await {
+        if let Err(error) = waiting.open_once_free(&diary, &clock, fee_bps).await {
             tracing::error!(%error, "there is no fake provider: its diary cannot be used");
         }
     });

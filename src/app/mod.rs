@@ -6,7 +6,7 @@ pub mod offline;
 mod parts;
 mod payments;
 mod post;
-mod wallets;
+pub(crate) mod wallets;
 
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -296,6 +296,7 @@ impl Node {
             payments: money.payments.clone(),
             wallets: money.wallets.clone(),
             settlements: money.settlements.clone(),
+            reconciliation: money.reconciliation.clone(),
             payment_webhooks: money.webhooks.clone(),
             sandbox,
             guard: Guard::new(&config.outward)?,

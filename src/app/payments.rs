@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use super::escalate;
 use super::wallets::{open_settlements, open_wallets};
@@ -14,14 +15,16 @@ use crate::actors::ledger_check::check_ledger;
 use crate::actors::nodes::Nodes;
 use crate::actors::payment_webhooks::{Inspection, PaymentWebhooks};
 use crate::actors::payments::desk::Desk;
+use crate::actors::payments::reconciliation::{Reconciliation, ReconciliationRules};
 use crate::actors::payments::settlements::Settlements;
 use crate::actors::payments::wallets::Wallets;
-use crate::actors::payments::{ANSWERED_WITHIN, Payments, PaymentsSettings, flows};
+use crate::actors::payments::{ANSWERED_WITHIN, Payments, PaymentsSettings, figures, flows};
 use crate::actors::schedule::Task;
 use crate::actors::workflow::engine::{Clock, Engine};
 use crate::actors::workflow::supervisor::{WorkflowSettings, Workflows};
 use crate::clock;
 use crate::config::Config;
+use crate::domain::ids::NodeId;
 use crate::providers::payments::Providers;
 use crate::store::Store;
 
@@ -39,8 +42,11 @@ pub(super) struct Money {
     pub(super) webhooks: PaymentWebhooks,
     pub(super) wallets: Wallets,
     pub(super) settlements: Settlements,
+    pub(super) reconciliation: Reconciliation,
+    node: NodeId,
     workflows: Workflows,
     inspection: Inspection,
+    stop: watch::Sender<bool>,
 }
 
 impl Money {
@@ -55,14 +61,23 @@ impl Money {
         nodes: &Nodes,
         providers: Providers,
     ) -> anyhow::Result<Self> {
+        for name in store.list_owing_providers().await? {
+            if providers.get(&name).is_none() {
+                tracing::error!(
+                    payment.provider = name,
+                    "payments or refunds are open with a provider that is not set up: name it in `payments.others`"
+                );
+            }
+        }
         let clock: Clock = Arc::new(clock::now);
         let on_escalate: OnEscalate = Arc::new(escalate);
-        let desk = Desk::new(store.clone(), providers.clone(), Arc::clone(&clock));
         let wallets = open_wallets(config, store, &providers, &clock).await?;
+        let desk = Desk::new(store.clone(), providers.clone(), Arc::clone(&clock));
+        let desk = desk.with_seal(wallets.seal());
         let settlements = open_settlements(config, store, &clock)?;
         let mut flows = flows(&desk);
         flows.push(wallets.flow());
-        let engine = Engine::new(store.clone(), nodes.me(), flows, clock);
+        let engine = Engine::new(store.clone(), nodes.me(), flows, Arc::clone(&clock));
         let settings = WorkflowSettings { workers: WORKERS };
         let workflows =
             Workflows::start(io.handle(), engine.clone(), settings, &on_escalate).await?;
@@ -72,14 +87,40 @@ impl Money {
             answered_within: ANSWERED_WITHIN,
         };
         let payments = Payments::new(desk, engine, workflows.clone(), settings);
+        let node = nodes.me();
+        let reconciliation = {
+            let (store, providers, payments) = (store.clone(), providers.clone(), payments.clone());
+            Reconciliation::new(
+                store,
+                providers,
+                payments,
+                reconciliation_rules(config),
+                clock,
+                node,
+            )
+        };
+        let (stop, stopped) = watch::channel(false);
+        let counting = figures::count(store.clone(), Arc::new(clock::now), stopped);
+        io.spawn(counting);
         let webhooks = PaymentWebhooks::new(store.clone(), providers);
         let looker = Arc::new(payments.clone());
         let inspection = Inspection::start(io.handle(), store, looker, on_escalate);
-        Ok(Self { payments, webhooks, wallets, settlements, workflows, inspection })
+        Ok(Self {
+            payments,
+            webhooks,
+            wallets,
+            settlements,
+            reconciliation,
+            node,
+            workflows,
+            inspection,
+            stop,
+        })
     }
 
     /// Takes nothing more, and lets each that is under way come to the end of its step.
     pub(super) async fn stop(&self) {
+        self.stop.send_replace(true);
         self.inspection.stop().await;
         self.workflows.stop().await;
     }
@@ -112,11 +153,13 @@ impl Money {
             let webhooks = webhooks.clone();
             done(async move { webhooks.sweep(clock::now()).await })
         };
+        let node = self.node;
         let check = move || {
             let books = books.clone();
-            done(async move { check_ledger(&books).await })
+            done(async move { check_ledger(&books, node, clock::now()).await.map(|_| ()) })
         };
         let mut tasks = self.settlements.tasks();
+        tasks.push(self.reconciliation.task());
         tasks.extend([
             Task { name: "withdrawals", every: SWEEP_INTERVAL, run: Arc::new(watch) },
             Task { name: "payments", every: SWEEP_INTERVAL, run: Arc::new(sweep) },
@@ -129,6 +172,16 @@ impl Money {
             Task { name: "ledger", every: CHECK_INTERVAL, run: Arc::new(check) },
         ]);
         tasks
+    }
+}
+
+fn reconciliation_rules(config: &Config) -> ReconciliationRules {
+    let (payments, is_production) = (&config.payments, config.is_production());
+    let fee = |name| payments.fee_bps(name).map(|fee_bps| (name, fee_bps));
+    ReconciliationRules {
+        lag: payments.reconciliation.lag(),
+        settled_within_days: payments.reconciliation.settled_within_days,
+        fees: payments.used(is_production).into_iter().filter_map(fee).collect(),
     }
 }
 

@@ -41,14 +41,7 @@ pub(super) fn open_settlements(
     clock: &Clock,
 ) -> anyhow::Result<Settlements> {
     let settings = &config.payments.settlements;
-    let calendar = if settings.calendar.as_os_str().is_empty() {
-        BusinessCalendar::built_in()?
-    } else {
-        let path = settings.calendar.display();
-        let text = std::fs::read_to_string(&settings.calendar);
-        let text = text.with_context(|| format!("the calendar {path} cannot be read"))?;
-        BusinessCalendar::parse(&text).with_context(|| format!("the calendar {path}"))?
-    };
+    let calendar = read_calendar(config)?;
     let rules = SettlementRules {
         currency: config.payments.currency,
         business_days: settings.business_days,
@@ -56,7 +49,24 @@ pub(super) fn open_settlements(
         withholding_bps: settings.withholding_bps,
         auto_release_days: settings.auto_release_days,
     };
-    Ok(Settlements::new(store.clone(), calendar, rules, Arc::clone(clock)))
+    let settlements = Settlements::new(store.clone(), calendar, rules, Arc::clone(clock));
+    settlements.look_at_calendar()?;
+    Ok(settlements)
+}
+
+/// The calendar of the settings.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn read_calendar(config: &Config) -> anyhow::Result<BusinessCalendar> {
+    let file = &config.payments.settlements.calendar;
+    if file.as_os_str().is_empty() {
+        return Ok(BusinessCalendar::built_in()?);
+    }
+    let path = file.display();
+    let text = std::fs::read_to_string(file);
+    let text = text.with_context(|| format!("the calendar {path} cannot be read"))?;
+    BusinessCalendar::parse(&text).with_context(|| format!("the calendar {path}"))
 }
 
 /// Production may go without a key for as long as nobody has a bank account.

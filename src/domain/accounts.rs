@@ -69,6 +69,9 @@ pub enum AccountError {
     AvatarInvalid,
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// Of whoever would leave it behind.
+    #[error("There is money of yours here, on its way, or owed.")]
+    WalletNotEmpty,
     /// Deliberately does not say which of the two is taken.
     #[error("An account with this handle or e-mail address exists.")]
     AccountExists,

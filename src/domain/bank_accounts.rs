@@ -129,6 +129,30 @@ impl fmt::Debug for AccountDetails {
     }
 }
 
+/// Where a payer's money goes back to that came by a transfer.
+#[derive(Debug, Clone)]
+pub struct RefundAccount {
+    pub bank: BankCode,
+    pub details: AccountDetails,
+}
+
+impl RefundAccount {
+    /// To be sealed: the details, and the bank before them.
+    #[must_use]
+    pub fn to_text(&self) -> SecretString {
+        let details = self.details.to_text();
+        format!("{} {}", self.bank.as_str(), details.expose_secret()).into()
+    }
+
+    /// What was sealed; `None` for anything else.
+    #[must_use]
+    pub fn from_text(text: &SecretString) -> Option<Self> {
+        let (bank, details) = text.expose_secret().split_once(' ')?;
+        let details = AccountDetails::from_text(&details.into())?;
+        Some(Self { bank: BankCode::parse(bank).ok()?, details })
+    }
+}
+
 /// As it is shown: `****1234`.
 #[must_use]
 pub fn masked(last_digits: &str) -> String {
@@ -169,6 +193,19 @@ mod tests {
         assert_eq!(again.holder(), "김 \"지수\"");
         assert!(AccountDetails::from_text(&"{}".into()).is_none());
         let printed = format!("{details:?}");
+        assert!(!printed.contains("110") && !printed.contains("지수"));
+    }
+
+    #[test]
+    fn where_a_refund_goes_is_read_as_it_was_sealed_and_never_printed() {
+        let details = AccountDetails::parse("110123456789", "김 지수").unwrap();
+        let account = RefundAccount { bank: BankCode::parse("088").unwrap(), details };
+        let again = RefundAccount::from_text(&account.to_text()).unwrap();
+        assert_eq!(again.bank, account.bank);
+        assert_eq!(again.details.number().expose_secret(), "110123456789");
+        assert_eq!(again.details.holder(), "김 지수");
+        assert!(RefundAccount::from_text(&"088".into()).is_none());
+        let printed = format!("{account:?}");
         assert!(!printed.contains("110") && !printed.contains("지수"));
     }
 

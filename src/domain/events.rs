@@ -44,7 +44,16 @@ pub const PAYMENT_EVENTS: &str = "payment.events";
 /// Workflows that somebody has to look at.
 pub const WORKFLOW_EVENTS: &str = "workflow.events";
 
-/// Every topic that there is.
+/// That something is in an inbox of which no other event tells. For the nodes alone: nobody outside is told.
+pub const INBOX_SIGNALS: &str = "inbox.signals";
+
+/// Whether those outside may be told of what is in a topic.
+#[must_use]
+pub fn is_outward(topic: &str) -> bool {
+    topic != INBOX_SIGNALS
+}
+
+/// Every topic that there is for those outside.
 pub const TOPICS: [&str; 10] = [
     USER_EVENTS,
     USER_ONLINE_STATUS,

@@ -92,10 +92,20 @@ ids! {
     AttemptId,
     /// Money that goes back to a payer, whole or in part.
     RefundId,
+    /// Money that a payer's bank wants back.
+    DisputeId,
     /// Where a user is paid out to.
     BankAccountId,
     /// Money that a user takes out.
     WithdrawalId,
     /// What a payee has earned in a while, summed up.
     SettlementId,
+    /// One line of what people did about money by hand.
+    DeedId,
+    /// What somebody has seen at a provider of a payment that is conflicted.
+    ProposalId,
+    /// One comparison of one provider's day.
+    ReconRunId,
+    /// Something that did not agree, however often it was found.
+    ReconBreakId,
 }

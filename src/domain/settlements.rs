@@ -4,6 +4,7 @@
 //! to the whole of it; and the refunds of a payment take back exactly what its release gave, however they are cut.
 
 use super::money::Amount;
+use super::payments::orders::FeeBps;
 use super::stored_as;
 
 /// Hundredths of a percent.
@@ -14,10 +15,23 @@ const VAT_DIVISOR: i64 = 10;
 /// Why a share cannot be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ShareError {
-    #[error("fee, its VAT and what is withheld must leave something of a payment")]
+    #[error("fee, its VAT and what is withheld come to no more than a payment")]
     TooMuch,
     #[error("more than there is left cannot be given back")]
     MoreThanLeft,
+}
+
+/// Why a batch is not closed or paid before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SettlementError {
+    #[error("there is no such settlement")]
+    NotFound,
+    #[error("only a batch that is closed, and neither carried nor paid, can be paid")]
+    NotClosed,
+    #[error("nobody decides about what is their own")]
+    OwnDecision,
+    #[error("the calendar does not have the day on which it would be paid")]
+    NoCalendar,
 }
 
 /// What is taken from whatever a payee earns.
@@ -41,6 +55,15 @@ impl Terms {
             return Err(ShareError::TooMuch);
         }
         Ok(Self { fee_bps, withholding_bps })
+    }
+
+    /// As [`Self::new`], with the fee of an order.
+    ///
+    /// # Errors
+    /// [`ShareError::TooMuch`].
+    pub fn of(fee: FeeBps, withholding_bps: u16) -> Result<Self, ShareError> {
+        let fee_bps = u16::try_from(fee.get()).map_err(|_| ShareError::TooMuch)?;
+        Self::new(fee_bps, withholding_bps)
     }
 
     /// Shares out what was earned.
@@ -150,12 +173,18 @@ pub enum ItemSource {
     Refund,
     /// What a refund that came to nothing had taken back.
     FailedRefund,
+    /// What a dispute has taken away, for as long as it is open; for good where it is lost.
+    Dispute,
+    /// What a dispute that was won had taken away.
+    DisputeWon,
 }
 
 stored_as!(ItemSource {
     Payment = "payment",
     Refund = "refund",
-    FailedRefund = "failed_refund"
+    FailedRefund = "failed_refund",
+    Dispute = "dispute",
+    DisputeWon = "dispute_won"
 });
 
 #[cfg(test)]
@@ -188,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_leave_something_of_a_payment() {
+    fn terms_come_to_no_more_than_a_payment() {
         for (fee_bps, withholding_bps) in [(9_091, 0), (0, 10_001), (9_000, 101), (u16::MAX, 0)] {
             assert_eq!(Terms::new(fee_bps, withholding_bps), Err(ShareError::TooMuch));
         }

@@ -18,12 +18,14 @@ pub enum WalletError {
     WrongStatus(#[from] IllegalWithdrawal),
     #[error("Nobody decides about what is their own.")]
     OwnDecision,
+    #[error("Another person has to say that it goes before its time.")]
+    SecondPersonNeeded,
     #[error("Nobody can be paid out here.")]
     Unavailable,
     #[error("The order is not paid for, or its payment is disputed.")]
     OrderNotPaid,
     #[error("A refund of the order is on its way.")]
     RefundUnderWay,
-    #[error("Fee, its VAT and what is withheld would leave nothing of the payment.")]
+    #[error("Fee, its VAT and what is withheld would come to more than the payment.")]
     FeeTooHigh,
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::ids::UserId;
 use super::money::Amount;
 use super::stored_as;
 use super::time::Timestamp;
@@ -149,6 +150,8 @@ pub struct Standing {
     /// What they asked for in the last 24 hours and what was not refused.
     pub count: i64,
     pub sum: i64,
+    /// Whether somebody's bank wants back what they were paid.
+    pub is_disputed: bool,
 }
 
 /// Why a withdrawal is refused at once.
@@ -175,6 +178,53 @@ pub struct Decision {
     pub not_before: Timestamp,
     /// Whether another person has to say yes.
     pub needs_approval: bool,
+}
+
+/// What somebody's yes to a withdrawal does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Yes {
+    /// It is approved, and goes when its time has come.
+    Approves,
+    /// It is approved, and goes at once: so small that one person does.
+    ApprovesNow,
+    /// It was approved, and goes at once: two people have said so.
+    LiftsWait,
+}
+
+/// Why somebody's yes does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoYes {
+    #[error("Another person has to say that it goes before its time.")]
+    SecondPersonNeeded,
+    #[error(transparent)]
+    WrongStatus(#[from] IllegalWithdrawal),
+}
+
+/// What is known of a withdrawal that somebody says yes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    pub status: WithdrawalStatus,
+    pub needs_approval: bool,
+    /// Whether its time has not come.
+    pub is_early: bool,
+    pub approved_by: Option<UserId>,
+}
+
+impl Asked {
+    /// What a yes of `by` does. What somebody had to approve goes before its time when a second person says so.
+    ///
+    /// # Errors
+    /// [`NoYes`].
+    pub fn yes_of(&self, by: UserId) -> Result<Yes, NoYes> {
+        let is_approved = self.status == WithdrawalStatus::Approved;
+        match (is_approved && self.needs_approval && self.is_early, self.approved_by) {
+            (true, Some(first)) if first == by => return Err(NoYes::SecondPersonNeeded),
+            (true, _) => return Ok(Yes::LiftsWait),
+            (false, _) => {}
+        }
+        self.status.next(WithdrawalStatus::Approved)?;
+        Ok(if self.is_early && !self.needs_approval { Yes::ApprovesNow } else { Yes::Approves })
+    }
 }
 
 impl WithdrawalRules {
@@ -209,7 +259,8 @@ impl WithdrawalRules {
         }
         let since = if standing.was_paid { verified_at } else { now };
         let not_before = since.plus(self.first_wait).max(now);
-        Ok(Decision { not_before, needs_approval: minor > self.approved_up_to })
+        let needs_approval = standing.is_disputed || minor > self.approved_up_to;
+        Ok(Decision { not_before, needs_approval })
     }
 }
 
@@ -238,6 +289,7 @@ mod tests {
         was_paid: true,
         count: 0,
         sum: 0,
+        is_disputed: false,
     };
     /// As the design has them, written down once more.
     const LEGAL: [(WithdrawalStatus, WithdrawalStatus); 11] = [
@@ -303,5 +355,26 @@ mod tests {
             assert_eq!(decide(amount, standing), Err(refusal));
         }
         assert!(decide(2_000, Standing { sum: 10_000, count: 2, ..KNOWN }).is_ok());
+    }
+
+    #[test]
+    fn a_yes_lets_a_small_amount_go_at_once_and_a_large_one_with_a_second_person() {
+        let [first, second] = [1, 2].map(|n| UserId::from(uuid::Uuid::from_u128(n)));
+        let asked = |status, needs_approval, is_early| Asked {
+            status,
+            needs_approval,
+            is_early,
+            approved_by: (status == Approved).then_some(first),
+        };
+        assert_eq!(asked(Requested, false, true).yes_of(first), Ok(Yes::ApprovesNow));
+        assert_eq!(asked(Requested, true, true).yes_of(first), Ok(Yes::Approves));
+        assert_eq!(asked(Requested, true, false).yes_of(first), Ok(Yes::Approves));
+        let early = asked(Approved, true, true);
+        assert_eq!(early.yes_of(first), Err(NoYes::SecondPersonNeeded));
+        assert_eq!(early.yes_of(second), Ok(Yes::LiftsWait));
+        for over in [asked(Approved, true, false), asked(Approved, false, true)] {
+            assert!(matches!(over.yes_of(second), Err(NoYes::WrongStatus(_))), "{over:?}");
+        }
+        assert!(asked(Sending, true, true).yes_of(second).is_err());
     }
 }

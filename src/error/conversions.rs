@@ -5,6 +5,10 @@ use crate::accounts::AccountsError;
 use crate::accounts::service_keys::ServiceKeysError;
 use crate::actors::payment_webhooks::NotTaken;
 use crate::actors::payments::PaymentsError;
+use crate::actors::payments::conflicts::ResolvingError;
+use crate::actors::payments::operating::OperatingError;
+use crate::actors::payments::reconciliation::RunError;
+use crate::actors::payments::settlements::early::EarlyError;
 use crate::actors::payments::wallets::WalletsError;
 use crate::actors::room::RoomFailure;
 use crate::actors::webhooks::WebhooksError;
@@ -18,6 +22,7 @@ use crate::store::follows::FollowsError;
 use crate::store::friends::FriendsError;
 use crate::store::ledger::BookError;
 use crate::store::messages::ReadError;
+use crate::store::reconciliation::breaks::CloseError;
 use crate::store::settlements::releases::ReleaseError;
 use crate::store::templates::TemplateFailure;
 
@@ -108,15 +113,48 @@ impl From<PaymentsError> for ApiError {
     fn from(error: PaymentsError) -> Self {
         match error {
             PaymentsError::NotFound => PaymentError::NotFound.into(),
+            PaymentsError::ProviderStopped => PaymentError::ProviderStopped.into(),
             PaymentsError::KeyInUse => IdempotencyError::InUse.into(),
             PaymentsError::KeyReused => IdempotencyError::Reused.into(),
             PaymentsError::Unavailable(reason) => {
                 tracing::warn!(reason, "a provider of payments does not answer");
                 PaymentError::Unavailable.into()
             }
+            PaymentsError::NotNow(_) => IdempotencyError::InUse.into(),
             PaymentsError::Store(error) => Self::Store(error),
             PaymentsError::Broken(reason) => {
                 tracing::error!(reason, "a payment cannot come on");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<OperatingError> for ApiError {
+    fn from(error: OperatingError) -> Self {
+        match error {
+            OperatingError::Workflow(error) => Self::Workflow(error),
+            OperatingError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<ResolvingError> for ApiError {
+    fn from(error: ResolvingError) -> Self {
+        match error {
+            ResolvingError::Conflict(error) => Self::Conflict(error),
+            ResolvingError::Payments(error) => error.into(),
+        }
+    }
+}
+
+impl From<EarlyError> for ApiError {
+    fn from(error: EarlyError) -> Self {
+        match error {
+            EarlyError::Settlement(error) => Self::Settlement(error),
+            EarlyError::Book(BookError::Store(error)) => Self::Store(error),
+            EarlyError::Book(BookError::Ledger(error)) => {
+                tracing::error!(%error, "a settlement cannot be paid");
                 Self::Internal
             }
         }
@@ -133,6 +171,24 @@ impl From<WalletsError> for ApiError {
                 tracing::error!(reason, "a withdrawal cannot come on");
                 Self::Internal
             }
+        }
+    }
+}
+
+impl From<RunError> for ApiError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Refused(error) => Self::Reconciliation(error),
+            RunError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<CloseError> for ApiError {
+    fn from(error: CloseError) -> Self {
+        match error {
+            CloseError::Refused(error) => Self::Reconciliation(error),
+            CloseError::Store(error) => Self::Store(error),
         }
     }
 }

@@ -22,15 +22,19 @@ use crate::domain::idempotency::IdempotencyError;
 use crate::domain::images::ImageError;
 use crate::domain::notifications::NotificationError;
 use crate::domain::payments::PaymentError;
+use crate::domain::payments::conflicts::ConflictError;
 use crate::domain::payments::orders::OrderError;
 use crate::domain::phones::PhoneError;
 use crate::domain::preferences::PreferenceError;
+use crate::domain::reconciliation::ReconciliationError;
 use crate::domain::rooms::RoomError;
 use crate::domain::service_keys::ServiceKeyError;
 use crate::domain::settings::SettingsError;
+use crate::domain::settlements::SettlementError;
 use crate::domain::templates::TemplateError;
 use crate::domain::wallets::WalletError;
 use crate::domain::webhooks::WebhookError;
+use crate::domain::workflows::WorkflowError;
 use crate::store::StoreError;
 
 /// Every refusal says when to come back, at least roughly: what is full now has usually drained by then.
@@ -118,6 +122,14 @@ pub enum ApiError {
     Payment(#[from] PaymentError),
     #[error(transparent)]
     Wallet(#[from] WalletError),
+    #[error(transparent)]
+    Workflow(#[from] WorkflowError),
+    #[error(transparent)]
+    Conflict(#[from] ConflictError),
+    #[error(transparent)]
+    Settlement(#[from] SettlementError),
+    #[error(transparent)]
+    Reconciliation(#[from] ReconciliationError),
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
@@ -219,6 +231,10 @@ impl ApiError {
             Self::Order(error) => table::of_order(*error),
             Self::Payment(error) => table::of_payment(*error),
             Self::Wallet(error) => table::of_wallet(*error),
+            Self::Workflow(error) => table::of_workflow(*error),
+            Self::Conflict(error) => table::of_conflict(*error),
+            Self::Settlement(error) => table::of_settlement(*error),
+            Self::Reconciliation(error) => table::of_reconciliation(*error),
             Self::Call(error) => table::of_call(*error),
             Self::Store(error) => table::of_store(error),
             Self::RoomBusy => (StatusCode::SERVICE_UNAVAILABLE, "room_busy"),
@@ -249,7 +265,8 @@ impl ApiError {
             | Self::Account(AccountError::HasherBusy)
             | Self::Image(ImageError::Busy)
             | Self::Idempotency(IdempotencyError::InUse)
-            | Self::Payment(PaymentError::Unavailable)
+            | Self::Payment(PaymentError::Unavailable | PaymentError::ProviderStopped)
+            | Self::Conflict(ConflictError::Unknown)
             | Self::Wallet(WalletError::Unavailable)
             | Self::Store(StoreError::Busy) => Some(RETRY_SOON),
             Self::Call(error) => error.never_ran().then_some(RETRY_SOON),

@@ -14,16 +14,20 @@ use crate::domain::images::ImageError;
 use crate::domain::notifications::NotificationError;
 use crate::domain::passwords::PasswordError;
 use crate::domain::payments::PaymentError;
+use crate::domain::payments::conflicts::ConflictError;
 use crate::domain::payments::orders::OrderError;
 use crate::domain::phones::PhoneError;
 use crate::domain::preferences::PreferenceError;
+use crate::domain::reconciliation::ReconciliationError;
 use crate::domain::rooms::RoomError;
 use crate::domain::service_keys::ServiceKeyError;
 use crate::domain::settings::SettingsError;
+use crate::domain::settlements::SettlementError;
 use crate::domain::templates::TemplateError;
 use crate::domain::wallets::WalletError;
 use crate::domain::webhooks::WebhookError;
 use crate::domain::withdrawals::WithdrawalRefusal;
+use crate::domain::workflows::WorkflowError;
 use crate::store::StoreError;
 
 pub(super) fn of_account(error: &AccountError) -> (StatusCode, &'static str) {
@@ -49,6 +53,7 @@ pub(super) fn of_account(error: &AccountError) -> (StatusCode, &'static str) {
             (StatusCode::UNPROCESSABLE_ENTITY, "password_contains_identity")
         }
         AccountError::AccountExists => (StatusCode::CONFLICT, "account_exists"),
+        AccountError::WalletNotEmpty => (StatusCode::CONFLICT, "wallet_not_empty"),
         AccountError::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
         AccountError::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
         AccountError::AccountDisabled => (StatusCode::FORBIDDEN, "account_disabled"),
@@ -295,7 +300,39 @@ pub(super) fn of_payment(error: PaymentError) -> (StatusCode, &'static str) {
         PaymentError::InvalidReason => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_reason"),
         PaymentError::UnknownProvider => (StatusCode::NOT_FOUND, "provider_not_found"),
         PaymentError::WebhookUnsigned => (StatusCode::UNAUTHORIZED, "invalid_signature"),
+        PaymentError::ProviderStopped => (StatusCode::SERVICE_UNAVAILABLE, "provider_stopped"),
         PaymentError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "payments_unavailable"),
+    }
+}
+
+pub(super) fn of_workflow(error: WorkflowError) -> (StatusCode, &'static str) {
+    match error {
+        WorkflowError::NotFound => (StatusCode::NOT_FOUND, "workflow_not_found"),
+        WorkflowError::WrongStatus(_) => (StatusCode::CONFLICT, "wrong_state"),
+        WorkflowError::GoesBack => (StatusCode::CONFLICT, "workflow_goes_back"),
+        WorkflowError::NotUndoable => (StatusCode::CONFLICT, "not_undoable"),
+    }
+}
+
+pub(super) fn of_conflict(error: ConflictError) -> (StatusCode, &'static str) {
+    match error {
+        ConflictError::NotFound => (StatusCode::NOT_FOUND, "proposal_not_found"),
+        ConflictError::NotConflicted => (StatusCode::CONFLICT, "wrong_state"),
+        ConflictError::GivenBack => (StatusCode::CONFLICT, "give_back_under_way"),
+        ConflictError::Superseded => (StatusCode::CONFLICT, "proposal_superseded"),
+        ConflictError::SaysOtherwise => (StatusCode::CONFLICT, "provider_says_otherwise"),
+        ConflictError::TooMuch => (StatusCode::CONFLICT, "more_than_agreed"),
+        ConflictError::OwnProposal => (StatusCode::FORBIDDEN, "own_decision"),
+        ConflictError::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "payments_unavailable"),
+    }
+}
+
+pub(super) fn of_settlement(error: SettlementError) -> (StatusCode, &'static str) {
+    match error {
+        SettlementError::NotFound => (StatusCode::NOT_FOUND, "settlement_not_found"),
+        SettlementError::NotClosed => (StatusCode::CONFLICT, "wrong_state"),
+        SettlementError::OwnDecision => (StatusCode::FORBIDDEN, "own_decision"),
+        SettlementError::NoCalendar => (StatusCode::CONFLICT, "calendar_missing"),
     }
 }
 
@@ -307,10 +344,22 @@ pub(super) fn of_wallet(error: WalletError) -> (StatusCode, &'static str) {
         WalletError::NotFound => (StatusCode::NOT_FOUND, "withdrawal_not_found"),
         WalletError::WrongStatus(_) => (StatusCode::CONFLICT, "wrong_state"),
         WalletError::OwnDecision => (StatusCode::FORBIDDEN, "own_decision"),
+        WalletError::SecondPersonNeeded => (StatusCode::FORBIDDEN, "second_person_needed"),
         WalletError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "payouts_unavailable"),
         WalletError::OrderNotPaid => (StatusCode::CONFLICT, "order_not_paid"),
         WalletError::RefundUnderWay => (StatusCode::CONFLICT, "refund_under_way"),
         WalletError::FeeTooHigh => (StatusCode::UNPROCESSABLE_ENTITY, "fee_too_high"),
+    }
+}
+
+pub(super) fn of_reconciliation(error: ReconciliationError) -> (StatusCode, &'static str) {
+    match error {
+        ReconciliationError::NotFound => (StatusCode::NOT_FOUND, "break_not_found"),
+        ReconciliationError::Closed => (StatusCode::CONFLICT, "wrong_state"),
+        ReconciliationError::EntryNotFound => (StatusCode::UNPROCESSABLE_ENTITY, "entry_not_found"),
+        ReconciliationError::UnknownProvider => (StatusCode::NOT_FOUND, "provider_not_found"),
+        ReconciliationError::InvalidDay => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_day"),
+        ReconciliationError::Running => (StatusCode::CONFLICT, "reconciliation_running"),
     }
 }
 

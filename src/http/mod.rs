@@ -2,6 +2,7 @@
 //!
 //! Everything clients use is below `/v1`; what operators use is at the root.
 
+pub mod admin_payments;
 pub mod aliases;
 mod alone;
 pub mod auth;
@@ -27,6 +28,7 @@ pub mod phones;
 pub mod preferences;
 pub mod presence;
 pub mod problem;
+pub mod reconciliation;
 pub mod room_members;
 pub mod room_notifications;
 pub mod rooms;
@@ -66,6 +68,7 @@ use crate::actors::link::Link;
 use crate::actors::notify::words::Words;
 use crate::actors::payment_webhooks::PaymentWebhooks;
 use crate::actors::payments::Payments;
+use crate::actors::payments::reconciliation::Reconciliation;
 use crate::actors::payments::settlements::Settlements;
 use crate::actors::payments::wallets::Wallets;
 use crate::actors::post::Post;
@@ -95,6 +98,7 @@ pub struct AppDeps {
     pub payments: Payments,
     pub wallets: Wallets,
     pub settlements: Settlements,
+    pub reconciliation: Reconciliation,
     pub payment_webhooks: PaymentWebhooks,
     /// What development letters are read from.
     pub sandbox: Sandbox,
@@ -148,6 +152,7 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
         .app_data(web::Data::new(deps.payments))
         .app_data(web::Data::new(deps.wallets))
         .app_data(web::Data::new(deps.settlements))
+        .app_data(web::Data::new(deps.reconciliation))
         .app_data(web::Data::new(deps.payment_webhooks))
         .app_data(web::Data::new(deps.sandbox))
         .app_data(web::Data::new(PushKey(deps.push_key)))
@@ -181,7 +186,9 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
                 .configure(dev_outbox::routes)
                 .configure(service_keys::routes)
                 .configure(webhooks::routes)
+                .configure(reconciliation::routes)
                 .configure(wallet::routes)
-                .configure(payments::routes),
+                .configure(payments::routes)
+                .configure(admin_payments::routes),
         );
 }

@@ -14,9 +14,9 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
 
 use super::{
-    auth, deliveries, dev_outbox, devices, follows, friends, images, messages, notifications, ops,
-    payments, phones, preferences, presence, problem, rooms, search, service, service_keys,
-    settings, sse, templates, unsubscribe, users, wallet, webhooks,
+    admin_payments, auth, deliveries, dev_outbox, devices, follows, friends, images, messages,
+    notifications, ops, payments, phones, preferences, presence, problem, reconciliation, rooms,
+    search, service, service_keys, settings, sse, templates, unsubscribe, users, wallet, webhooks,
 };
 use crate::error::Problem;
 
@@ -102,6 +102,8 @@ pub fn document() -> OpenApi {
         webhooks::Doc::openapi(),
         payments::Doc::openapi(),
         wallet::Doc::openapi(),
+        admin_payments::Doc::openapi(),
+        reconciliation::Doc::openapi(),
     ] {
         document.merge(below_version(module));
     }

@@ -216,6 +216,12 @@ async fn update_profile(
             body = Problem,
             content_type = "application/problem+json",
         ),
+        (
+            status = 409,
+            description = "`wallet_not_empty`: the caller's money is here or on its way, or they owe some",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
         CallerRefusals,
         BodyRefusals,
         PublicRefusals,

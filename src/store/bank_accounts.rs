@@ -53,7 +53,7 @@ pub struct SealedAccount {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Voucher {
     User(UserId),
-    /// Its name.
+    /// Its id.
     Service(String),
 }
 
@@ -216,7 +216,8 @@ impl Store {
         .await
     }
 
-    /// Removes a user's bank account, unless money is on its way there. What it was paid stays in the books.
+    /// Removes a user's bank account, unless money is on its way there. What it was paid stays in the books; its number
+    /// and its holder do not.
     ///
     /// # Errors
     /// [`BankAccountError::NotFound`], [`BankAccountError::InUse`], or the database does not answer.
@@ -248,7 +249,10 @@ impl Store {
                        AND status IN ('requested', 'approved', 'sending', 'unknown')",
                     id.uuid(),
                 )?;
-                if open > 0 { Err(BankAccountError::InUse.into()) } else { Ok(()) }
+                if open > 0 {
+                    return Err(BankAccountError::InUse.into());
+                }
+                Ok(forget(db, id.uuid()).await?)
             })
         })
         .await
@@ -294,6 +298,62 @@ impl Store {
             .await?;
         Ok(rows.into_iter().map(|(mark,)| mark).collect())
     }
+}
+
+/// Locks the bank accounts of a user: before their wallets, as whoever takes money out does.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn lock_bank_accounts(db: &mut Db, user: UserId) -> Result<(), StoreError> {
+    list_ids(db, user).await.map(|_| ())
+}
+
+/// Takes a user's bank accounts away, removed ones and all, when they leave for good.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn forget_bank_accounts(
+    db: &mut Db,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for id in list_ids(db, user).await? {
+        execute!(
+            db,
+            "UPDATE bank_accounts SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL",
+            id,
+            now.millis(),
+        )?;
+        forget(db, id).await?;
+    }
+    Ok(())
+}
+
+async fn list_ids(db: &mut Db, user: UserId) -> Result<Vec<Uuid>, StoreError> {
+    let select = db.dialect(
+        "SELECT id FROM bank_accounts WHERE user_id = $1 ORDER BY id",
+        "SELECT id FROM bank_accounts WHERE user_id = $1 ORDER BY id FOR UPDATE",
+    );
+    let rows = fetch_all!(db, (Uuid,), select, user.uuid())?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// Leaves of a removed bank account what withdrawals point to: that there was one, and at which bank.
+async fn forget(db: &mut Db, id: Uuid) -> Result<(), StoreError> {
+    execute!(
+        db,
+        "DELETE FROM bank_accounts
+         WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.bank_account_id = $1)",
+        id,
+    )?;
+    let nothing: &[u8] = &[];
+    execute!(
+        db,
+        "UPDATE bank_accounts SET details = $2, last_digits = '' WHERE id = $1",
+        id,
+        nothing,
+    )
+    .map(|_| ())
 }
 
 /// Keeps a bank account from being removed for as long as the transaction lasts; `false` where it was.

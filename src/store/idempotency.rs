@@ -46,6 +46,22 @@ pub async fn claim(
     call: &IdempotentCall,
     now: Timestamp,
 ) -> Result<Claimed, StoreError> {
+    let claimed = try_claim(db, call, now).await?;
+    let outcome = match claimed {
+        Claimed::New | Claimed::Resumed(_) => "new",
+        Claimed::Finished(_) | Claimed::Workflow(_) => "replay",
+        Claimed::InFlight => "conflict",
+        Claimed::Reused => "mismatch",
+    };
+    metrics::counter!("madang_idempotency_total", "outcome" => outcome).increment(1);
+    Ok(claimed)
+}
+
+async fn try_claim(
+    db: &mut Db,
+    call: &IdempotentCall,
+    now: Timestamp,
+) -> Result<Claimed, StoreError> {
     let inserted = execute!(
         db,
         "INSERT INTO idempotency_keys

@@ -10,6 +10,7 @@ mod connect;
 pub mod dead_addresses;
 pub mod deliveries;
 pub mod devices;
+pub mod disputes;
 mod error;
 pub mod follows;
 pub mod friends;
@@ -30,6 +31,7 @@ pub mod phones;
 pub mod preferences;
 mod presences;
 pub mod privacy;
+pub mod reconciliation;
 pub mod relay;
 pub mod room_log;
 mod room_notifications;
@@ -48,15 +50,18 @@ mod writer;
 
 pub mod accounts;
 pub mod messages;
+pub mod money_audit;
 pub mod sessions;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::{PgPool, SqlitePool};
 use tokio::runtime::Handle;
@@ -134,6 +139,38 @@ impl Store {
                 }
             };
             within(inner.answer_max(), work(&mut db)).await
+        });
+        task.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+    }
+
+    /// Runs `work` on one snapshot of the database: whatever it reads was so at one moment. It writes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_snapshot<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Db) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.0);
+        let task = self.0.io.spawn(async move {
+            match &inner.database {
+                Database::Sqlite { readers, .. } => {
+                    let mut db = Db::sqlite(readers.acquire().await.map_err(StoreError::from)?);
+                    db.execute_script("BEGIN").await?;
+                    // Whatever becomes of it, the connection does not keep the snapshot.
+                    let worked = AssertUnwindSafe(work(&mut db)).catch_unwind().await;
+                    db.execute_script("ROLLBACK").await?;
+                    worked.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+                }
+                Database::Postgres(pool) => {
+                    let mut db = Db::transaction(pool.begin().await.map_err(StoreError::from)?);
+                    let snapshot = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                    db.execute_script(snapshot).await?;
+                    within(inner.answer_max(), work(&mut db)).await
+                }
+            }
         });
         task.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
     }

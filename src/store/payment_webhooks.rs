@@ -86,7 +86,7 @@ async fn keep(db: &mut Db, new: &NewPaymentWebhook, now: Timestamp) -> Result<Ke
         db,
         "UPDATE payment_webhooks
          SET status = 'received', attempts = 0, due_at = $3, received_at = $3, done_at = NULL,
-             provider_order = $4, provider_key = $5
+             provider_order = $4, provider_key = $5, body = $7, last_error = NULL
          WHERE provider = $1 AND dedupe_key = $2 AND trust = 'unsigned' AND $6 = 'received'",
         new.provider,
         new.dedupe_key.as_str(),
@@ -94,6 +94,7 @@ async fn keep(db: &mut Db, new: &NewPaymentWebhook, now: Timestamp) -> Result<Ke
         new.charge.as_ref().and_then(|charge| charge.order.as_deref()),
         new.charge.as_ref().and_then(|charge| charge.provider_key.as_deref()),
         status.as_str(),
+        new.body.as_slice(),
     )?;
     Ok(if again == 1 { Kept::Again } else { Kept::Known })
 }
@@ -167,7 +168,8 @@ impl Store {
         Ok(row.map(|row| row.into_taken(now)))
     }
 
-    /// Settles a webhook, and with it whatever had come about the same charge before it was taken; gives how many.
+    /// Settles a webhook, and with it whatever had come about the same charge before it was taken; gives how many. One that
+    /// has failed says nothing about the others.
     ///
     /// # Errors
     /// [`StoreError`] when the database refuses.
@@ -184,13 +186,15 @@ impl Store {
                     "UPDATE payment_webhooks SET status = $1, done_at = $2
                      WHERE provider = $3 AND status = 'received' AND received_at <= $4
                        AND provider_order IS NOT DISTINCT FROM $5
-                       AND provider_key IS NOT DISTINCT FROM $6",
+                       AND provider_key IS NOT DISTINCT FROM $6
+                       AND ($1 <> 'failed' OR dedupe_key = $7)",
                     status.as_str(),
                     now.millis(),
                     taken.provider.as_str(),
                     taken.taken_at.millis(),
                     taken.charge.order.as_deref(),
                     taken.charge.provider_key.as_deref(),
+                    taken.dedupe_key.as_str(),
                 )
             })
         })

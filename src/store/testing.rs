@@ -1,11 +1,14 @@
 //! Databases for tests, each of which no other test sees.
 
+use serde_json::Value;
 use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
-use super::{Store, StoreError, accounts, execute, fetch_all, fetch_one};
+use super::{Db, Store, StoreError, accounts, execute, fetch_all, fetch_one};
 use crate::clock;
 use crate::domain::accounts::{DisplayName, EmailAddress, Handle, Role, Roles};
 use crate::domain::ids::{UserId, WithdrawalId};
+use crate::domain::money::Currency;
 
 /// What `database.url` is for each database there is: a file in the data folder, and a schema of its own on PostgreSQL.
 ///
@@ -96,6 +99,109 @@ pub(crate) async fn approve_without_rules(
         .await
 }
 
+/// Whether a wallet is frozen, as code would look that forgets to lock it.
+pub(crate) async fn is_frozen(
+    db: &mut Db,
+    user: UserId,
+    currency: Currency,
+) -> Result<bool, StoreError> {
+    let (count,) = fetch_one!(
+        db,
+        (i64,),
+        "SELECT COUNT(*) FROM wallets
+         WHERE user_id = $1 AND currency = $2 AND frozen_at IS NOT NULL",
+        user.uuid(),
+        currency.as_str(),
+    )?;
+    Ok(count > 0)
+}
+
+/// Makes a withdrawal one of a provider that nobody knows any more.
+pub(crate) async fn forget_provider(store: &Store, id: WithdrawalId) {
+    let done: Result<u64, StoreError> = store
+        .write(move |db| {
+            Box::pin(async move {
+                execute!(db, "UPDATE withdrawals SET provider = 'gone' WHERE id = $1", id.uuid())
+            })
+        })
+        .await;
+    assert_eq!(done.unwrap(), 1);
+}
+
+/// Makes a withdrawal one of another amount than was sent.
+pub(crate) async fn misstate_amount(store: &Store, id: WithdrawalId) {
+    let done: Result<u64, StoreError> = store
+        .write(move |db| {
+            Box::pin(async move {
+                execute!(db, "UPDATE withdrawals SET amount = amount + 1 WHERE id = $1", id.uuid())
+            })
+        })
+        .await;
+    assert_eq!(done.unwrap(), 1);
+}
+
+/// Makes a payee's items, or their batches, such that nothing can be done with them.
+pub(crate) async fn spoil_settlements(store: &Store, payee: UserId) {
+    let done: Result<u64, StoreError> = store
+        .write(move |db| {
+            Box::pin(async move {
+                execute!(
+                    db,
+                    "UPDATE settlement_items SET gross = $2, elsewhere = $2 WHERE payee_id = $1",
+                    payee.uuid(),
+                    i64::MAX,
+                )?;
+                execute!(
+                    db,
+                    "UPDATE settlements SET pay_on = 'some day' WHERE payee_id = $1",
+                    payee.uuid(),
+                )
+            })
+        })
+        .await;
+    done.unwrap();
+}
+
+/// Changes something behind everybody's back.
+pub(crate) async fn tamper(store: &Store, sqlite: &'static str, postgres: &'static str) {
+    let done: Result<(), StoreError> = store
+        .write(move |db| {
+            Box::pin(async move {
+                let script = db.dialect(sqlite, postgres);
+                db.execute_script(script).await
+            })
+        })
+        .await;
+    done.unwrap();
+}
+
+/// Puts another state in the place of that of each workflow of a kind that has not ended; gives how many.
+pub(crate) async fn rewrite_workflow_state(
+    store: &Store,
+    kind: &'static str,
+    rewrite: impl Fn(Value) -> Value + Send + Sync + 'static,
+) -> usize {
+    let rewritten: Result<usize, StoreError> = store
+        .write(move |db| {
+            Box::pin(async move {
+                let open = fetch_all!(
+                    db,
+                    (Uuid, String),
+                    "SELECT id, state FROM workflows
+                     WHERE kind = $1 AND status IN ('ready', 'waiting')",
+                    kind,
+                )?;
+                for (id, state) in &open {
+                    let state = rewrite(serde_json::from_str(state).unwrap()).to_string();
+                    execute!(db, "UPDATE workflows SET state = $2 WHERE id = $1", *id, state)?;
+                }
+                Ok(open.len())
+            })
+        })
+        .await;
+    rewritten.unwrap()
+}
+
 /// What is pending for a payee as the rows of settlements have it: items without a batch, batches that wait to be
 /// carried on, and those whose day has not come.
 pub(crate) async fn pending_by_rows(store: &Store, payee: UserId) -> i64 {
@@ -158,7 +264,9 @@ impl Store {
                     fetch_all!(
                         db,
                         (String,),
-                        "SELECT name FROM outbox WHERE subject = $1 ORDER BY id",
+                        "SELECT name FROM outbox
+                         WHERE subject = $1 AND topic <> 'inbox.signals'
+                         ORDER BY id",
                         subject,
                     )
                 })

@@ -4,15 +4,18 @@
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::ledger::balances::find_counters;
-use super::{Db, Store, StoreError, execute, fetch_one, fetch_optional, outbox};
+use super::money_audit::{Deed, record};
+use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, outbox};
 use crate::clock;
 use crate::domain::events::{DomainEvent, PAYMENT_EVENTS};
 use crate::domain::ids::UserId;
 use crate::domain::ledger::Counters;
 use crate::domain::ledger::chart::AccountName;
 use crate::domain::money::Currency;
+use crate::domain::money_audit::{Action, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
 
@@ -42,6 +45,28 @@ pub struct LockedWallet {
     pub frozen_at: Option<Timestamp>,
 }
 
+/// One of a wallet's accounts, and whether the wallet is frozen.
+#[derive(sqlx::FromRow)]
+struct AccountRow {
+    id: Uuid,
+    frozen_at: Option<i64>,
+    debits_pending: i64,
+    debits_posted: i64,
+    credits_pending: i64,
+    credits_posted: i64,
+}
+
+impl AccountRow {
+    const fn counters(&self) -> Counters {
+        Counters {
+            debits_pending: self.debits_pending,
+            debits_posted: self.debits_posted,
+            credits_pending: self.credits_pending,
+            credits_posted: self.credits_posted,
+        }
+    }
+}
+
 /// Locks a user's wallet: whoever takes money out of it at the same time waits.
 ///
 /// # Errors
@@ -66,19 +91,55 @@ pub async fn lock_wallet(
     Ok(LockedWallet { frozen_at: frozen_at.map(Timestamp::from_millis) })
 }
 
-/// Whether a user is kept from taking money out.
+/// What a user whose wallet is locked may take out: what is in it, without what they owe. Below 0 where they owe more.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.
-pub async fn is_frozen(db: &mut Db, user: UserId, currency: Currency) -> Result<bool, StoreError> {
-    let found = fetch_optional!(
+pub async fn find_spendable(
+    db: &mut Db,
+    user: UserId,
+    currency: Currency,
+) -> Result<i64, StoreError> {
+    let available = find_counters(db, AccountName::UserAvailable(user), currency).await?;
+    let debt = find_counters(db, AccountName::UserDebt(user), currency).await?;
+    let owed = debt.debit_balance().saturating_add(debt.debits_pending);
+    Ok(available.credit_available().saturating_sub(owed))
+}
+
+/// Whether a user has no money here, none on its way and no debt, in any currency. Their wallets stay locked.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn is_wallet_empty(
+    db: &mut Db,
+    user: UserId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let rows = fetch_all!(
         db,
-        (Option<i64>,),
-        "SELECT frozen_at FROM wallets WHERE user_id = $1 AND currency = $2",
+        (String,),
+        "SELECT DISTINCT currency FROM ledger_accounts WHERE owner_id = $1 ORDER BY currency",
         user.uuid(),
-        currency.as_str(),
     )?;
-    Ok(found.is_some_and(|(frozen_at,)| frozen_at.is_some()))
+    for (currency,) in rows {
+        // A later release has written what this one does not know: nobody can say that it is nothing.
+        let Ok(currency) = currency.parse() else { return Ok(false) };
+        lock_wallet(db, user, currency, now).await?;
+    }
+    let (open,) = fetch_one!(
+        db,
+        (i64,),
+        "SELECT (SELECT COUNT(*) FROM ledger_accounts
+                 WHERE owner_id = $1
+                   AND (debits_pending > 0 OR credits_pending > 0
+                        OR debits_posted <> credits_posted))
+              + (SELECT COUNT(*) FROM payments
+                 WHERE payee_id = $1 AND released_at IS NULL
+                   AND status IN ('captured', 'partially_refunded', 'disputed', 'charged_back')
+                   AND captured > refunded)",
+        user.uuid(),
+    )?;
+    Ok(open == 0)
 }
 
 impl Store {
@@ -91,25 +152,50 @@ impl Store {
         user: UserId,
         currency: Currency,
     ) -> Result<Wallet, StoreError> {
-        self.read(move |db| {
-            Box::pin(async move {
-                let available =
-                    find_counters(db, AccountName::UserAvailable(user), currency).await?;
-                let pending = find_counters(db, AccountName::UserPending(user), currency).await?;
-                let debt = find_counters(db, AccountName::UserDebt(user), currency).await?;
-                let is_frozen = is_frozen(db, user, currency).await?;
-                Ok(Wallet {
-                    currency,
-                    available: available.credit_available(),
-                    pending: pending.credit_available(),
-                    held: available.debits_pending,
-                    debt: debt.debit_balance(),
-                    is_frozen,
-                    version: version(&[available, pending, debt], is_frozen),
+        let names = [
+            AccountName::UserAvailable(user),
+            AccountName::UserPending(user),
+            AccountName::UserDebt(user),
+        ];
+        let [available, pending, debt] = names.map(|name| name.id(currency).uuid());
+        // One statement: what comes out of one account and into another is seen in one of them.
+        let rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        AccountRow,
+                        "SELECT n.id, w.frozen_at,
+                                COALESCE(a.debits_pending, 0) AS debits_pending,
+                                COALESCE(a.debits_posted, 0) AS debits_posted,
+                                COALESCE(a.credits_pending, 0) AS credits_pending,
+                                COALESCE(a.credits_posted, 0) AS credits_posted
+                         FROM (SELECT $1 AS id UNION ALL SELECT $2 UNION ALL SELECT $3) n
+                         LEFT JOIN ledger_accounts a ON a.id = n.id
+                         LEFT JOIN wallets w ON w.user_id = $4 AND w.currency = $5",
+                        available,
+                        pending,
+                        debt,
+                        user.uuid(),
+                        currency.as_str(),
+                    )
                 })
             })
+            .await?;
+        let of = |id: Uuid| {
+            rows.iter().find(|row| row.id == id).map(AccountRow::counters).unwrap_or_default()
+        };
+        let (available, pending, debt) = (of(available), of(pending), of(debt));
+        let is_frozen = rows.iter().any(|row| row.frozen_at.is_some());
+        Ok(Wallet {
+            currency,
+            available: available.credit_available(),
+            pending: pending.credit_available(),
+            held: available.debits_pending,
+            debt: debt.debit_balance(),
+            is_frozen,
+            version: version(&[available, pending, debt], is_frozen),
         })
-        .await
     }
 
     /// Keeps a user from taking money out; `WalletFrozen`. Says whether that is new.
@@ -143,6 +229,8 @@ impl Store {
                 )?;
                 if frozen > 0 {
                     publish(db, "WalletFrozen", user, by, now).await?;
+                    let action = Action::WalletFrozen;
+                    record(db, &deed(user, by, action, Some(&reason)), now).await?;
                 }
                 Ok(frozen > 0)
             })
@@ -174,12 +262,21 @@ impl Store {
                 )?;
                 if freed > 0 {
                     publish(db, "WalletUnfrozen", user, by, now).await?;
+                    let action = Action::WalletUnfrozen;
+                    record(db, &deed(user, by, action, None), now).await?;
                 }
                 Ok(freed > 0)
             })
         })
         .await
     }
+}
+
+/// What is written down of freezing a wallet, or of letting it go.
+fn deed(user: UserId, by: UserId, action: Action, reason: Option<&Reason>) -> Deed<'_> {
+    let is_frozen = matches!(action, Action::WalletFrozen);
+    let (before, after) = (json!({ "is_frozen": !is_frozen }), json!({ "is_frozen": is_frozen }));
+    Deed { by, action, target: Target::Wallet(user), reason, before, after }
 }
 
 /// Without the reason: it stays in the row.

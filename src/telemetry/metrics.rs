@@ -76,6 +76,7 @@ fn describe() {
     describe_post();
     describe_workflows();
     describe_payments();
+    describe_settlements();
     describe_counter!("madang_hub_holes_total", "holes that a hub had to read from the store");
     describe_counter!(
         "madang_hub_fallen_behind_total",
@@ -154,9 +155,29 @@ fn describe_payments() {
         "madang_payment_webhooks_total",
         "webhooks of payment providers, by provider, trust and what became of them"
     );
+    describe_counter!(
+        "madang_idempotency_total",
+        "requests under a key: new, replay, conflict (in flight) and mismatch (another body)"
+    );
+    describe_counter!(
+        "madang_ledger_txn_total",
+        "entries of the ledger, by kind; one that was undone counts as well"
+    );
+    describe_counter!("madang_ledger_refused_total", "entries that the books refused, by reason");
+    describe_histogram!(
+        "madang_provider_call_seconds",
+        "how long payment providers took, by provider, operation and what came of it"
+    );
     describe_gauge!(
         "madang_ledger_selfcheck_ok",
         "1 while every account agrees with its transfers, 0 where one does not, as of the last check by this node"
+    );
+}
+
+fn describe_settlements() {
+    describe_gauge!(
+        "madang_calendar_days_left",
+        "days that the calendar of business days still knows; payees are not paid over others"
     );
 }
 

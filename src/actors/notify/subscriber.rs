@@ -10,7 +10,7 @@ use super::Desk;
 use crate::actors::inbox::Inboxes;
 use crate::actors::relay::{Pace, Subscriber};
 use crate::clock;
-use crate::domain::events::PAYMENT_EVENTS;
+use crate::domain::events::{INBOX_SIGNALS, PAYMENT_EVENTS};
 use crate::domain::ids::{RoomId, UserId};
 use crate::domain::notifications::Occasion;
 use crate::domain::notifications::triggers::{Cause, occasions};
@@ -99,7 +99,7 @@ impl NotifySubscriber {
     async fn show_payments(&self, events: &[OutboxEvent]) {
         let payers: HashSet<UserId> = events
             .iter()
-            .filter(|event| event.topic == PAYMENT_EVENTS)
+            .filter(|event| matches!(event.topic.as_str(), PAYMENT_EVENTS | INBOX_SIGNALS))
             .filter_map(|event| serde_json::from_str::<OfPayer>(&event.data).ok())
             .map(|of| of.payer_id)
             .collect();

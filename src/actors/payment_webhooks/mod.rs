@@ -6,10 +6,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use rand::Rng as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -24,7 +26,7 @@ use crate::clock;
 use crate::domain::payments::webhooks::{ChargeName, Trust, WebhookStatus, dedupe_key};
 use crate::domain::payments::{Cause, ProviderName};
 use crate::domain::time::Timestamp;
-use crate::domain::workflows::wait_after;
+use crate::domain::workflows::{TRIED_MAX, wait_after};
 use crate::providers::payments::{Providers, RawWebhook, WebhookError, WebhookTrust};
 use crate::store::payment_webhooks::{Kept, NewPaymentWebhook, TakenWebhook};
 use crate::store::{Store, StoreError};
@@ -41,6 +43,8 @@ const COMMIT_REST: Duration = Duration::from_millis(50);
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How long looking may take while the node stops; what takes longer is due again by itself.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// What is kept of a webhook that anybody may have sent; it is there for people to read.
+const UNSIGNED_BYTES_MAX: usize = 4_096;
 /// Settled webhooks that one transaction forgets.
 const SWEEP_MAX: i64 = 1_000;
 
@@ -126,7 +130,11 @@ impl PaymentWebhooks {
             }
         };
         let is_ours = charge.is_some();
-        let body = raw.body.to_vec();
+        let kept = match trust {
+            Trust::Signed => raw.body.len(),
+            Trust::Unsigned => raw.body.len().min(UNSIGNED_BYTES_MAX),
+        };
+        let body = raw.body.get(..kept).unwrap_or_default().to_vec();
         let new = NewPaymentWebhook { provider: name, dedupe_key, trust, charge, body };
         let kept = self.store.insert_payment_webhook(new, now).await?;
         let result = match kept {
@@ -257,10 +265,12 @@ impl Inspector {
     }
 
     async fn look(&self, taken: TakenWebhook) {
-        let noted = match self.looker.look_again(&taken.provider, &taken.charge).await {
-            Ok(Looked::Seen) => self.settle(taken, WebhookStatus::Done).await,
-            Ok(Looked::NotOurs) => self.settle(taken, WebhookStatus::Ignored).await,
-            Err(reason) => self.put_off(taken, reason).await,
+        let looking = self.looker.look_again(&taken.provider, &taken.charge);
+        let noted = match AssertUnwindSafe(looking).catch_unwind().await {
+            Ok(Ok(Looked::Seen)) => self.settle(taken, WebhookStatus::Done).await,
+            Ok(Ok(Looked::NotOurs)) => self.settle(taken, WebhookStatus::Ignored).await,
+            Ok(Err(reason)) => self.put_off(taken, reason).await,
+            Err(_) => self.put_off(taken, "looking into it has panicked".to_owned()).await,
         };
         if let Err(error) = noted {
             tracing::warn!(%error, "a webhook of a payment provider will be looked into again");
@@ -282,8 +292,8 @@ impl Inspector {
 
     async fn put_off(&self, taken: TakenWebhook, reason: String) -> Result<(), StoreError> {
         let now = clock::now();
-        let tried = now.since(taken.received_at);
-        let Some(wait) = wait_after(taken.attempts, tried, rand::rng().random()) else {
+        let (tried, chance) = (now.since(taken.received_at), rand::rng().random());
+        let Some(wait) = wait_after(taken.attempts, tried, TRIED_MAX, chance) else {
             tracing::error!(
                 payment.provider = taken.provider,
                 reason,

@@ -158,7 +158,9 @@ async fn what_is_forged_makes_nobody_look_where_it_would_be_signed() {
 async fn what_is_unsigned_makes_somebody_look_and_changes_nothing_by_itself() {
     for ground in grounds(FORGETFUL).await {
         let good = ground.paid("md_1").await;
-        let text = String::from_utf8_lossy(&good.body).replace("md_1", FOREIGN);
+        let text = String::from_utf8_lossy(&good.body);
+        let text = text.replace(r#""order":"md_1""#, &format!(r#""order":"{FOREIGN}""#));
+        assert!(text.contains(FOREIGN), "{text}");
         let forged = RawWebhook { body: Bytes::from(text.into_bytes()), ..good.clone() };
         ground.webhooks.receive("fake", forged).await.unwrap();
         ground.settled().await;

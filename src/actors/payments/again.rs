@@ -1,5 +1,5 @@
 //! Looking again: something was heard of a payment, by a webhook, a sweep or the provider's list, and is never
-//! believed: the provider is asked.
+//! believed: the provider is asked. What it said of a payment that has changed since is asked again.
 //!
 //! Invariant: where a workflow takes care of a payment, it is told, and nobody else does anything. Otherwise the
 //! payment becomes what the provider says, as far as its status allows.
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Payments, PaymentsError, desk, orphan};
 use crate::domain::payments::charges::{Agreed, Reaction, compare, react};
-use crate::domain::payments::{Cause, PaymentStatus, ProviderName};
+use crate::domain::payments::{Cause, PaymentStatus, ProviderName, UnderWay};
 use crate::domain::time::Timestamp;
 use crate::providers::payments::{Charge, LookUp};
 use crate::store::payments::attempts::{
@@ -83,8 +83,13 @@ impl Payments {
         let payment = found.ok_or(StoreError::NotFound)?;
         let open = self.0.desk.store.list_workflows_of_payment(payment.id).await?;
         let is_told = self.tell(open).await?;
-        if payment.under_way.is_some() {
-            return Ok(if is_told { Looked::Told } else { Looked::Nothing });
+        match payment.under_way {
+            // It may be refused: what was heard counts then.
+            Some(UnderWay::Void) => return Err(changing()),
+            Some(UnderWay::Confirm | UnderWay::Capture) => {
+                return Ok(if is_told { Looked::Told } else { Looked::Nothing });
+            }
+            None => {}
         }
         // The key that was heard may be anybody's; one that we know is asked for instead.
         let key = attempt.provider_key.clone().or(heard_key);
@@ -97,16 +102,17 @@ impl Payments {
             }
             LookUp::Unknown(why) => return Err(PaymentsError::Unavailable(why)),
         };
-        let now = self.now();
+        let is_news = self.look_at_disputes(&payment, &attempt, &charge.disputes).await?;
+        let (now, seen) = (self.now(), payment.version);
         let is_changed = self
             .0
             .desk
             .store
             .write(move |db| {
-                Box::pin(async move { apply(db, &attempt, &charge, cause, now).await })
+                Box::pin(async move { apply(db, &attempt, &charge, seen, cause, now).await })
             })
             .await?;
-        Ok(match (is_changed, is_told) {
+        Ok(match (is_changed || is_news, is_told) {
             (true, _) => Looked::Changed,
             (false, true) => Looked::Told,
             (false, false) => Looked::Nothing,
@@ -145,19 +151,20 @@ async fn tell(db: &mut Db, dedupe_key: &str, now: Timestamp) -> Result<bool, Sto
     Ok(true)
 }
 
-/// Lets a payment become what its provider says; says whether it did anything.
+fn changing() -> PaymentsError {
+    PaymentsError::Unavailable("the payment is changing".to_owned())
+}
+
+/// Lets a payment of which version `seen` was there become what its provider says; says whether it did anything.
 pub(super) async fn apply(
     db: &mut Db,
     attempt: &Attempt,
     charge: &Charge,
+    seen: i64,
     cause: Cause,
     now: Timestamp,
 ) -> Result<bool, PaymentsError> {
     let mut payment = get_locked(db, attempt.payment).await?;
-    if payment.under_way.is_some() {
-        // Somebody was quicker.
-        return Ok(false);
-    }
     let agreed = Agreed {
         order: attempt.provider_order_id.clone(),
         amount: payment.amount,
@@ -167,7 +174,15 @@ pub(super) async fn apply(
     };
     let reported = desk::reported(charge);
     let by = By::new(cause, ACTOR);
-    match react(payment.status, compare(&agreed, &reported), reported.standing) {
+    let reaction = react(payment.status, compare(&agreed, &reported), reported.standing);
+    if reaction == Reaction::Nothing {
+        return Ok(false);
+    }
+    if payment.under_way.is_some() || payment.version != seen {
+        // Somebody was quicker, and what the provider said may be of before.
+        return Err(changing());
+    }
+    match reaction {
         Reaction::Nothing => return Ok(false),
         Reaction::Become(status) => {
             update_provider_key(db, attempt.id, &charge.provider_key).await?;

@@ -99,6 +99,8 @@ pub(super) const UNDER_WAY: Refusal = Refusal {
 };
 pub(super) const DISPUTED: Refusal =
     refusal(409, "disputed", "The payment is disputed: its payer's bank decides.");
+pub(super) const RELEASED: Refusal =
+    refusal(409, "released", "The order is fulfilled: whoever sold it gives the money back.");
 pub(super) const PAYMENT_KEY_IN_USE: Refusal =
     refusal(409, "payment_key_in_use", "The payment key belongs to another payment.");
 pub(super) const EXPIRED: Refusal =
@@ -113,6 +115,11 @@ pub(super) const METHOD_NOT_SUPPORTED: Refusal =
     refusal(422, "method_not_supported", "The provider cannot take a payment in this way.");
 pub(super) const EXCEEDS_REFUNDABLE: Refusal =
     refusal(422, "exceeds_refundable", "More than is left cannot be given back.");
+pub(super) const REFUND_ACCOUNT_REQUIRED: Refusal = refusal(
+    422,
+    "refund_account_required",
+    "What came by a transfer needs an account that it goes back to.",
+);
 pub(super) const PARTIAL_NOT_SUPPORTED: Refusal =
     refusal(422, "partial_refund_not_supported", "The provider gives back the whole only.");
 pub(super) const CANCEL_DECLINED: Refusal =

@@ -14,14 +14,14 @@ use serde_json::Value;
 use super::super::workflow::flow::{
     Context, EffectHalf, Flow, Found, Half, Next, Outcome, Repeating, Step, StepError,
 };
-use super::desk::{self, Desk, stuck};
+use super::desk::{self, Desk, GivesBack, stuck};
 use crate::domain::ids::{AttemptId, PaymentId};
 use crate::domain::money::{Amount, Currency};
 use crate::domain::payments::charges::{Agreed, NOT_CONFIRMED, NOT_OURS, Verdict, compare};
 use crate::domain::payments::postings::Place;
 use crate::domain::payments::{Cause, PaymentStatus, ProviderName, UnderWay};
 use crate::domain::time::Timestamp;
-use crate::domain::workflows::EffectKey;
+use crate::domain::workflows::{EffectKey, TRIED_MAX};
 use crate::providers::payments::{
     Cancel, Canceled, Charge, ChargeStatus, Confirm as ConfirmRequest, LookUp,
 };
@@ -36,6 +36,8 @@ pub(super) const CONFIRM: &str = "payment_confirm";
 pub(super) const CAPTURE: &str = "payment_capture";
 pub(super) const VERSION: i64 = 1;
 const ACTOR: &str = "workflow";
+/// From the end of a term until somebody has looked for certain.
+const LAST_LOOK: Duration = Duration::from_hours(1);
 const MISTAKEN: &str = "taken otherwise than agreed";
 
 /// How far it has come.
@@ -55,10 +57,10 @@ pub(super) struct ConfirmState {
 /// What a provider has taken.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Taken {
-    amount: Amount,
-    currency: Currency,
+    pub(super) amount: Amount,
+    pub(super) currency: Currency,
     /// Whether money has moved.
-    is_captured: bool,
+    pub(super) is_captured: bool,
 }
 
 /// The flow that confirms, and the one that captures what was authorised.
@@ -79,7 +81,7 @@ struct Take {
 }
 
 impl Take {
-    fn request(state: &ConfirmState) -> ConfirmRequest {
+    fn wanted(state: &ConfirmState) -> ConfirmRequest {
         ConfirmRequest {
             provider_key: state.provider_key.clone(),
             order: state.agreed.order.clone(),
@@ -140,7 +142,7 @@ impl EffectHalf for Take {
             Ok(state) => state,
             Err(error) => return Outcome::Unknown(error.to_string()),
         };
-        let request = Self::request(&state);
+        let request = Self::wanted(&state);
         let (request, call) = (&request, self.call);
         self.desk
             .call(state.provider, async |provider| match call {
@@ -202,6 +204,15 @@ impl EffectHalf for Take {
         }
         update_attempt(db, state.attempt, AttemptStatus::Unknown, None, now).await?;
         Ok(())
+    }
+
+    /// No trace of it means something when the provider's term is over after the last call.
+    fn tried_max(&self, context: &Context) -> Duration {
+        let state = context.state::<ConfirmState>();
+        let provider = state.map_or(ProviderName::Fake, |state| state.provider);
+        let term = self.desk.repeating_charge(provider).absent_after;
+        // Its calls end within a day.
+        TRIED_MAX.saturating_add(term).saturating_add(LAST_LOOK)
     }
 
     fn wait_after(&self, attempt: u32) -> Option<Duration> {
@@ -287,42 +298,35 @@ struct GiveBack {
     desk: Desk,
 }
 
-fn cancel_of(state: &ConfirmState) -> Cancel {
-    Cancel {
-        provider_key: state.provider_key.clone(),
-        order: state.agreed.order.clone(),
-        amount: None,
-        currency: state.taken.as_ref().map_or(state.agreed.currency, |taken| taken.currency),
-        reason: MISTAKEN.to_owned(),
+impl GivesBack for ConfirmState {
+    fn provider(&self) -> ProviderName {
+        self.provider
+    }
+
+    fn request(&self) -> Cancel {
+        Cancel {
+            provider_key: self.provider_key.clone(),
+            order: self.agreed.order.clone(),
+            amount: None,
+            currency: self.taken.as_ref().map_or(self.agreed.currency, |taken| taken.currency),
+            reason: MISTAKEN.to_owned(),
+            refund_account: None,
+        }
     }
 }
 
 #[async_trait]
 impl EffectHalf for GiveBack {
     fn repeating(&self, context: &Context) -> Repeating {
-        let state = context.state::<ConfirmState>();
-        let provider = state.map_or(ProviderName::Fake, |state| state.provider);
-        // Whether all of it was given back can be asked of the charge itself.
-        self.desk.repeating_charge(provider)
+        self.desk.repeating_whole::<ConfirmState>(context)
     }
 
     async fn look_up(&self, context: &Context, key: &EffectKey) -> Found {
-        match context.state::<ConfirmState>() {
-            Ok(state) => self.desk.find_whole_cancel(state.provider, &cancel_of(&state), key).await,
-            Err(error) => Found::Outcome(Outcome::Unknown(error.to_string())),
-        }
+        self.desk.look_up_whole::<ConfirmState>(context, key).await
     }
 
     async fn call(&self, context: &Context, key: &EffectKey) -> Outcome {
-        match context.state::<ConfirmState>() {
-            Ok(state) => {
-                let request = &cancel_of(&state);
-                self.desk
-                    .call(state.provider, async |provider| provider.cancel(request, key).await)
-                    .await
-            }
-            Err(error) => Outcome::Unknown(error.to_string()),
-        }
+        self.desk.give_back::<ConfirmState>(context, key).await
     }
 
     async fn commit(

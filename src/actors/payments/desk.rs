@@ -2,6 +2,7 @@
 //!
 //! Invariant: a provider that is not there, or that does not accept our keys, refuses nothing: nobody knows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,16 +15,24 @@ use crate::domain::payments::ProviderName;
 use crate::domain::payments::charges::{Reported, Standing};
 use crate::domain::workflows::{EffectKey, TRIED_MAX};
 use crate::providers::payments::{
-    Answer, Cancel, Canceled, Charge, ChargeStatus, DeclineCode, LookUp, PaymentProvider, Providers,
+    Answer, Cancel, Canceled, Charge, ChargeStatus, DeclineCode, Dispute, LookUp, PaymentProvider,
+    Providers,
 };
+use crate::providers::seal::Seal;
 use crate::store::Store;
 use crate::store::payments::ChangeError;
 use crate::store::workflows::history::find_intent;
 
 /// Nobody knows what became of a payment: it is asked for after so many seconds, and then every five minutes.
 const LOOK_UP_SECONDS: [u64; 5] = [1, 3, 10, 30, 60];
-const LATER: Duration = Duration::from_mins(5);
+pub(super) const LATER: Duration = Duration::from_mins(5);
 const NOT_THERE: &str = "the provider is not in the settings";
+
+/// The state of a workflow that has a provider give something back.
+pub(super) trait GivesBack: DeserializeOwned {
+    fn provider(&self) -> ProviderName;
+    fn request(&self) -> Cancel;
+}
 
 /// What flows work with. Cheap to clone.
 #[derive(Clone)]
@@ -31,12 +40,20 @@ pub struct Desk {
     pub(super) store: Store,
     pub(super) providers: Providers,
     pub(super) clock: Clock,
+    /// With what payers' accounts are sealed; `None` where production was given no key.
+    pub(super) seal: Option<Arc<Seal>>,
 }
 
 impl Desk {
     #[must_use]
     pub const fn new(store: Store, providers: Providers, clock: Clock) -> Self {
-        Self { store, providers, clock }
+        Self { store, providers, clock, seal: None }
+    }
+
+    /// The same with a key for payers' accounts.
+    #[must_use]
+    pub fn with_seal(self, seal: Option<Arc<Seal>>) -> Self {
+        Self { seal, ..self }
     }
 
     pub(super) fn provider(&self, name: ProviderName) -> Option<&dyn PaymentProvider> {
@@ -49,7 +66,7 @@ impl Desk {
     }
 
     /// The same for giving back.
-    pub(super) fn repeating_cancel(&self, name: ProviderName) -> Repeating {
+    fn repeating_cancel(&self, name: ProviderName) -> Repeating {
         self.repeating(name, |provider| provider.capabilities().has_look_up_by_key)
     }
 
@@ -87,6 +104,68 @@ impl Desk {
         }
     }
 
+    /// Asks for what a workflow has to give back.
+    pub(super) async fn give_back<S: GivesBack>(
+        &self,
+        context: &Context,
+        key: &EffectKey,
+    ) -> Outcome {
+        match context.state::<S>() {
+            Ok(state) => self.cancel(state.provider(), &state.request(), key).await,
+            Err(error) => Outcome::Unknown(error.to_string()),
+        }
+    }
+
+    /// Has a provider give something back. What it gives back later is not known to be given.
+    pub(super) async fn cancel(
+        &self,
+        name: ProviderName,
+        request: &Cancel,
+        key: &EffectKey,
+    ) -> Outcome {
+        match self.provider(name) {
+            None => Outcome::Unknown(NOT_THERE.to_owned()),
+            Some(provider) => match provider.cancel(request, key).await {
+                Answer::Pending(_) => Outcome::Unknown("it is about to be given back".to_owned()),
+                answer => outcome(answer),
+            },
+        }
+    }
+
+    /// What became of a part that a workflow has to give back.
+    pub(super) async fn look_up_part<S: GivesBack>(
+        &self,
+        context: &Context,
+        key: &EffectKey,
+    ) -> Found {
+        match context.state::<S>() {
+            Ok(state) => self.find_cancel(state.provider(), &state.request(), key).await,
+            Err(error) => Found::Outcome(Outcome::Unknown(error.to_string())),
+        }
+    }
+
+    /// What became of a whole charge that a workflow has to give back.
+    pub(super) async fn look_up_whole<S: GivesBack>(
+        &self,
+        context: &Context,
+        key: &EffectKey,
+    ) -> Found {
+        match context.state::<S>() {
+            Ok(state) => self.find_whole_cancel(state.provider(), &state.request(), key).await,
+            Err(error) => Found::Outcome(Outcome::Unknown(error.to_string())),
+        }
+    }
+
+    /// How sure one can be before a part is asked for again.
+    pub(super) fn repeating_part<S: GivesBack>(&self, context: &Context) -> Repeating {
+        self.repeating_cancel(provider_of::<S>(context))
+    }
+
+    /// The same for a whole charge: whether all of it was given back can be asked of the charge itself.
+    pub(super) fn repeating_whole<S: GivesBack>(&self, context: &Context) -> Repeating {
+        self.repeating_charge(provider_of::<S>(context))
+    }
+
     /// Finds a charge by its key, or by our order where there is none.
     pub(super) async fn find_charge(
         &self,
@@ -100,8 +179,16 @@ impl Desk {
         }
     }
 
+    /// Finds a dispute by the provider's key.
+    pub(super) async fn find_dispute(&self, name: ProviderName, key: &str) -> LookUp<Dispute> {
+        match self.provider(name) {
+            Some(provider) => provider.find_dispute(key).await,
+            None => LookUp::Unknown(NOT_THERE.to_owned()),
+        }
+    }
+
     /// What became of giving a whole charge back: found by our key, or by the charge's being canceled, whoever did so.
-    pub(super) async fn find_whole_cancel(
+    async fn find_whole_cancel(
         &self,
         name: ProviderName,
         request: &Cancel,
@@ -115,7 +202,7 @@ impl Desk {
         let charge = self.find_charge(name, &request.order, Some(&request.provider_key)).await;
         match charge {
             LookUp::Found(charge)
-                if charge.order == request.order && charge.status == ChargeStatus::Canceled =>
+                if charge.order == request.order && is_let_go(charge.status, request) =>
             {
                 let canceled = Canceled {
                     provider_key: charge.provider_key,
@@ -132,12 +219,7 @@ impl Desk {
     }
 
     /// What became of giving back, by our key.
-    pub(super) async fn find_cancel(
-        &self,
-        name: ProviderName,
-        request: &Cancel,
-        key: &EffectKey,
-    ) -> Found {
+    async fn find_cancel(&self, name: ProviderName, request: &Cancel, key: &EffectKey) -> Found {
         let Some(provider) = self.provider(name) else {
             return Found::Outcome(Outcome::Unknown(NOT_THERE.to_owned()));
         };
@@ -163,6 +245,23 @@ impl Desk {
             .await;
         // A store that does not answer now is asked again.
         matches!(intent, Ok(Some(intent)) if context.now.since(intent.at) >= absent_after)
+    }
+}
+
+/// A state that cannot be read is found out by the next transaction.
+fn provider_of<S: GivesBack>(context: &Context) -> ProviderName {
+    context.state::<S>().map_or(ProviderName::Fake, |state| state.provider())
+}
+
+/// Whether nothing is held of a charge any more. An account that nobody has paid into in time is closed by itself.
+const fn is_let_go(status: ChargeStatus, request: &Cancel) -> bool {
+    match status {
+        ChargeStatus::Canceled => true,
+        ChargeStatus::Failed => request.amount.is_none(),
+        ChargeStatus::Open
+        | ChargeStatus::AwaitingDeposit
+        | ChargeStatus::Authorized
+        | ChargeStatus::Captured => false,
     }
 }
 

@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
+
 use super::again::Looked;
-use super::{Payments, PaymentsError};
+use super::{Payments, PaymentsError, desk};
 use crate::domain::ids::PaymentId;
 use crate::domain::payments::{Cause, PaymentStatus};
 use crate::domain::time::Timestamp;
-use crate::store::payments::attempts::{AttemptStatus, get_attempt, update_attempt};
+use crate::store::payments::attempts::{Attempt, AttemptStatus, get_attempt, update_attempt};
 use crate::store::payments::transitions::{By, transition};
 use crate::store::payments::{Payment, get_locked};
 use crate::store::{Db, StoreError};
@@ -18,6 +20,12 @@ use crate::store::{Db, StoreError};
 const SWEPT_AFTER: Duration = Duration::from_mins(1);
 /// Payments that one sweep looks at, of each sort.
 const SWEPT_MAX: i64 = 500;
+/// What waits for the outside is asked about so often, whatever was heard.
+const WATCHED_EVERY: Duration = Duration::from_hours(1);
+/// Payments that one sweep asks about.
+const WATCHED_MAX: i64 = 100;
+/// How many it asks about at once.
+const LOOKS: usize = 4;
 const ACTOR: &str = "sweep";
 
 /// What a sweep came to.
@@ -28,33 +36,67 @@ pub struct Swept {
     pub told: usize,
     /// Payments of which the provider does not say how they stand.
     pub unknown: usize,
+    /// Payments that cannot be looked at: defects.
+    pub broken: usize,
+}
+
+impl Swept {
+    fn note(&mut self, payment: PaymentId, outcome: Result<bool, PaymentsError>) {
+        match outcome {
+            Ok(is_expired) => self.expired += usize::from(is_expired),
+            Err(PaymentsError::Unavailable(_)) => self.unknown += 1,
+            Err(error) => {
+                tracing::error!(payment.id = %payment, %error, "a payment cannot be looked at");
+                self.broken += 1;
+            }
+        }
+    }
 }
 
 impl Payments {
     /// One sweep: whatever has waited for too long expires, or is looked at. One node at a time does so; more do no
-    /// harm.
+    /// harm. A payment that cannot be looked at is named in the log, and stops nobody else's.
     ///
     /// # Errors
     /// [`PaymentsError`] when the database does not answer.
     pub async fn sweep(&self) -> Result<Swept, PaymentsError> {
         let (store, now) = (&self.0.desk.store, self.now());
         let mut swept = Swept::default();
-        let created = PaymentStatus::Created;
-        for id in store.list_expired_payments(created, now, SWEPT_MAX).await? {
-            swept.expired += usize::from(self.expire_one(id, created).await?);
-        }
-        let awaiting = PaymentStatus::AwaitingDeposit;
-        for id in store.list_expired_payments(awaiting, now, SWEPT_MAX).await? {
-            match self.expire_deposit(id).await {
-                Ok(is_expired) => swept.expired += usize::from(is_expired),
-                Err(PaymentsError::Unavailable(_)) => swept.unknown += 1,
-                Err(error) => return Err(error),
-            }
-        }
-        for workflow in store.list_under_way(now.minus(SWEPT_AFTER), SWEPT_MAX).await? {
+        let under_way = store.list_under_way(now.minus(SWEPT_AFTER), SWEPT_MAX).await?;
+        for workflow in store.list_resting(under_way, now.plus(desk::LATER)).await? {
             swept.told += usize::from(self.tell(vec![workflow]).await?);
         }
+        for id in store.list_expired_payments(now, SWEPT_MAX).await? {
+            swept.note(id, self.expire_one(id, PaymentStatus::Created).await);
+        }
+        let (since, late) = (now.minus(WATCHED_EVERY), now.minus(SWEPT_AFTER));
+        let watched = store.take_watched_payments(since, late, now, WATCHED_MAX).await?;
+        let mut looking = stream::iter(watched)
+            .map(|id| async move { (id, self.watch(id).await) })
+            .buffer_unordered(LOOKS);
+        while let Some((id, watched)) = looking.next().await {
+            swept.note(id, watched);
+        }
+        let (told, unknown) = self.look_at_old_disputes(SWEPT_MAX).await?;
+        swept.told += told;
+        swept.unknown += unknown;
         Ok(swept)
+    }
+
+    /// Asks about a payment that waits for the outside; says whether its time is over.
+    async fn watch(&self, id: PaymentId) -> Result<bool, PaymentsError> {
+        let found = self.0.desk.store.find_payment(id).await?;
+        let payment = found.ok_or(StoreError::NotFound)?;
+        if payment.status == PaymentStatus::AwaitingDeposit && payment.expires_at <= self.now() {
+            return self.expire_deposit(id).await;
+        }
+        let attempt = self.attempt(id).await?;
+        self.look_at(attempt, None, Cause::Timer).await.map(|_| false)
+    }
+
+    async fn attempt(&self, id: PaymentId) -> Result<Attempt, StoreError> {
+        let store = &self.0.desk.store;
+        store.read(move |db| Box::pin(async move { get_attempt(db, id).await })).await
     }
 
     async fn expire_one(
@@ -80,12 +122,7 @@ impl Payments {
 
     /// One that waits for a deposit: the provider is asked first, and then told to wait no longer.
     async fn expire_deposit(&self, id: PaymentId) -> Result<bool, PaymentsError> {
-        let attempt = self
-            .0
-            .desk
-            .store
-            .read::<_, StoreError, _>(move |db| Box::pin(async move { get_attempt(db, id).await }))
-            .await?;
+        let attempt = self.attempt(id).await?;
         if self.look_at(attempt.clone(), None, Cause::Timer).await? == Looked::Changed {
             return Ok(false);
         }

@@ -2,17 +2,23 @@
 //! that go on whoever dies.
 //!
 //! [`requests`] are what callers ask for, each answered once however often it is sent; `confirm`, `refund`,
-//! `void` and `orphan` the flows; [`again`] looks at a payment of which something was heard, and `expiry` at
-//! those of which nothing was. [`settlements`] is how what was paid becomes somebody's, [`wallets`] what users have
+//! `void`, `orphan` and `dispute` the flows; [`again`] looks at a payment of which something was heard, and `expiry` at
+//! those of which nothing was. [`operating`] and [`conflicts`] are what people do by hand, [`reconciliation`] holds what
+//! providers say against ours. [`settlements`] is how what was paid becomes somebody's, [`wallets`] what users have
 //! and take out, and [`withdraw`] how that gets to their banks. Invariant: a provider is called by a flow and by nobody
 //! else, but to get a payment ready and to look.
 
 pub mod again;
 pub mod answers;
 mod confirm;
+pub mod conflicts;
 pub mod desk;
+mod dispute;
 mod expiry;
+pub mod figures;
+pub mod operating;
 mod orphan;
+pub mod reconciliation;
 mod refund;
 pub mod requests;
 pub mod settlements;
@@ -32,8 +38,10 @@ use self::desk::Desk;
 use super::workflow::engine::Engine;
 use super::workflow::flow::{Flow, StepError};
 use super::workflow::supervisor::Workflows;
+use crate::domain::idempotency::StoredAnswer;
 use crate::domain::ids::{PaymentId, UserId};
 use crate::domain::money::Currency;
+use crate::domain::payments::ProviderName;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::payments::ChangeError;
@@ -65,9 +73,15 @@ pub enum PaymentsError {
     KeyInUse,
     #[error("the key was used for another request")]
     KeyReused,
+    /// Somebody has stopped the provider; nothing was done.
+    #[error("the provider takes nothing new for now")]
+    ProviderStopped,
     /// Nobody takes payments here, or nobody answers.
     #[error("no provider answers: {0}")]
     Unavailable(String),
+    /// Something else is being done with it now: the answer of this moment, which is not kept.
+    #[error("not now")]
+    NotNow(Box<StoredAnswer>),
     #[error(transparent)]
     Store(#[from] StoreError),
     /// What the rules refuse that was allowed before: a defect.
@@ -114,7 +128,7 @@ struct Inner {
 #[must_use]
 pub fn flows(desk: &Desk) -> Vec<Flow> {
     let mut flows: Vec<Flow> = confirm::flows(desk).into();
-    flows.extend([refund::flow(desk), void::flow(desk), orphan::flow(desk)]);
+    flows.extend([refund::flow(desk), void::flow(desk), orphan::flow(desk), dispute::flow()]);
     flows
 }
 
@@ -156,6 +170,18 @@ impl Payments {
     ) -> Result<Option<PaymentView>, StoreError> {
         let found = self.0.desk.store.find_payment(id).await?;
         Ok(found.filter(|it| it.payer == payer).as_ref().map(PaymentView::from))
+    }
+
+    /// Whether the settings of this node name a provider.
+    #[must_use]
+    pub fn has_provider(&self, name: ProviderName) -> bool {
+        self.0.desk.provider(name).is_some()
+    }
+
+    /// Whether new payments go to a provider.
+    #[must_use]
+    pub fn is_preferred(&self, name: ProviderName) -> bool {
+        self.0.desk.providers.preferred().is_some_and(|it| it.name() == name.as_str())
     }
 
     fn now(&self) -> Timestamp {

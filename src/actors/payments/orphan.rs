@@ -2,7 +2,7 @@
 //! back.
 //!
 //! Invariant: a payment that is over stays over. What came too late is nobody's until it is given back, and the books
-//! say so.
+//! say so. What is only waited for, or set aside, is let go before it comes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::super::workflow::flow::{
     Context, EffectHalf, Flow, Found, Half, Next, Outcome, Repeating, Step, StepError,
 };
-use super::desk::{self, Desk, stuck};
+use super::desk::{self, Desk, GivesBack, stuck};
 use crate::clock;
 use crate::domain::ids::PaymentId;
 use crate::domain::ledger::chart::Shard;
@@ -27,7 +27,7 @@ use crate::store::Db;
 use crate::store::ledger::book;
 use crate::store::payments::transitions::{By, tell};
 use crate::store::payments::{ChangeError, Payment};
-use crate::store::workflows::{NewWorkflow, insert_workflow};
+use crate::store::workflows::{NewWorkflow, find_workflow, insert_workflow};
 
 pub(super) const ORPHAN: &str = "orphan_refund";
 const VERSION: i64 = 1;
@@ -48,7 +48,11 @@ pub(super) struct OrphanState {
     is_captured: bool,
 }
 
-impl OrphanState {
+impl GivesBack for OrphanState {
+    fn provider(&self) -> ProviderName {
+        self.provider
+    }
+
     fn request(&self) -> Cancel {
         Cancel {
             provider_key: self.provider_key.clone(),
@@ -56,9 +60,12 @@ impl OrphanState {
             amount: self.is_captured.then_some(self.amount),
             currency: self.currency,
             reason: REASON.to_owned(),
+            refund_account: None,
         }
     }
+}
 
+impl OrphanState {
     const fn place(&self) -> Place {
         Place {
             payment: self.payment,
@@ -104,7 +111,7 @@ pub(super) async fn begin(
         id: clock::new_uuid().into(),
         kind: ORPHAN,
         version: VERSION,
-        dedupe_key: format!("orphan:{}:{}", payment.provider.as_str(), charge.provider_key),
+        dedupe_key: dedupe_key(state.is_captured, payment.provider, &charge.provider_key),
         state: json!(state),
         wake_at: now,
     };
@@ -121,6 +128,12 @@ pub(super) async fn begin(
     Ok(true)
 }
 
+/// What was only waited for may be taken after all, and is then given back by a workflow of its own.
+fn dedupe_key(is_captured: bool, provider: ProviderName, provider_key: &str) -> String {
+    let what = if is_captured { "orphan" } else { "let_go" };
+    format!("{what}:{}:{provider_key}", provider.as_str())
+}
+
 struct GiveBack {
     desk: Desk,
 }
@@ -128,28 +141,15 @@ struct GiveBack {
 #[async_trait]
 impl EffectHalf for GiveBack {
     fn repeating(&self, context: &Context) -> Repeating {
-        let state = context.state::<OrphanState>();
-        let provider = state.map_or(ProviderName::Fake, |state| state.provider);
-        self.desk.repeating_charge(provider)
+        self.desk.repeating_whole::<OrphanState>(context)
     }
 
     async fn look_up(&self, context: &Context, key: &EffectKey) -> Found {
-        match context.state::<OrphanState>() {
-            Ok(state) => self.desk.find_whole_cancel(state.provider, &state.request(), key).await,
-            Err(error) => Found::Outcome(Outcome::Unknown(error.to_string())),
-        }
+        self.desk.look_up_whole::<OrphanState>(context, key).await
     }
 
     async fn call(&self, context: &Context, key: &EffectKey) -> Outcome {
-        match context.state::<OrphanState>() {
-            Ok(state) => {
-                let request = &state.request();
-                self.desk
-                    .call(state.provider, async |provider| provider.cancel(request, key).await)
-                    .await
-            }
-            Err(error) => Outcome::Unknown(error.to_string()),
-        }
+        self.desk.give_back::<OrphanState>(context, key).await
     }
 
     async fn commit(
@@ -171,7 +171,18 @@ impl EffectHalf for GiveBack {
         Ok(Next::End)
     }
 
-    async fn reject(&self, _: &mut Db, _: &mut Context, code: &str) -> Result<Next, StepError> {
+    async fn reject(
+        &self,
+        db: &mut Db,
+        context: &mut Context,
+        code: &str,
+    ) -> Result<Next, StepError> {
+        let state = context.state::<OrphanState>()?;
+        let taken = dedupe_key(true, state.provider, &state.provider_key);
+        if !state.is_captured && find_workflow(db, &taken).await?.is_some() {
+            // It was taken meanwhile, and another workflow gives it back.
+            return Ok(Next::End);
+        }
         Ok(Next::Park(format!("the provider does not give back what it has taken: {code}")))
     }
 }

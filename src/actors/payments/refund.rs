@@ -1,6 +1,7 @@
 //! Refunding: the flow `payment_refund`, of one step. What it takes was reserved and held when it was requested.
 //!
-//! Invariant: a refund is asked for under one key, and counted when the provider has made it.
+//! Invariant: a refund is asked for under one key, and counted when the provider has made it. Where it goes is known to
+//! nobody but the provider: it is opened for the call, and forgotten at the end.
 
 use std::sync::Arc;
 
@@ -11,13 +12,14 @@ use serde_json::Value;
 use super::super::workflow::flow::{
     Context, EffectHalf, Flow, Found, Half, Next, Outcome, Repeating, Step, StepError,
 };
-use super::desk::{self, Desk, stuck};
+use super::desk::{self, Desk, GivesBack, stuck};
+use crate::domain::bank_accounts::RefundAccount;
 use crate::domain::ids::{PaymentId, RefundId};
 use crate::domain::money::{Amount, Currency};
 use crate::domain::payments::refunds::RefundStatus;
 use crate::domain::payments::{Cause, ProviderName};
 use crate::domain::workflows::EffectKey;
-use crate::providers::payments::{Cancel, Canceled};
+use crate::providers::payments::{Cancel, Canceled, RefundTo};
 use crate::store::Db;
 use crate::store::payments::get_locked;
 use crate::store::payments::refunds::{fail, get_refund, succeed, update_status};
@@ -41,7 +43,11 @@ pub(super) struct RefundState {
     pub(super) reason: String,
 }
 
-impl RefundState {
+impl GivesBack for RefundState {
+    fn provider(&self) -> ProviderName {
+        self.provider
+    }
+
     fn request(&self) -> Cancel {
         Cancel {
             provider_key: self.provider_key.clone(),
@@ -49,6 +55,7 @@ impl RefundState {
             amount: Some(self.amount),
             currency: self.currency,
             reason: self.reason.clone(),
+            refund_account: None,
         }
     }
 }
@@ -63,12 +70,38 @@ struct GiveBack {
     desk: Desk,
 }
 
+impl GiveBack {
+    /// Where it goes; `None` where it goes back the way it came.
+    async fn refund_to(&self, refund: RefundId) -> Result<Option<RefundTo>, String> {
+        let sealed = self.desk.store.find_sealed_refund_account(refund).await;
+        let sealed = sealed.map_err(|_| "the payer's account cannot be read")?;
+        let Some(sealed) = sealed else { return Ok(None) };
+        let seal = self.desk.seal.as_ref().ok_or("there is no key for bank accounts")?;
+        let text = seal.open(&sealed, refund.uuid().as_bytes()).ok();
+        let account = text.and_then(|text| RefundAccount::from_text(&text));
+        let RefundAccount { bank, details } =
+            account.ok_or("the payer's account cannot be opened with the key of this node")?;
+        Ok(Some(RefundTo {
+            bank_code: bank.as_str().to_owned(),
+            account_number: details.number().clone(),
+            holder: details.holder().to_owned(),
+        }))
+    }
+
+    async fn ask(&self, state: RefundState, key: &EffectKey) -> Outcome {
+        let refund_account = match self.refund_to(state.refund).await {
+            Ok(account) => account,
+            Err(why) => return Outcome::Unknown(why),
+        };
+        let request = &Cancel { refund_account, ..state.request() };
+        self.desk.cancel(state.provider, request, key).await
+    }
+}
+
 #[async_trait]
 impl EffectHalf for GiveBack {
     fn repeating(&self, context: &Context) -> Repeating {
-        let state = context.state::<RefundState>();
-        let provider = state.map_or(ProviderName::Fake, |state| state.provider);
-        self.desk.repeating_cancel(provider)
+        self.desk.repeating_part::<RefundState>(context)
     }
 
     async fn prepare(&self, db: &mut Db, context: &mut Context) -> Result<(), StepError> {
@@ -80,20 +113,12 @@ impl EffectHalf for GiveBack {
     }
 
     async fn look_up(&self, context: &Context, key: &EffectKey) -> Found {
-        match context.state::<RefundState>() {
-            Ok(state) => self.desk.find_cancel(state.provider, &state.request(), key).await,
-            Err(error) => Found::Outcome(Outcome::Unknown(error.to_string())),
-        }
+        self.desk.look_up_part::<RefundState>(context, key).await
     }
 
     async fn call(&self, context: &Context, key: &EffectKey) -> Outcome {
         match context.state::<RefundState>() {
-            Ok(state) => {
-                let request = &state.request();
-                self.desk
-                    .call(state.provider, async |provider| provider.cancel(request, key).await)
-                    .await
-            }
+            Ok(state) => self.ask(state, key).await,
             Err(error) => Outcome::Unknown(error.to_string()),
         }
     }
@@ -109,8 +134,10 @@ impl EffectHalf for GiveBack {
         let mut payment = get_locked(db, state.payment).await?;
         let mut refund = get_refund(db, state.refund).await?;
         if canceled.amount != state.amount {
-            let to = RefundStatus::NeedsReview;
-            update_status(db, &mut refund, to, now).await.map_err(stuck)?;
+            if refund.status != RefundStatus::NeedsReview {
+                let to = RefundStatus::NeedsReview;
+                update_status(db, &mut refund, to, now).await.map_err(stuck)?;
+            }
             return Ok(Next::Park("another amount was given back than was asked for".to_owned()));
         }
         let by = By::new(Cause::Provider, ACTOR);
@@ -136,6 +163,10 @@ impl EffectHalf for GiveBack {
         let state = context.state::<RefundState>()?;
         get_locked(db, state.payment).await?;
         let mut refund = get_refund(db, state.refund).await?;
+        if refund.status == RefundStatus::NeedsReview {
+            // Somebody has looked, and lets it be asked for again.
+            return Ok(());
+        }
         let (to, now) = (RefundStatus::Unknown, context.now);
         update_status(db, &mut refund, to, now).await.map_err(stuck)
     }

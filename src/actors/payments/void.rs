@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::workflow::flow::{
     Context, EffectHalf, Flow, Found, Half, Next, Outcome, Repeating, Step, StepError,
 };
-use super::desk::{Desk, stuck};
+use super::desk::{Desk, GivesBack, stuck};
 use crate::domain::ids::{AttemptId, PaymentId};
 use crate::domain::money::Currency;
 use crate::domain::payments::{Cause, PaymentStatus, ProviderName};
@@ -36,7 +36,11 @@ pub(super) struct VoidState {
     pub(super) reason: String,
 }
 
-impl VoidState {
+impl GivesBack for VoidState {
+    fn provider(&self) -> ProviderName {
+        self.provider
+    }
+
     fn request(&self) -> Cancel {
         Cancel {
             provider_key: self.provider_key.clone(),
@@ -44,6 +48,7 @@ impl VoidState {
             amount: None,
             currency: self.currency,
             reason: self.reason.clone(),
+            refund_account: None,
         }
     }
 }
@@ -61,29 +66,15 @@ struct LetGo {
 #[async_trait]
 impl EffectHalf for LetGo {
     fn repeating(&self, context: &Context) -> Repeating {
-        let state = context.state::<VoidState>();
-        let provider = state.map_or(ProviderName::Fake, |state| state.provider);
-        // Whether all of it was let go can be asked of the charge itself.
-        self.desk.repeating_charge(provider)
+        self.desk.repeating_whole::<VoidState>(context)
     }
 
     async fn look_up(&self, context: &Context, key: &EffectKey) -> Found {
-        match context.state::<VoidState>() {
-            Ok(state) => self.desk.find_whole_cancel(state.provider, &state.request(), key).await,
-            Err(error) => Found::Outcome(Outcome::Unknown(error.to_string())),
-        }
+        self.desk.look_up_whole::<VoidState>(context, key).await
     }
 
     async fn call(&self, context: &Context, key: &EffectKey) -> Outcome {
-        match context.state::<VoidState>() {
-            Ok(state) => {
-                let request = &state.request();
-                self.desk
-                    .call(state.provider, async |provider| provider.cancel(request, key).await)
-                    .await
-            }
-            Err(error) => Outcome::Unknown(error.to_string()),
-        }
+        self.desk.give_back::<VoidState>(context, key).await
     }
 
     async fn commit(

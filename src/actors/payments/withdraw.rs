@@ -1,8 +1,8 @@
 //! The flow of a withdrawal: it waits for its time and for whoever has to say yes, is sent, and is watched until it
 //! arrives.
 //!
-//! Its money is held since it was asked for. Invariant: only what the provider certainly did not send is freed, and
-//! what nobody knows stays held.
+//! Its money is held since it was asked for. Invariant: only what the provider certainly did not send is freed, what
+//! nobody knows stays held, and a freeze that was answered before it is `sending` keeps it from being sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +26,9 @@ use crate::providers::payments::{
     Answer, Decline, LookUp, PaidOut, PaymentProvider, Payout, PayoutStatus, Providers,
 };
 use crate::providers::seal::Seal;
+use crate::store::disputes::is_payee_disputed;
 use crate::store::ledger::{BookError, book};
-use crate::store::wallets::is_frozen;
+use crate::store::wallets::lock_wallet;
 use crate::store::withdrawals::{
     Change, TransitionError, Withdrawal, lock_withdrawal, paid_out, transition,
     update_provider_key, voided,
@@ -40,11 +41,15 @@ pub const KIND: &str = "withdraw";
 pub const VERSION: i64 = 1;
 /// What it is told when somebody has decided, or its money has moved.
 pub const DECIDED: &str = "decided";
+/// What it is told when the provider says that it has sent something else.
+pub const DIFFERS: &str = "differs";
 const SEND: &str = "send";
 /// How often it looks by itself whether somebody has decided; whoever does wakes it.
 const DECISION_POLL: Duration = Duration::from_hours(1);
 /// How often it looks whether a wallet is still frozen.
 const FROZEN_POLL: Duration = Duration::from_mins(10);
+/// How often it looks whether what its user was paid is still disputed.
+const DISPUTED_POLL: Duration = Duration::from_mins(10);
 /// Between one question and the next, while nobody knows.
 const ASK_AFTER: [Duration; 5] = [
     Duration::from_secs(1),
@@ -123,13 +128,22 @@ impl WaitHalf for Approve {
         if now < withdrawal.not_before {
             return Ok(Waited::Until(withdrawal.not_before));
         }
-        if is_frozen(db, withdrawal.user, withdrawal.currency).await? {
+        // Locked until it is `sending`: whoever freezes the wallet meanwhile is answered afterwards.
+        let wallet = lock_wallet(db, withdrawal.user, withdrawal.currency, now).await?;
+        if wallet.frozen_at.is_some() {
             return Ok(Waited::Until(now.plus(FROZEN_POLL)));
         }
+        let mut withdrawal = withdrawal;
         if withdrawal.status == WithdrawalStatus::Requested {
+            // Since it was asked for: somebody else has to say yes, or the dispute to end.
+            if is_payee_disputed(db, withdrawal.user, withdrawal.currency).await? {
+                return Ok(Waited::Until(now.plus(DISPUTED_POLL)));
+            }
             let change = Change::new(WithdrawalStatus::Approved, Cause::Timer, actor(context));
-            transition(db, &withdrawal, change, now).await.map_err(refused)?;
+            withdrawal = transition(db, &withdrawal, change, now).await.map_err(refused)?;
         }
+        let change = Change::new(WithdrawalStatus::Sending, Cause::Timer, actor(context));
+        transition(db, &withdrawal, change, now).await.map_err(refused)?;
         Ok(Waited::Over(Next::On))
     }
 }
@@ -183,13 +197,9 @@ impl EffectHalf for Send {
         let state: WithdrawState = context.state()?;
         let withdrawal = lock_withdrawal(db, state.withdrawal).await?;
         match withdrawal.status {
-            WithdrawalStatus::Approved => {}
-            WithdrawalStatus::Canceled => return Err(StepError::Refused("canceled".to_owned())),
-            other => return Err(unexpected(other)),
+            WithdrawalStatus::Sending => Ok(()),
+            other => Err(unexpected(other)),
         }
-        let change = Change::new(WithdrawalStatus::Sending, Cause::Timer, actor(context));
-        transition(db, &withdrawal, change, context.now).await.map_err(refused)?;
-        Ok(())
     }
 
     async fn look_up(&self, context: &Context, key: &EffectKey) -> Found {
@@ -236,7 +246,11 @@ impl EffectHalf for Send {
         let state: WithdrawState = context.state()?;
         let withdrawal = lock_withdrawal(db, state.withdrawal).await?;
         if !is_what_was_asked_for(&withdrawal, &paid) {
-            return Ok(Next::Park("the provider has sent something else".to_owned()));
+            // What is another's is not noted as this one's.
+            if paid.reference == withdrawal.id.to_string() {
+                update_provider_key(db, &withdrawal, &paid.provider_key, context.now).await?;
+            }
+            return Ok(differs());
         }
         if paid.status == PayoutStatus::Pending {
             update_provider_key(db, &withdrawal, &paid.provider_key, context.now).await?;
@@ -286,11 +300,16 @@ impl WaitHalf for Arrive {
         &self,
         db: &mut Db,
         context: &mut Context,
-        _: &[Signal],
+        signals: &[Signal],
     ) -> Result<Waited, StepError> {
         let state: WithdrawState = context.state()?;
         let withdrawal = lock_withdrawal(db, state.withdrawal).await?;
         Ok(match withdrawal.status {
+            WithdrawalStatus::Sending | WithdrawalStatus::Unknown
+                if signals.iter().any(|signal| signal.name == DIFFERS) =>
+            {
+                Waited::Over(differs())
+            }
             WithdrawalStatus::Sending | WithdrawalStatus::Unknown => {
                 Waited::Until(context.now.plus(DECISION_POLL))
             }
@@ -362,6 +381,10 @@ fn outcome_of(paid: &PaidOut) -> Outcome {
         Ok(answer) => Outcome::Done(answer),
         Err(error) => Outcome::Unknown(format!("the answer cannot be written: {error}")),
     }
+}
+
+fn differs() -> Next {
+    Next::Park("the provider has sent something else".to_owned())
 }
 
 fn actor(context: &Context) -> String {

@@ -38,6 +38,24 @@ pub enum LedgerError {
     MoreThanHeld,
 }
 
+impl LedgerError {
+    /// In a word, for whoever counts.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::InvalidEntry => "invalid_entry",
+            Self::KeyReused => "key_reused",
+            Self::Overdraft => "overdraft",
+            Self::TooLarge => "too_large",
+            Self::Frozen => "frozen",
+            Self::HoldNotFound => "hold_not_found",
+            Self::HoldResolved => "hold_resolved",
+            Self::HoldExpired => "hold_expired",
+            Self::MoreThanHeld => "more_than_held",
+        }
+    }
+}
+
 /// What an account is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AccountKind {

@@ -53,8 +53,12 @@ pub const TRIGGERS: &[Trigger] = &[
     },
     Trigger { event: "MessageSent", kind: MENTION, find: Finder::Mentioned },
     Trigger { event: "MessageSent", kind: "message_received", find: Finder::Away },
+    Trigger::of_dispute("PaymentChargedBack", "payment_charged_back", "payee_id"),
+    Trigger::of_dispute("PaymentChargedBack", "payment_taken_back", "payer_id"),
     Trigger::of_money("PaymentCompleted", "payment_completed", "payer_id"),
     Trigger::of_money("PaymentCompleted", "payment_received", "payee_id"),
+    Trigger::of_dispute("PaymentDisputeWon", "payment_dispute_won", "payee_id"),
+    Trigger::of_dispute("PaymentDisputed", "payment_disputed", "payee_id"),
     Trigger::of_money("PaymentFailed", "payment_failed", "payer_id"),
     Trigger {
         event: "PaymentRefunded",
@@ -106,6 +110,11 @@ const MONEY_FIELDS: [&str; 6] =
 impl Trigger {
     const fn of_money(event: &'static str, kind: &'static str, user: &'static str) -> Self {
         Self { event, kind, find: Finder::Money { user, amount: "amount" } }
+    }
+
+    /// Not the whole payment: what its payer's bank wants back.
+    const fn of_dispute(event: &'static str, kind: &'static str, user: &'static str) -> Self {
+        Self { event, kind, find: Finder::Money { user, amount: "dispute_amount" } }
     }
 
     /// Who is told, in words, for the documentation.
@@ -344,6 +353,22 @@ mod tests {
         let told = caused("PaymentRefunded", &data);
         assert_eq!(told[0].params["money"]["text"], "2,000");
         assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn a_dispute_is_told_to_whose_money_it_is_and_its_end_to_both() {
+        let data = json!({ "payer_id": user(1), "payee_id": user(2), "amount": 12_000,
+                           "dispute_amount": 2_000, "currency": "KRW" });
+        let told = |event| -> Vec<_> {
+            let told = caused(event, &data);
+            assert!(told.iter().all(|it| it.params["money"]["text"] == "2,000"));
+            told.iter().map(|it| (it.kind.clone(), it.audience.clone())).collect()
+        };
+        let of = |kind: &str, n| (kind.to_owned(), Audience::Users { users: vec![user(n)] });
+        assert_eq!(told("PaymentDisputed"), [of("payment_disputed", 2)]);
+        assert_eq!(told("PaymentDisputeWon"), [of("payment_dispute_won", 2)]);
+        let lost = [of("payment_charged_back", 2), of("payment_taken_back", 1)];
+        assert_eq!(told("PaymentChargedBack"), lost);
     }
 
     #[test]

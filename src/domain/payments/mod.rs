@@ -1,11 +1,14 @@
 //! Payments: what each status means, and which may follow which. One table, and nothing beside it.
 //!
-//! [`orders`] is what is paid for, [`charges`] what a provider took compared with what was agreed, [`refunds`] what
-//! goes back, [`postings`] what all of it is in the books. Invariant: a payment changes its status through
-//! [`PaymentStatus::next`] only; what has come to its end stays there. A late success of a payment that is over is no
-//! transition, but a break that has to be reconciled.
+//! [`orders`] is what is paid for, [`charges`] what a provider took compared with what was agreed, [`conflicts`] what
+//! people do where that differs, [`refunds`] what goes back, [`disputes`] what a bank wants back, [`postings`] what all
+//! of it is in the books. Invariant: a payment changes its status through [`PaymentStatus::next`] only; what has come to
+//! its end stays there. A late success of a payment that is over is no transition, but a break that has to be
+//! reconciled.
 
 pub mod charges;
+pub mod conflicts;
+pub mod disputes;
 pub mod orders;
 pub mod postings;
 pub mod refunds;
@@ -27,6 +30,10 @@ pub enum ProviderName {
 }
 
 stored_as!(ProviderName { Fake = "fake", Toss = "toss", Stripe = "stripe" });
+
+impl ProviderName {
+    pub const ALL: [Self; 3] = [Self::Fake, Self::Toss, Self::Stripe];
+}
 
 impl FromStr for ProviderName {
     type Err = String;
@@ -65,6 +72,8 @@ pub enum PaymentError {
     UnknownProvider,
     #[error("the signature is missing or wrong")]
     WebhookUnsigned,
+    #[error("nothing new is taken by this payment provider for now; nothing was done")]
+    ProviderStopped,
     #[error("no payment provider answers; nothing was taken")]
     Unavailable,
 }

@@ -2,10 +2,11 @@
 //! once.
 
 use super::ProviderName;
-use crate::domain::ids::{PaymentId, RefundId, TransferId};
+use crate::domain::ids::{DisputeId, PaymentId, RefundId, TransferId};
 use crate::domain::ledger::chart::{AccountName, Shard};
 use crate::domain::ledger::entry::{Entry, Line, Reference};
 use crate::domain::money::{Amount, Currency};
+use crate::domain::reconciliation::settled::SettledLine;
 
 const ACTOR: &str = "payments";
 
@@ -45,6 +46,13 @@ impl Place {
     pub fn conflict_back(&self, amount: Amount) -> Entry {
         let key = format!("conflict_back:{}", self.payment);
         self.moved(key, "conflict_back", AccountName::Suspense, self.receivable(), amount)
+    }
+
+    /// Two people have said that what was not agreed is kept.
+    #[must_use]
+    pub fn conflict_kept(&self, amount: Amount) -> Entry {
+        let key = format!("conflict_kept:{}", self.payment);
+        self.moved(key, "conflict_kept", AccountName::Suspense, self.escrow(), amount)
     }
 
     /// The provider has taken something for a payment that was over.
@@ -91,11 +99,68 @@ impl Place {
         self.entry(format!("refund_void:{refund}"), "refund_void", lines)
     }
 
+    /// A payer's bank wants it back: what of it is there is held. `nth` counts how often something was held for it.
+    #[must_use]
+    pub fn dispute_hold(&self, dispute: DisputeId, nth: usize, sides: &[Side]) -> Entry {
+        let credit = self.receivable();
+        let line = |side: &Side| Line::Hold {
+            debit: side.debit,
+            credit,
+            amount: side.amount,
+            code: "dispute",
+            expires_at: None,
+        };
+        let lines = sides.iter().map(line).collect();
+        self.entry(dispute_key(dispute, nth), "dispute_hold", lines)
+    }
+
+    /// The bank leaves it: what was held is free. `None` where nothing was.
+    #[must_use]
+    pub fn dispute_won(&self, dispute: DisputeId, held: &[Vec<Amount>]) -> Option<Entry> {
+        let lines: Vec<Line> = holds(dispute, held).map(|(hold, _)| Line::Void { hold }).collect();
+        let key = format!("dispute_won:{dispute}");
+        (!lines.is_empty()).then(|| self.entry(key, "dispute_won", lines))
+    }
+
+    /// The bank has taken it: what was held goes there, and `others` bear the rest.
+    #[must_use]
+    pub fn dispute_lost(&self, dispute: DisputeId, held: &[Vec<Amount>], others: &[Side]) -> Entry {
+        let credit = self.receivable();
+        let line = |side: &Side| Line::Move {
+            debit: side.debit,
+            credit,
+            amount: side.amount,
+            code: "dispute_lost",
+        };
+        let posts = holds(dispute, held).map(|(hold, amount)| Line::Post { hold, amount });
+        let lines = posts.chain(others.iter().map(line)).collect();
+        self.entry(format!("dispute_lost:{dispute}"), "dispute_lost", lines)
+    }
+
     /// It is earned: what is held for it is whose it is.
     #[must_use]
     pub fn release(&self, lines: Vec<Line>, actor: &str) -> Entry {
         let entry = self.entry(format!("release:{}", self.payment), "release", lines);
         Entry { actor: actor.to_owned(), ..entry }
+    }
+
+    /// The provider has paid us what it owed for a charge, less what it keeps, or with a minus for a refund. `None` where
+    /// nothing moves.
+    #[must_use]
+    pub fn settled(&self, line: &SettledLine) -> Option<Entry> {
+        let parts = [(AccountName::BankOperating, line.net), (AccountName::ProviderFee, line.fee)];
+        let moved = |(account, minor): (AccountName, i64)| {
+            let amount = Amount::new(minor.checked_abs()?).ok()?;
+            let (debit, credit) = if minor.is_positive() {
+                (account, self.receivable())
+            } else {
+                (self.receivable(), account)
+            };
+            Some(Line::Move { debit, credit, amount, code: "psp_settled" })
+        };
+        let lines: Vec<Line> = parts.into_iter().filter_map(moved).collect();
+        let key = format!("psp_settled:{}:{}", self.provider.as_str(), line.key);
+        (!lines.is_empty()).then(|| self.entry(key, "psp_settled", lines))
     }
 
     #[must_use]
@@ -123,6 +188,23 @@ impl Place {
         let reference = Reference { kind: "payment", id: self.payment.uuid() };
         Entry { key, kind, reference, actor: ACTOR.to_owned(), currency: self.currency, lines }
     }
+}
+
+fn dispute_key(dispute: DisputeId, nth: usize) -> String {
+    format!("dispute_hold:{dispute}:{nth}")
+}
+
+/// Everything that was held for a dispute, by what it can be resolved with.
+fn holds(
+    dispute: DisputeId,
+    held: &[Vec<Amount>],
+) -> impl Iterator<Item = (TransferId, Amount)> + '_ {
+    held.iter().enumerate().flat_map(move |(nth, amounts)| {
+        let key = dispute_key(dispute, nth);
+        let hold =
+            move |(line, amount): (usize, &Amount)| (Entry::transfer_id(&key, line), *amount);
+        amounts.iter().enumerate().map(hold)
+    })
 }
 
 fn hold_key(refund: RefundId) -> String {

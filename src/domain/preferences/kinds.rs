@@ -55,7 +55,7 @@ const DIGEST: Offer = Offer::Choosable(Choice::Digest);
 pub const CUSTOM: KindFacts = of(ON, ON, OFF, OFF);
 
 /// What this program tells of by itself. A new domain adds its rows.
-pub const KINDS: [(&str, KindFacts); 19] = [
+pub const KINDS: [(&str, KindFacts); 23] = [
     // The digest goes where its notifications go: those are what users choose about.
     ("digest", of(Offer::Never, Offer::Always, Offer::Always, Offer::Always)),
     ("friend_request_accepted", of(ON, ON, OFF, OFF)),
@@ -63,10 +63,14 @@ pub const KINDS: [(&str, KindFacts); 19] = [
     ("mention_received", of(ON, ON, ON, OFF)),
     ("message_received", of(ON, ON, DIGEST, OFF)),
     ("password_changed", critical(of(Offer::Always, ON, Offer::Always, OFF))),
+    ("payment_charged_back", of(ON, ON, ON, OFF)),
     ("payment_completed", of(ON, ON, ON, OFF)),
+    ("payment_dispute_won", of(ON, ON, ON, OFF)),
+    ("payment_disputed", of(ON, ON, ON, OFF)),
     ("payment_failed", of(ON, ON, OFF, OFF)),
     ("payment_received", of(ON, ON, OFF, OFF)),
     ("payment_refunded", of(ON, ON, ON, OFF)),
+    ("payment_taken_back", of(ON, ON, ON, OFF)),
     ("reset_password", critical(of(Offer::Never, Offer::Never, Offer::Always, Offer::Never))),
     ("settlement_released", of(ON, ON, ON, OFF)),
     ("test", critical(of(Offer::Always, Offer::Always, Offer::Always, Offer::Always))),

@@ -33,6 +33,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
     confirm::confirm_payment,
     confirm::capture_payment,
     cancel::cancel_payment,
+    cancel::refund_payment,
     orders::put_order,
     orders::read_order,
     webhooks::take_webhook,

@@ -9,6 +9,8 @@ use crate::clock;
 use crate::config::Config;
 use crate::domain::payments::PaymentError;
 use crate::domain::payments::orders::{FeeBps, NewOrder, OrderKey, OrderName};
+use crate::domain::settlements::Terms;
+use crate::domain::wallets::WalletError;
 use crate::error::{ApiResult, Problem};
 use crate::http::auth::refusals::{BodyRefusals, PublicRefusals};
 use crate::http::service::{AuthorityRefusals, OrderKeeper};
@@ -62,6 +64,10 @@ pub(super) async fn put_order(
         fee: FeeBps::new(fee_bps)?,
     };
     order.check()?;
+    if order.payee.is_some() {
+        Terms::of(order.fee, config.payments.settlements.withholding_bps)
+            .map_err(|_| WalletError::FeeTooHigh)?;
+    }
     if order.currency != config.payments.currency {
         return Err(PaymentError::CurrencyNotSupported.into());
     }

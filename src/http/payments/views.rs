@@ -1,5 +1,7 @@
 //! Payments as requests and answers have them.
 
+use std::fmt;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
@@ -9,6 +11,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::actors::payments::answers::{ACCEPTED, Answered, PaymentView};
 use crate::actors::payments::requests::PaymentMethod;
+use crate::domain::bank_accounts::{AccountDetails, BankAccountError, BankCode, RefundAccount};
 use crate::domain::ids::{PaymentId, RefundId, UserId};
 use crate::domain::money::{Amount, Currency};
 use crate::domain::time::Timestamp;
@@ -67,6 +70,41 @@ pub struct CancelBody {
     /// 1 to 200 characters.
     #[schema(max_length = 200, example = "It was not what I had expected.")]
     pub reason: String,
+    /// Where it goes, for what came by a transfer; not kept once it is there.
+    #[serde(default)]
+    pub refund_account: Option<RefundAccountBody>,
+}
+
+/// A bank account of the payer's.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefundAccountBody {
+    /// As the provider knows it: 2 to 11 digits and capitals.
+    #[schema(min_length = 2, max_length = 11, example = "088")]
+    bank: String,
+    /// 6 to 20 digits; `-` and space may stand between them.
+    #[schema(min_length = 6, max_length = 40, example = "110-123-456789")]
+    account_number: String,
+    /// 1 to 60 characters.
+    #[schema(min_length = 1, max_length = 60, example = "김지수")]
+    holder: String,
+}
+
+impl RefundAccountBody {
+    /// # Errors
+    /// [`BankAccountError`].
+    pub fn parse(self) -> Result<RefundAccount, BankAccountError> {
+        Ok(RefundAccount {
+            bank: BankCode::parse(&self.bank)?,
+            details: AccountDetails::parse(&self.account_number, &self.holder)?,
+        })
+    }
+}
+
+impl fmt::Debug for RefundAccountBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RefundAccountBody(..)")
+    }
 }
 
 /// A payment that was begun, with what its payer's client needs.

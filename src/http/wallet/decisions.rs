@@ -5,10 +5,9 @@ use actix_web::{HttpResponse, delete, get, post, put};
 
 use super::views::{ReasonBody, WithdrawalView};
 use crate::actors::payments::wallets::Wallets;
+use crate::clock;
 use crate::domain::ids::{UserId, WithdrawalId};
-use crate::domain::withdrawals::WithdrawalStatus;
-use crate::domain::workflows::Reason;
-use crate::error::{ApiError, ApiResult, Problem};
+use crate::error::{ApiResult, Problem};
 use crate::http::auth::refusals::{BodyRefusals, PublicRefusals};
 use crate::http::caller::Admin;
 use crate::http::page::{Page, PageQuery};
@@ -23,7 +22,7 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
         .service(unfreeze_wallet);
 }
 
-/// Withdrawals about which somebody has to decide, the oldest first.
+/// Withdrawals to which somebody may say yes, the oldest first: those that need it, and those that wait for their time.
 #[utoipa::path(
     tag = "admin",
     params(PageQuery),
@@ -48,19 +47,21 @@ pub(super) async fn list_waiting_withdrawals(
     store: web::Data<Store>,
 ) -> ApiResult<web::Json<Page<WithdrawalView>>> {
     let (after, limit) = (query.after()?, query.limit.with_probe());
-    let requested = WithdrawalStatus::Requested;
-    let rows = store.list_withdrawals_by_status(requested, true, after, limit).await?;
+    let rows = store.list_waiting_withdrawals(after, limit, clock::now()).await?;
 
     Ok(web::Json(Page::new(rows, query.limit, |withdrawal| withdrawal.id)))
 }
 
 /// Says yes to a withdrawal of somebody else's.
+///
+/// One that waits for its time goes at once, unless it is so large that somebody had to say yes to the amount: then a
+/// second person says so, by the same request (`second_person_needed`).
 #[utoipa::path(
     tag = "admin",
     params(("id" = WithdrawalId, Path)),
     security(("bearer" = [])),
     responses(
-        (status = 200, description = "It is sent when its time has come", body = WithdrawalView),
+        (status = 200, description = "It is sent, at once or when its time has come", body = WithdrawalView),
         (
             status = 404,
             description = "`withdrawal_not_found`",
@@ -86,7 +87,7 @@ pub(super) async fn approve_withdrawal(
     body: web::Json<ReasonBody>,
     wallets: web::Data<Wallets>,
 ) -> ApiResult<web::Json<WithdrawalView>> {
-    let decided = wallets.approve(admin.0.user_id, *id, reason(&body)?).await?;
+    let decided = wallets.approve(admin.0.user_id, *id, body.parse()?).await?;
 
     Ok(web::Json(decided.into()))
 }
@@ -123,7 +124,7 @@ pub(super) async fn reject_withdrawal(
     body: web::Json<ReasonBody>,
     wallets: web::Data<Wallets>,
 ) -> ApiResult<web::Json<WithdrawalView>> {
-    let decided = wallets.reject(admin.0.user_id, *id, reason(&body)?).await?;
+    let decided = wallets.reject(admin.0.user_id, *id, body.parse()?).await?;
 
     Ok(web::Json(decided.into()))
 }
@@ -148,7 +149,7 @@ pub(super) async fn freeze_wallet(
     body: web::Json<ReasonBody>,
     wallets: web::Data<Wallets>,
 ) -> ApiResult<HttpResponse> {
-    wallets.freeze(*user, admin.0.user_id, reason(&body)?).await?;
+    wallets.freeze(*user, admin.0.user_id, body.parse()?).await?;
 
     Ok(HttpResponse::NoContent().finish())
 }
@@ -174,10 +175,4 @@ pub(super) async fn unfreeze_wallet(
     wallets.unfreeze(*user, admin.0.user_id).await?;
 
     Ok(HttpResponse::NoContent().finish())
-}
-
-fn reason(body: &ReasonBody) -> ApiResult<Reason> {
-    Reason::parse(&body.reason).ok_or_else(|| {
-        ApiError::invalid("/reason", "invalid_reason", "A reason has 1 to 500 characters.")
-    })
 }

@@ -7,7 +7,8 @@ use crate::domain::bank_accounts::masked;
 use crate::domain::ids::{BankAccountId, PaymentId, SettlementId, UserId, WithdrawalId};
 use crate::domain::money::{Amount, Currency};
 use crate::domain::time::Timestamp;
-use crate::error::Problem;
+use crate::domain::workflows::Reason;
+use crate::error::{ApiError, ApiResult, Problem};
 use crate::http::page::Cursor;
 use crate::store::bank_accounts::BankAccount;
 use crate::store::settlements::Settlement;
@@ -66,10 +67,30 @@ pub(super) struct WithdrawalView {
 /// Why somebody decides so; kept for ever.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ReasonBody {
+pub struct ReasonBody {
     /// 1 to 500 characters.
     #[schema(max_length = 500, example = "Called back; it is them.")]
-    pub(super) reason: String,
+    pub reason: String,
+}
+
+impl ReasonBody {
+    /// The reason, if it says something.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`].
+    pub fn parse(&self) -> ApiResult<Reason> {
+        parse_reason(&self.reason)
+    }
+}
+
+/// The reason in a body, if it says something.
+///
+/// # Errors
+/// [`ApiError::Invalid`].
+pub fn parse_reason(text: &str) -> ApiResult<Reason> {
+    Reason::parse(text).ok_or_else(|| {
+        ApiError::invalid("/reason", "invalid_reason", "A reason has 1 to 500 characters.")
+    })
 }
 
 /// A bank account to be kept.
@@ -119,7 +140,7 @@ pub(super) struct ReleasedView {
 
 /// What somebody has earned until a day, in minor units.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct SettlementView {
+pub struct SettlementView {
     settlement_id: SettlementId,
     currency: Currency,
     /// Days in Seoul.

@@ -8,14 +8,17 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, get, post};
 
 use super::views::{WalletView, WithdrawBody, WithdrawalRefusals, WithdrawalView};
-use crate::actors::payments::wallets::Wallets;
+use crate::actors::payments::answers::Answered;
+use crate::actors::payments::wallets::{Wallets, Withdrawn};
+use crate::domain::idempotency::StoredAnswer;
 use crate::domain::ids::WithdrawalId;
-use crate::error::{ApiResult, Problem};
+use crate::error::{ApiError, ApiResult, Problem};
 use crate::http::auth::refusals::{BodyRefusals, CallerRefusals, PublicRefusals};
 use crate::http::caller::Caller;
 use crate::http::page::{Page, PageQuery};
 use crate::http::payments::key::Key;
 use crate::http::payments::payer::Beginning;
+use crate::http::payments::views::response;
 use crate::store::Store;
 
 const ROUTE: &str = "POST /v1/payments/withdraw";
@@ -61,7 +64,8 @@ pub(super) async fn read_wallet(
 /// Asks for money to be paid out.
 ///
 /// It is held at once. The first time, and to a bank account for which somebody has just vouched, it waits for a day; a
-/// large amount waits until somebody has said yes. Sent again with the same key it tells how the withdrawal stands.
+/// large amount waits until somebody has said yes. Sent again with the same key it tells how the withdrawal stands, or
+/// why it was refused (402, 409, 422), to the byte and with `Idempotent-Replayed`.
 #[utoipa::path(
     tag = "payments",
     params(("Idempotency-Key" = String, Header, description = "8 to 255 visible characters, one for each withdrawal")),
@@ -102,13 +106,43 @@ pub(super) async fn ask_withdrawal(
     key: Key,
     body: web::Json<WithdrawBody>,
     wallets: web::Data<Wallets>,
-) -> ApiResult<(web::Json<WithdrawalView>, StatusCode)> {
+) -> ApiResult<HttpResponse> {
     let user = caller.0.user_id;
     let call = key.call(format!("user:{user}"), ROUTE, &*body)?;
     let WithdrawBody { amount, bank_account_id } = body.into_inner();
-    let withdrawal = wallets.withdraw(user, amount, bank_account_id, call).await?;
+    let asked = wallets.withdraw(user, amount, bank_account_id, call.clone()).await;
+    let withdrawn = match asked.map_err(ApiError::from) {
+        Ok(withdrawn) => withdrawn,
+        Err(error) => match refusal_of(&error)? {
+            Some(refusal) => wallets.keep_refusal(call, refusal).await?,
+            None => return Err(error),
+        },
+    };
 
-    Ok((web::Json(withdrawal.into()), StatusCode::ACCEPTED))
+    match withdrawn {
+        Withdrawn::Asked(withdrawal) => {
+            Ok(HttpResponse::Accepted().json(WithdrawalView::from(*withdrawal)))
+        }
+        Withdrawn::Refused { answer, is_replayed } => {
+            response(Answered { answer, is_replayed, payment: None })
+        }
+    }
+}
+
+/// What is answered alike for ever: a refusal of the request itself, and not of how things stand with its caller or the server.
+fn refusal_of(error: &ApiError) -> ApiResult<Option<StoredAnswer>> {
+    let ApiError::Wallet(_) = error else { return Ok(None) };
+    let (status, _) = error.status_and_code();
+    let is_kept = matches!(
+        status,
+        StatusCode::PAYMENT_REQUIRED | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY
+    );
+    if !is_kept {
+        return Ok(None);
+    }
+    // Without the id of the request: a repeat has another.
+    let body = serde_json::to_string(&error.problem(None)).map_err(|_| ApiError::Internal)?;
+    Ok(Some(StoredAnswer { status: status.as_u16(), body }))
 }
 
 /// The caller's withdrawals, the newest first.

@@ -57,6 +57,21 @@ pub enum Booked {
 /// # Errors
 /// [`LedgerError`] where the books refuse it; the transaction must not be committed then.
 pub async fn book(db: &mut Db, entry: &Entry, now: Timestamp) -> Result<Booked, BookError> {
+    let booked = try_book(db, entry, now).await;
+    match &booked {
+        Ok(Booked::Now) => {
+            metrics::counter!("madang_ledger_txn_total", "kind" => entry.kind).increment(1);
+        }
+        Err(BookError::Ledger(error)) => {
+            let reason = error.word();
+            metrics::counter!("madang_ledger_refused_total", "reason" => reason).increment(1);
+        }
+        Ok(Booked::Before) | Err(BookError::Store(_)) => {}
+    }
+    booked
+}
+
+async fn try_book(db: &mut Db, entry: &Entry, now: Timestamp) -> Result<Booked, BookError> {
     if !insert_entry(db, entry, now).await? {
         return Ok(Booked::Before);
     }

@@ -22,6 +22,8 @@ pub struct StatementLine {
     pub is_debit: bool,
     /// The account on the other side.
     pub other: AccountId,
+    /// Its code, such as `escrow#03`.
+    pub other_code: String,
     pub amount: Amount,
     pub code: String,
     pub at: Timestamp,
@@ -37,6 +39,7 @@ struct LineRow {
     phase: String,
     debit_id: Uuid,
     credit_id: Uuid,
+    other_code: String,
     amount: i64,
     code: String,
     at: i64,
@@ -61,7 +64,8 @@ impl Store {
                         db,
                         LineRow,
                         "SELECT t.id, t.entry_id, e.kind, e.reference_kind, e.reference_id, t.phase,
-                                t.debit_id, t.credit_id, t.amount, t.code, t.at
+                                t.debit_id, t.credit_id, o.code AS other_code, t.amount, t.code,
+                                t.at
                          FROM (SELECT * FROM (SELECT id, at FROM ledger_transfers
                                               WHERE debit_id = $1 AND (at, id) < ($2, $3)
                                               ORDER BY at DESC, id DESC LIMIT $4) d
@@ -71,6 +75,9 @@ impl Store {
                                               ORDER BY at DESC, id DESC LIMIT $4) c) s
                          JOIN ledger_transfers t ON t.id = s.id
                          JOIN ledger_entries e ON e.id = t.entry_id
+                         JOIN ledger_accounts o
+                              ON o.id = CASE WHEN t.debit_id = $1 THEN t.credit_id
+                                             ELSE t.debit_id END
                          ORDER BY t.at DESC, t.id DESC
                          LIMIT $4",
                         account.uuid(),
@@ -182,6 +189,7 @@ impl LineRow {
             phase: Phase::parse(&self.phase)?,
             is_debit,
             other: other.into(),
+            other_code: self.other_code,
             amount: Amount::new(self.amount).ok()?,
             code: self.code,
             at: Timestamp::from_millis(self.at),

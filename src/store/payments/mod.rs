@@ -1,12 +1,16 @@
 //! Payments as rows: [`attempts`] are what their providers see, [`transitions`] how they change, [`refunds`] what goes
-//! back, and [`views`] what is looked for.
+//! back, [`views`] what is looked for, [`operations`] all that is known of one, [`stops`] which providers take nothing new,
+//! and [`conflicts`] what two people say of one that is conflicted.
 //!
 //! Invariant: whoever changes a payment has its row locked, before anything else that is locked but its order and its
 //! workflow; the accounts of the ledger come last.
 
 pub mod attempts;
 pub mod captures;
+pub mod conflicts;
+pub mod operations;
 pub mod refunds;
+pub mod stops;
 pub mod transitions;
 pub mod views;
 
@@ -102,8 +106,10 @@ impl Payment {
     }
 }
 
-/// A payment is confirmed and captured once; what its provider does not void may be tried again.
-fn workflow_key(call: UnderWay, id: PaymentId, version: i64) -> String {
+/// What the workflow of a call is for. A payment is confirmed and captured once; what its provider does not void may be tried
+/// again.
+#[must_use]
+pub fn workflow_key(call: UnderWay, id: PaymentId, version: i64) -> String {
     match call {
         UnderWay::Confirm | UnderWay::Capture => format!("{}:{id}", call.as_str()),
         UnderWay::Void => format!("void:{id}:{version}"),
@@ -266,5 +272,17 @@ pub async fn update_under_way(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     payment.under_way = under_way;
+    update(db, payment, now).await
+}
+
+/// Writes what a payment has come to, where its status stays.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses.
+pub async fn update_sums(
+    db: &mut Db,
+    payment: &mut Payment,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     update(db, payment, now).await
 }

@@ -16,7 +16,7 @@ use crate::domain::payments::refunds::RefundStatus;
 use crate::domain::time::Timestamp;
 use crate::store::ledger::book;
 use crate::store::settlements::refunds::{give_again, take_back};
-use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
+use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 
 /// A refund as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct NewRefund {
     pub amount: Amount,
     pub reason: String,
     pub actor: String,
+    /// Where it goes, sealed for the refund, where it came by a transfer.
+    pub sealed_account: Option<Vec<u8>>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -116,7 +118,7 @@ pub async fn request(
         created_at: now,
         updated_at: now,
     };
-    insert(db, &refund).await?;
+    insert(db, &refund, new.sealed_account.as_deref()).await?;
     book(db, &payment.place().refund_hold(refund.id, &sides), now).await?;
     Ok(refund)
 }
@@ -138,7 +140,7 @@ pub async fn get_refund(db: &mut Db, id: RefundId) -> Result<Refund, StoreError>
     row.ok_or(StoreError::NotFound)?.into_refund()
 }
 
-/// Writes where a refund is that has not come to its end.
+/// Writes where a refund is. At its end nobody needs to know any more where it went.
 ///
 /// # Errors
 /// [`ChangeError::Refund`] where that does not follow.
@@ -157,16 +159,20 @@ pub async fn update_status(
     refund.status = to;
     execute!(
         db,
-        "UPDATE refunds SET status = $2, failure_code = $3, updated_at = $4 WHERE id = $1",
+        "UPDATE refunds
+         SET status = $2, failure_code = $3, updated_at = $4,
+             sealed_account = CASE WHEN $5 = 1 THEN NULL ELSE sealed_account END
+         WHERE id = $1",
         refund.id.uuid(),
         to.as_str(),
         refund.failure_code.as_deref(),
         now.millis(),
+        i64::from(matches!(to, RefundStatus::Succeeded | RefundStatus::Failed)),
     )?;
     Ok(())
 }
 
-/// Counts a refund that was made: `PaymentRefunded`. One that is disputed meanwhile stays so.
+/// Counts a refund that was made: `PaymentRefunded`. A payment that is disputed meanwhile, or charged back, stays so.
 ///
 /// # Errors
 /// [`ChangeError`]; the transaction must not be committed then.
@@ -190,7 +196,7 @@ pub async fn succeed(
     payment.sums.refunded = payment.sums.refunded.saturating_add(amount);
     let said = json!({ "refund_id": refund.id, "refund_amount": refund.amount });
     let by = by.clone().saying(said);
-    if payment.status == PaymentStatus::Disputed {
+    if matches!(payment.status, PaymentStatus::Disputed | PaymentStatus::ChargedBack) {
         update(db, payment, now).await?;
         tell(db, payment, "PaymentRefunded", &by, now).await?;
     } else {
@@ -221,12 +227,17 @@ pub async fn fail(
     Ok(())
 }
 
-async fn insert(db: &mut Db, refund: &Refund) -> Result<(), StoreError> {
+async fn insert(
+    db: &mut Db,
+    refund: &Refund,
+    sealed_account: Option<&[u8]>,
+) -> Result<(), StoreError> {
     execute!(
         db,
         "INSERT INTO refunds
-             (id, payment_id, amount, reason, status, held, actor, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+             (id, payment_id, amount, reason, status, held, actor, sealed_account, created_at,
+              updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
         refund.id.uuid(),
         refund.payment.uuid(),
         refund.amount.minor(),
@@ -234,12 +245,36 @@ async fn insert(db: &mut Db, refund: &Refund) -> Result<(), StoreError> {
         refund.status.as_str(),
         json!(refund.held).to_string(),
         refund.actor.as_str(),
+        sealed_account,
         refund.created_at.millis(),
     )
     .map(|_| ())
 }
 
 impl Store {
+    /// Where a refund goes that is not at its end, sealed for it; `None` where that is not ours to say.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find_sealed_refund_account(
+        &self,
+        id: RefundId,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let (sealed,) = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_one!(
+                        db,
+                        (Option<Vec<u8>>,),
+                        "SELECT sealed_account FROM refunds WHERE id = $1",
+                        id.uuid(),
+                    )
+                })
+            })
+            .await?;
+        Ok(sealed)
+    }
+
     /// The refunds of a payment, the first first.
     ///
     /// # Errors

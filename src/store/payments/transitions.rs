@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Payment, insert, update};
 use crate::clock;
-use crate::domain::events::{DomainEvent, PAYMENT_EVENTS};
+use crate::domain::events::{DomainEvent, INBOX_SIGNALS, PAYMENT_EVENTS};
 use crate::domain::ids::PaymentId;
 use crate::domain::inbox::InboxNote;
 use crate::domain::payments::{Cause, IllegalTransition, PaymentStatus};
@@ -123,8 +123,10 @@ async fn write_down(
         "cause" => by.cause.as_str(),
     )
     .increment(1);
-    if let Some(name) = PaymentStatus::event(from, payment.status) {
-        tell(db, payment, name, by, now).await?;
+    match PaymentStatus::event(from, payment.status) {
+        Some(name) => tell(db, payment, name, by, now).await?,
+        // Nobody outside is told; whoever watches the inbox below is.
+        None => outbox::append(db, &signal(payment, now)).await?,
     }
     let note =
         InboxNote::payment_updated(payment.payer, payment.id, payment.status, payment.version);
@@ -184,6 +186,18 @@ fn event(
         subject: payment.id.to_string(),
         at: now,
         data,
+    }
+}
+
+/// That there is something in the payer's inbox.
+fn signal(payment: &Payment, now: Timestamp) -> DomainEvent {
+    DomainEvent {
+        id: clock::new_uuid().into(),
+        topic: INBOX_SIGNALS,
+        name: "InboxChanged",
+        subject: payment.id.to_string(),
+        at: now,
+        data: json!({ "payer_id": payment.payer }),
     }
 }
 

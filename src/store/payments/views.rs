@@ -1,5 +1,6 @@
 //! What is looked for among payments: a payer's own, page by page, and what has been waiting for too long.
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Payment, PaymentRow, workflow_key};
@@ -7,7 +8,7 @@ use crate::domain::ids::{PaymentId, RefundId, UserId};
 use crate::domain::payments::orders::OrderKey;
 use crate::domain::payments::{PaymentStatus, UnderWay};
 use crate::domain::time::Timestamp;
-use crate::store::{Db, Store, StoreError, fetch_all, fetch_optional};
+use crate::store::{Db, Store, StoreError, fetch_all, fetch_one, fetch_optional};
 
 /// Where the next page begins: below this time and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,14 +118,12 @@ impl Store {
         rows.into_iter().map(PaymentRow::into_payment).collect()
     }
 
-    /// Payments whose time is over and that nobody has asked the provider to take, those that have waited for longest
-    /// first.
+    /// Payments that nobody has made in time, those that have waited for longest first.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn list_expired_payments(
         &self,
-        status: PaymentStatus,
         now: Timestamp,
         limit: i64,
     ) -> Result<Vec<PaymentId>, StoreError> {
@@ -135,11 +134,10 @@ impl Store {
                         db,
                         (Uuid,),
                         "SELECT id FROM payments
-                         WHERE status IN ('created', 'awaiting_deposit') AND status = $1
-                           AND expires_at <= $2 AND under_way IS NULL
+                         WHERE status IN ('created', 'awaiting_deposit') AND status = 'created'
+                           AND expires_at <= $1 AND under_way IS NULL
                          ORDER BY expires_at, id
-                         LIMIT $3",
-                        status.as_str(),
+                         LIMIT $2",
                         now.millis(),
                         limit,
                     )
@@ -147,6 +145,125 @@ impl Store {
             })
             .await?;
         Ok(rows.into_iter().map(|(id,)| id.into()).collect())
+    }
+
+    /// Payments that wait for the outside and of which nobody has asked since before `since`, or, where their time is over,
+    /// since before `late_since`. Notes that somebody does so now.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn take_watched_payments(
+        &self,
+        since: Timestamp,
+        late_since: Timestamp,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<PaymentId>, StoreError> {
+        let rows = self
+            .write::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        (Uuid,),
+                        "UPDATE payments SET looked_at = $3
+                         WHERE id IN
+                             (SELECT id FROM payments
+                              WHERE status IN ('awaiting_deposit', 'authorized')
+                                AND under_way IS NULL AND looked_at <= $2
+                                AND (looked_at <= $1 OR expires_at <= $3)
+                              ORDER BY looked_at, id
+                              LIMIT $4)
+                         RETURNING id",
+                        since.millis(),
+                        late_since.millis(),
+                        now.millis(),
+                        limit,
+                    )
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(|(id,)| id.into()).collect())
+    }
+
+    /// Of how many payments nobody knows what became of them, and since when of the first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn count_unknown_payments(&self) -> Result<(i64, Option<Timestamp>), StoreError> {
+        let (count, oldest) = self
+            .read::<_, StoreError, _>(|db| {
+                Box::pin(async move {
+                    fetch_one!(
+                        db,
+                        (i64, Option<i64>),
+                        "SELECT COUNT(*), MIN(updated_at) FROM payments
+                         WHERE under_way IS NOT NULL AND status = 'unknown'",
+                    )
+                })
+            })
+            .await?;
+        Ok((count, oldest.map(Timestamp::from_millis)))
+    }
+
+    /// The providers, by name, that have something of ours to answer for: a payment or a refund that is not over.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_owing_providers(&self) -> Result<Vec<String>, StoreError> {
+        let rows = self
+            .read::<_, StoreError, _>(|db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        (String,),
+                        "SELECT provider FROM payments WHERE under_way IS NOT NULL
+                         UNION
+                         SELECT provider FROM payments
+                         WHERE status IN ('awaiting_deposit', 'authorized')
+                         UNION
+                         SELECT p.provider FROM refunds r
+                         JOIN payments p ON p.id = r.payment_id
+                         WHERE r.status IN ('requested', 'sent', 'unknown')
+                         ORDER BY 1",
+                    )
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(|(name,)| name).collect())
+    }
+
+    /// Of these workflows, by what they are for, those that rest until after `until`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_resting(
+        &self,
+        workflows: Vec<String>,
+        until: Timestamp,
+    ) -> Result<Vec<String>, StoreError> {
+        if workflows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let workflows = json!(workflows).to_string();
+        let rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    let select = db.dialect(
+                        "SELECT dedupe_key FROM workflows
+                         WHERE dedupe_key IN (SELECT j.value FROM json_each($1) j)
+                           AND status IN ('ready', 'waiting') AND wake_at > $2
+                         ORDER BY dedupe_key",
+                        "SELECT dedupe_key FROM workflows
+                         WHERE dedupe_key IN
+                             (SELECT j.value FROM jsonb_array_elements_text($1::jsonb) j)
+                           AND status IN ('ready', 'waiting') AND wake_at > $2
+                         ORDER BY dedupe_key",
+                    );
+                    fetch_all!(db, (String,), select, workflows, until.millis())
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(|(key,)| key).collect())
     }
 
     /// Workflows, by what they are for, of calls that have been under way since before `since`.

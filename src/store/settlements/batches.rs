@@ -1,6 +1,6 @@
 //! Batches: what a payee has earned until a day, summed up once.
 //!
-//! Locks are taken in the order settlement, wallet.
+//! Locks are taken in the order wallet, settlement: nobody but who closes has that of a batch that was carried.
 
 use jiff::civil::Date;
 use serde_json::{Value, json};
@@ -11,8 +11,11 @@ use crate::clock;
 use crate::domain::events::{DomainEvent, PAYMENT_EVENTS};
 use crate::domain::ids::{SettlementId, UserId};
 use crate::domain::money::Currency;
+use crate::domain::money_audit::{Action, Target};
 use crate::domain::settlements::SettlementStatus;
 use crate::domain::time::Timestamp;
+use crate::domain::workflows::Reason;
+use crate::store::money_audit::{Deed, record};
 use crate::store::wallets::lock_wallet;
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, outbox};
 
@@ -31,7 +34,6 @@ pub struct Close {
 
 #[derive(sqlx::FromRow)]
 struct SumRow {
-    items: i64,
     first_at: Option<i64>,
     gross: i64,
     refunds: i64,
@@ -57,14 +59,24 @@ impl Store {
         let rows = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
-                    fetch_all!(
-                        db,
-                        (Uuid,),
+                    // By itself, SQLite goes through the platform's own items, which never get a batch.
+                    let select = db.dialect(
+                        "SELECT DISTINCT payee_id
+                         FROM settlement_items INDEXED BY settlement_items_open_idx
+                         WHERE settlement_id IS NULL AND payee_id IS NOT NULL AND currency = $1
+                           AND created_at < $2 AND payee_id > $3
+                         ORDER BY payee_id
+                         LIMIT $4",
                         "SELECT DISTINCT payee_id FROM settlement_items
                          WHERE settlement_id IS NULL AND payee_id IS NOT NULL AND currency = $1
                            AND created_at < $2 AND payee_id > $3
                          ORDER BY payee_id
                          LIMIT $4",
+                    );
+                    fetch_all!(
+                        db,
+                        (Uuid,),
+                        select,
                         currency.as_str(),
                         until.millis(),
                         after,
@@ -76,8 +88,23 @@ impl Store {
         Ok(rows.into_iter().map(|(id,)| id.into()).collect())
     }
 
+    /// Whether a payee had earned something until then that is in no batch.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn has_open_items(
+        &self,
+        payee: UserId,
+        currency: Currency,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.read(move |db| Box::pin(async move { is_open(db, payee, currency, until).await }))
+            .await
+    }
+
     /// Closes a payee's batch: `SettlementCreated`, or `SettlementCarried` where it is not worth a payment. `None`
-    /// where there is one of that day already; what came late is in the next.
+    /// where there is one of that day already, and what came late is in the next; or where another batch has taken
+    /// everything meanwhile.
     ///
     /// # Errors
     /// [`StoreError`] when the database refuses.
@@ -89,26 +116,92 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Settlement>, StoreError> {
         self.write(move |db| {
+            Box::pin(async move { close_batch(db, payee, currency, &close, now).await })
+        })
+        .await
+    }
+
+    /// Closes a payee's batch because somebody says so: as [`Self::close_settlement`], and in the audit.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses.
+    pub async fn close_settlement_by_hand(
+        &self,
+        payee: UserId,
+        currency: Currency,
+        close: Close,
+        (by, reason): (UserId, Reason),
+        now: Timestamp,
+    ) -> Result<Option<Settlement>, StoreError> {
+        self.write(move |db| {
             Box::pin(async move {
-                let id = SettlementId::from(clock::new_uuid());
-                if !insert(db, id, payee, currency, &close, now).await? {
-                    return Ok(None);
-                }
-                lock_wallet(db, payee, currency, now).await?;
-                let items = take_items(db, id, payee, currency, close.until).await?;
-                let carry_in = take_carried(db, id, payee, currency).await?;
-                sum_up(db, id, &items, carry_in, close.minimum, close.period_end).await?;
-                let closed = lock_settlement(db, id).await?;
-                let name = match closed.status {
-                    SettlementStatus::Carried => "SettlementCarried",
-                    SettlementStatus::Closed | SettlementStatus::Released => "SettlementCreated",
+                let closed = close_batch(db, payee, currency, &close, now).await?;
+                let Some(closed) = closed else { return Ok(None) };
+                let deed = Deed {
+                    by,
+                    action: Action::SettlementClosed,
+                    target: Target::Settlement(closed.id),
+                    reason: Some(&reason),
+                    before: Value::Null,
+                    after: json!({
+                        "status": closed.status.as_str(),
+                        "payee_id": payee,
+                        "net": closed.net,
+                        "pay_on": closed.pay_on.to_string(),
+                    }),
                 };
-                publish(db, name, &closed, &json!({}), now).await?;
+                record(db, &deed, now).await?;
                 Ok(Some(closed))
             })
         })
         .await
     }
+}
+
+async fn is_open(
+    db: &mut Db,
+    payee: UserId,
+    currency: Currency,
+    until: Timestamp,
+) -> Result<bool, StoreError> {
+    let (count,) = fetch_one!(
+        db,
+        (i64,),
+        "SELECT COUNT(*) FROM settlement_items
+         WHERE settlement_id IS NULL AND payee_id = $1 AND currency = $2 AND created_at < $3",
+        payee.uuid(),
+        currency.as_str(),
+        until.millis(),
+    )?;
+    Ok(count > 0)
+}
+
+async fn close_batch(
+    db: &mut Db,
+    payee: UserId,
+    currency: Currency,
+    close: &Close,
+    now: Timestamp,
+) -> Result<Option<Settlement>, StoreError> {
+    // First: two that close at once, of different days, wait for one another here, and the second finds nothing.
+    lock_wallet(db, payee, currency, now).await?;
+    if !is_open(db, payee, currency, close.until).await? {
+        return Ok(None);
+    }
+    let id = SettlementId::from(clock::new_uuid());
+    if !insert(db, id, payee, currency, close, now).await? {
+        return Ok(None);
+    }
+    let items = take_items(db, id, payee, currency, close.until).await?;
+    let carry_in = take_carried(db, id, payee, currency).await?;
+    sum_up(db, id, &items, carry_in, close.minimum, close.period_end).await?;
+    let closed = lock_settlement(db, id).await?;
+    let name = match closed.status {
+        SettlementStatus::Carried => "SettlementCarried",
+        SettlementStatus::Closed | SettlementStatus::Released => "SettlementCreated",
+    };
+    publish(db, name, &closed, &json!({}), now).await?;
+    Ok(Some(closed))
 }
 
 async fn insert(
@@ -149,7 +242,7 @@ async fn take_items(
         db,
         "UPDATE settlement_items SET settlement_id = $1
          WHERE payee_id = $2 AND currency = $3 AND settlement_id IS NULL
-           AND (created_at < $4 OR source_type = 'refund')",
+           AND (created_at < $4 OR source_type IN ('refund', 'dispute'))",
         id.uuid(),
         payee.uuid(),
         currency.as_str(),
@@ -158,7 +251,7 @@ async fn take_items(
     fetch_one!(
         db,
         SumRow,
-        "SELECT COUNT(*) AS items, MIN(created_at) AS first_at,
+        "SELECT MIN(created_at) AS first_at,
                 CAST(COALESCE(SUM(CASE WHEN source_type = 'payment' THEN gross END), 0) AS BIGINT)
                     AS gross,
                 CAST(COALESCE(SUM(CASE WHEN source_type <> 'payment' THEN -gross END), 0) AS BIGINT)
@@ -190,8 +283,12 @@ async fn take_carried(
     let (carried,) = fetch_one!(
         db,
         (i64,),
-        "SELECT CAST(COALESCE(SUM(net), 0) AS BIGINT) FROM settlements WHERE carried_to = $1",
+        // Of this payee's only: there is no index on `carried_to`.
+        "SELECT CAST(COALESCE(SUM(net), 0) AS BIGINT) FROM settlements
+         WHERE payee_id = $2 AND currency = $3 AND carried_to = $1",
         id.uuid(),
+        payee.uuid(),
+        currency.as_str(),
     )?;
     Ok(carried)
 }
@@ -204,7 +301,6 @@ async fn sum_up(
     minimum: i64,
     period_end: Date,
 ) -> Result<(), StoreError> {
-    debug_assert!(sums.items > 0, "somebody has seen an item");
     let net = [sums.refunds, sums.fee, sums.fee_vat, sums.withholding]
         .into_iter()
         .fold(sums.gross, i64::saturating_sub)

@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
-use crate::domain::ids::{PaymentId, UserId};
+use crate::domain::ids::{PaymentId, SettlementId, UserId};
 use crate::domain::money::Currency;
 use crate::domain::settlements::{ItemSource, Share};
 use crate::domain::time::Timestamp;
-use crate::store::{Db, StoreError, execute, fetch_one, fetch_optional};
+use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 
 /// An item about to exist, with the signs that its parts have.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,64 @@ struct ShareRow {
     fee: i64,
     fee_vat: i64,
     withholding: i64,
+}
+
+/// An item of a batch as somebody looks at it, with the signs that its parts have.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct SeenItem {
+    /// `payment`, `refund` or `failed_refund`.
+    pub source_type: String,
+    pub source_id: Uuid,
+    pub payment_id: Uuid,
+    pub gross: i64,
+    pub fee: i64,
+    pub fee_vat: i64,
+    pub withholding: i64,
+    pub elsewhere: i64,
+    pub created_at: i64,
+}
+
+/// Where the next page of items begins: behind this source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemCursor {
+    pub id: Uuid,
+    pub source: String,
+}
+
+impl Store {
+    /// Items of a batch, by their sources; at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_settlement_items(
+        &self,
+        settlement: SettlementId,
+        after: Option<ItemCursor>,
+        limit: i64,
+    ) -> Result<Vec<SeenItem>, StoreError> {
+        let ItemCursor { id, source } =
+            after.unwrap_or(ItemCursor { id: Uuid::nil(), source: String::new() });
+        self.read(move |db| {
+            Box::pin(async move {
+                fetch_all!(
+                    db,
+                    SeenItem,
+                    "SELECT source_type, source_id, payment_id, gross, fee, fee_vat, withholding,
+                            elsewhere, created_at
+                     FROM settlement_items
+                     WHERE settlement_id = $1
+                       AND (source_id > $2 OR (source_id = $2 AND source_type > $3))
+                     ORDER BY source_id, source_type
+                     LIMIT $4",
+                    settlement.uuid(),
+                    id,
+                    source,
+                    limit,
+                )
+            })
+        })
+        .await
+    }
 }
 
 /// Writes an item; `false` where there is one for the same.

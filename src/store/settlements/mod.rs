@@ -1,10 +1,11 @@
-//! Settlements as rows: [`releases`] is what payees earn, [`refunds`] what is taken back from them, [`batches`] how it
-//! is summed up day by day, and [`payouts`] how it gets to their wallets.
+//! Settlements as rows: [`releases`] is what payees earn, [`refunds`] and [`disputes`] what is taken back from them,
+//! [`batches`] how it is summed up day by day, and [`payouts`] how it gets to their wallets.
 //!
 //! Invariant: what is pending for a payee in the ledger is what the items without a batch come to, with the batches
 //! that were carried and those whose day has not come. Whoever takes from it has the payee's wallet locked.
 
 pub mod batches;
+pub mod disputes;
 mod items;
 pub mod payouts;
 pub mod refunds;
@@ -13,6 +14,7 @@ pub mod releases;
 use jiff::civil::Date;
 use uuid::Uuid;
 
+pub use self::items::{ItemCursor, SeenItem};
 use super::{Db, Store, StoreError, fetch_all, fetch_optional};
 use crate::domain::ids::{SettlementId, UserId};
 use crate::domain::money::Currency;
@@ -42,6 +44,13 @@ pub struct Settlement {
     pub debt_repaid: i64,
     pub status: SettlementStatus,
     pub version: i64,
+}
+
+/// Which batches are looked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SettlementFilter {
+    pub payee: Option<UserId>,
+    pub status: Option<SettlementStatus>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -144,5 +153,70 @@ impl Store {
             })
             .await?;
         Ok(rows.into_iter().filter_map(Row::into_settlement).collect())
+    }
+
+    /// Batches from before `before`, whoever's, the newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_all_settlements(
+        &self,
+        filter: SettlementFilter,
+        before: Option<SettlementId>,
+        limit: i64,
+    ) -> Result<Vec<Settlement>, StoreError> {
+        let before = before.map_or(Uuid::max(), SettlementId::uuid);
+        let payee = filter.payee.map_or(Uuid::nil(), UserId::uuid);
+        let rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        Row,
+                        "SELECT id, payee_id, currency, period_start, period_end, pay_on,
+                                release_at, gross, refunds, fee, fee_vat, withholding, elsewhere,
+                                carry_in, net, debt_repaid, status, version
+                         FROM settlements
+                         WHERE id < $1 AND ($2 = $3 OR payee_id = $2)
+                           AND ($4 = '' OR status = $4)
+                         ORDER BY id DESC
+                         LIMIT $5",
+                        before,
+                        payee,
+                        Uuid::nil(),
+                        filter.status.map_or("", SettlementStatus::as_str),
+                        limit,
+                    )
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().filter_map(Row::into_settlement).collect())
+    }
+
+    /// A batch.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find_settlement(
+        &self,
+        id: SettlementId,
+    ) -> Result<Option<Settlement>, StoreError> {
+        let row = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_optional!(
+                        db,
+                        Row,
+                        "SELECT id, payee_id, currency, period_start, period_end, pay_on,
+                                release_at, gross, refunds, fee, fee_vat, withholding, elsewhere,
+                                carry_in, net, debt_repaid, status, version
+                         FROM settlements
+                         WHERE id = $1",
+                        id.uuid(),
+                    )
+                })
+            })
+            .await?;
+        Ok(row.and_then(Row::into_settlement))
     }
 }

@@ -26,14 +26,10 @@ pub async fn take_back(
     amount: Amount,
     now: Timestamp,
 ) -> Result<Option<Vec<Side>>, StoreError> {
-    if find_left(db, payment.id).await?.is_none() {
-        return Ok(None);
-    }
+    let Some(left) = find_left(db, payment.id).await? else { return Ok(None) };
     if let Some(payee) = payment.payee {
         lock_wallet(db, payee, payment.currency, now).await?;
     }
-    // Once more, now that nobody changes it.
-    let left = find_left(db, payment.id).await?.unwrap_or_default();
     let back = left.give_back(amount).map_err(|_| StoreError::NotFound)?;
     let taken = take_from_payee(db, payment, back.net()).await?;
     let item = NewItem {
@@ -79,19 +75,25 @@ pub async fn give_again(
 
 /// What a payee gives back, by where it is taken from.
 #[derive(Debug, Clone, Copy, Default)]
-struct Taken {
-    pending: i64,
-    available: i64,
-    owed: i64,
+pub(super) struct Taken {
+    pub(super) pending: i64,
+    pub(super) available: i64,
+    /// What is in neither.
+    pub(super) owed: i64,
 }
 
 impl Taken {
-    const fn elsewhere(self) -> i64 {
+    pub(super) const fn elsewhere(self) -> i64 {
         self.available.saturating_add(self.owed)
     }
 }
 
-async fn take_from_payee(db: &mut Db, payment: &Payment, net: i64) -> Result<Taken, StoreError> {
+/// How much of `net` a payee has, and where. Their wallet is locked.
+pub(super) async fn take_from_payee(
+    db: &mut Db,
+    payment: &Payment,
+    net: i64,
+) -> Result<Taken, StoreError> {
     let (Some(payee), currency) = (payment.payee, payment.currency) else {
         return Ok(Taken::default());
     };
@@ -104,7 +106,8 @@ async fn take_from_payee(db: &mut Db, payment: &Payment, net: i64) -> Result<Tak
     Ok(Taken { pending, available, owed: rest.saturating_sub(available) })
 }
 
-fn sides(payment: &Payment, back: Share, taken: Taken) -> Vec<Side> {
+/// The same with the shares of the others, as what a refund takes.
+pub(super) fn sides(payment: &Payment, back: Share, taken: Taken) -> Vec<Side> {
     let from_payee = |payee: UserId| {
         [
             (AccountName::UserPending(payee), taken.pending),

@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use super::items::{NewItem, find_left, insert_item};
+use super::items::{NewItem, find_item, insert_item};
 use crate::domain::ids::PaymentId;
 use crate::domain::ledger::chart::AccountName;
 use crate::domain::ledger::entry::{Entry, Line};
@@ -13,6 +13,7 @@ use crate::domain::payments::PaymentStatus;
 use crate::domain::payments::orders::OrderKey;
 use crate::domain::settlements::{ItemSource, Share, ShareError, Terms};
 use crate::domain::time::Timestamp;
+use crate::store::disputes::has_open_dispute;
 use crate::store::ledger::{BookError, book};
 use crate::store::orders::{Order, lock_order};
 use crate::store::payments::{Payment, get_locked};
@@ -27,12 +28,19 @@ pub struct Released {
     pub was_before: bool,
 }
 
+/// An order that nobody has released, and when it was paid for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreleased {
+    pub paid_at: Timestamp,
+    pub order: OrderKey,
+}
+
 /// Why nothing is released.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
     #[error("There is no such order.")]
     NotFound,
-    /// Neither captured nor refunded in part.
+    /// Neither captured nor refunded in part, nor is anything left of it.
     #[error("The order is not paid for, or its payment is disputed.")]
     NotPaid,
     #[error("A refund of it is on its way.")]
@@ -47,6 +55,14 @@ impl From<StoreError> for ReleaseError {
     fn from(error: StoreError) -> Self {
         Self::Book(BookError::Store(error))
     }
+}
+
+/// Whether what was paid is somebody's by now.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn is_released(db: &mut Db, payment: PaymentId) -> Result<bool, StoreError> {
+    Ok(find_item(db, ItemSource::Payment, payment.uuid()).await?.is_some())
 }
 
 impl Store {
@@ -67,42 +83,80 @@ impl Store {
         .await
     }
 
-    /// Orders that were paid for before `paid_before` and that nobody has released, disputed or refunded as a whole; at
-    /// most
-    /// `limit`, those that wait longest first.
+    /// Orders after `after` that were paid for before `paid_before` and that nobody has released, disputed or refunded as
+    /// a whole; at most `limit`, those that wait longest first.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn list_unreleased_orders(
         &self,
         paid_before: Timestamp,
+        after: Option<Unreleased>,
         limit: i64,
-    ) -> Result<Vec<OrderKey>, StoreError> {
+    ) -> Result<Vec<Unreleased>, StoreError> {
+        let after = after.map(|it| {
+            let (kind, id) = (it.order.order_type().to_owned(), it.order.order_id().to_owned());
+            (it.paid_at.millis(), kind, id)
+        });
+        let (after_at, after_type, after_id) = after.unwrap_or_default();
         let rows = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
-                    fetch_all!(
-                        db,
-                        (String, String),
-                        "SELECT p.order_type, p.order_id
+                    // By itself, SQLite goes through all payments there ever were.
+                    let select = db.dialect(
+                        "SELECT MAX(t.at), p.order_type, p.order_id
+                         FROM payments p INDEXED BY payments_unreleased_idx
+                         JOIN payment_transitions t
+                              ON t.payment_id = p.id AND t.to_status = 'captured'
+                         WHERE p.released_at IS NULL
+                           AND p.status IN ('captured', 'partially_refunded', 'disputed', 'charged_back')
+                           AND p.status <> 'disputed' AND p.captured > p.refunded
+                           AND NOT EXISTS (SELECT 1 FROM disputes d
+                                           WHERE d.payment_id = p.id
+                                             AND d.opened_at IS NOT NULL
+                                             AND d.closed_at IS NULL)
+                           AND p.refund_reserved = 0
+                         GROUP BY p.order_type, p.order_id
+                         HAVING MAX(t.at) <= $1
+                            AND (MAX(t.at), p.order_type, p.order_id) > ($2, $3, $4)
+                         ORDER BY MAX(t.at), p.order_type, p.order_id
+                         LIMIT $5",
+                        "SELECT MAX(t.at), p.order_type, p.order_id
                          FROM payments p
                          JOIN payment_transitions t
                               ON t.payment_id = p.id AND t.to_status = 'captured'
-                         WHERE p.status IN ('captured', 'partially_refunded')
+                         WHERE p.released_at IS NULL
+                           AND p.status IN ('captured', 'partially_refunded', 'disputed', 'charged_back')
+                           AND p.status <> 'disputed' AND p.captured > p.refunded
+                           AND NOT EXISTS (SELECT 1 FROM disputes d
+                                           WHERE d.payment_id = p.id
+                                             AND d.opened_at IS NOT NULL
+                                             AND d.closed_at IS NULL)
                            AND p.refund_reserved = 0
-                           AND NOT EXISTS (SELECT 1 FROM settlement_items i
-                                           WHERE i.payment_id = p.id)
                          GROUP BY p.order_type, p.order_id
                          HAVING MAX(t.at) <= $1
+                            AND (MAX(t.at), p.order_type, p.order_id) > ($2, $3, $4)
                          ORDER BY MAX(t.at), p.order_type, p.order_id
-                         LIMIT $2",
+                         LIMIT $5",
+                    );
+                    fetch_all!(
+                        db,
+                        (i64, String, String),
+                        select,
                         paid_before.millis(),
+                        after_at,
+                        after_type,
+                        after_id,
                         limit,
                     )
                 })
             })
             .await?;
-        Ok(rows.iter().filter_map(|(kind, id)| OrderKey::parse(kind, id).ok()).collect())
+        let unreleased = |(at, kind, id): &(i64, String, String)| {
+            let order = OrderKey::parse(kind, id).ok()?;
+            Some(Unreleased { paid_at: Timestamp::from_millis(*at), order })
+        };
+        Ok(rows.iter().filter_map(unreleased).collect())
     }
 }
 
@@ -116,10 +170,16 @@ async fn release(
     let order = lock_order(db, key).await?.ok_or(ReleaseError::NotFound)?;
     let id = find_paid(db, key).await?.ok_or(ReleaseError::NotPaid)?;
     let payment = get_locked(db, id).await?;
-    if let Some(share) = find_left(db, id).await? {
+    if let Some((share, _)) = find_item(db, ItemSource::Payment, id.uuid()).await? {
         return Ok(Released { payment: id, share, was_before: true });
     }
-    if !matches!(payment.status, PaymentStatus::Captured | PaymentStatus::PartiallyRefunded) {
+    let is_there = match payment.status {
+        PaymentStatus::Captured | PaymentStatus::PartiallyRefunded => true,
+        // What the bank has left of it.
+        PaymentStatus::ChargedBack => !has_open_dispute(db, id).await?,
+        _ => false,
+    };
+    if !is_there {
         return Err(ReleaseError::NotPaid);
     }
     if payment.sums.reserved > 0 {
@@ -138,6 +198,7 @@ async fn release(
         elsewhere: 0,
     };
     insert_item(db, &item, now).await?;
+    execute!(db, "UPDATE payments SET released_at = $2 WHERE id = $1", id.uuid(), now.millis(),)?;
     execute!(
         db,
         "UPDATE orders SET released_at = $3 WHERE order_type = $1 AND order_id = $2",
@@ -160,8 +221,7 @@ fn share_of(
         let minor = gross.minor();
         return Ok(Share { gross: minor, fee: minor, fee_vat: 0, withholding: 0 });
     }
-    let fee_bps = u16::try_from(order.fee.get()).map_err(|_| ShareError::TooMuch)?;
-    Ok(Terms::new(fee_bps, withholding_bps)?.share(gross))
+    Ok(Terms::of(order.fee, withholding_bps)?.share(gross))
 }
 
 /// The payment that an order was paid with, whatever became of it since.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::super::idempotency::{Claimed, attach, attach_resource, claim, finish};
 use super::super::{Store, StoreError, execute};
@@ -239,5 +240,28 @@ async fn a_key_is_forgotten_after_fifteen_days_and_no_other() {
         assert_eq!(sweep(START.plus(KEPT)).await.unwrap(), 1);
         assert_eq!(claimed(store, &old, START).await, Claimed::New);
         assert_eq!(claimed(store, &new, START).await, Claimed::Finished(answer("{}")));
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_what_became_of_them() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let local = metrics::set_default_local_recorder(&recorder);
+    let stores = fixtures().await;
+    for fixture in &stores {
+        let (once, other) = (call("counted-1"), call("counted-1"));
+        assert_eq!(claimed(&fixture.store, &once, START).await, Claimed::New);
+        assert_eq!(claimed(&fixture.store, &once, START).await, Claimed::InFlight);
+        let other = IdempotentCall { fingerprint: [0; 32], ..other };
+        assert_eq!(claimed(&fixture.store, &other, START).await, Claimed::Reused);
+        finished(&fixture.store, &once, answer("{}")).await;
+        assert!(matches!(claimed(&fixture.store, &once, START).await, Claimed::Finished(_)));
+    }
+    drop(local);
+    let figures = recorder.handle().render();
+    for outcome in ["new", "conflict", "mismatch", "replay"] {
+        // The writer of SQLite counts on a thread of its own.
+        let line = format!("madang_idempotency_total{{outcome=\"{outcome}\"}} 1");
+        assert!(figures.contains(&line), "{line} is not in {figures}");
     }
 }

@@ -1,8 +1,12 @@
 //! The ledger on both databases against an oracle in memory, under concurrency, and with its books falsified.
 
+#![expect(clippy::print_stdout, reason = "what was played is told to whoever looks")]
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
@@ -20,6 +24,8 @@ use crate::domain::money::{Amount, Currency};
 use crate::domain::time::Timestamp;
 
 const CASES: &str = "MADANG_LEDGER_CASES";
+/// Seconds for which eight writers write, on each database; without it, some transfers each.
+const SECONDS: &str = "MADANG_LEDGER_SECONDS";
 const OPERATIONS: usize = 50;
 const NOW: Timestamp = Timestamp::from_millis(1_795_262_400_000);
 
@@ -255,6 +261,8 @@ async fn a_statement_and_a_trial_balance_say_what_moved() {
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_at_once_lose_nothing_and_owe_nothing() {
     const USERS: u128 = 5;
+    let seconds = std::env::var(SECONDS).ok();
+    let seconds = seconds.map(|seconds| Duration::from_secs(seconds.parse().unwrap()));
     for fixture in fixtures().await {
         let store = Arc::new(fixture.store.clone());
         for n in 0..USERS {
@@ -265,38 +273,48 @@ async fn eight_at_once_lose_nothing_and_owe_nothing() {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 let mut rng = StdRng::seed_from_u64(writer);
-                let mut refused = 0;
-                for n in 0..60 {
+                let (mut booked_here, mut refused, began) = (0_u64, 0_u64, Instant::now());
+                for n in 0_u64.. {
+                    if seconds.map_or(n >= 60, |seconds| began.elapsed() >= seconds) {
+                        break;
+                    }
                     let (from, to) = (rng.random_range(0..USERS), rng.random_range(0..USERS));
                     if from == to {
                         continue;
                     }
                     let lines = vec![moved(wallet(from), wallet(to), rng.random_range(1..900))];
                     match refusal(booked(&store, entry(&format!("{writer}:{n}"), lines)).await) {
-                        None => {}
+                        None => booked_here += 1,
                         Some(LedgerError::Overdraft) => refused += 1,
                         Some(other) => panic!("{other}"),
                     }
                 }
-                refused
+                (booked_here, refused)
             })
         });
         let reading = {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
-                for _ in 0..100 {
+                let began = Instant::now();
+                for n in 0_u64.. {
+                    if seconds.map_or(n >= 100, |seconds| began.elapsed() >= seconds) {
+                        return n;
+                    }
                     let families = store.list_family_balances().await.unwrap();
                     let wallets = families.iter().find(|it| it.family == "user:available").unwrap();
                     let sum = wallets.counters.credit_balance();
                     assert_eq!(sum, i64::try_from(USERS).unwrap() * 1_000, "a bad read");
                 }
+                0
             })
         };
-        let mut refused = 0;
+        let (mut done, mut refused) = (0, 0);
         for writer in writers.collect::<Vec<_>>() {
-            refused += writer.await.unwrap();
+            let (booked_there, refused_there) = writer.await.unwrap();
+            (done, refused) = (done + booked_there, refused + refused_there);
         }
-        reading.await.unwrap();
+        let reads = reading.await.unwrap();
+        println!("eight writers: {done} booked, {refused} refused, {reads} reads");
 
         assert!(refused > 0, "nobody ever wanted more than there was");
         assert_eq!(drifts(&store).await, Vec::<String>::new());
@@ -527,5 +545,31 @@ async fn both_databases_do_as_the_oracle_does() {
             play(&fixture, seed).await;
         }
         assert_eq!(drifts(&fixture.store).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn entries_are_counted_by_kind_and_what_was_refused_by_reason() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let local = metrics::set_default_local_recorder(&recorder);
+    let fixtures = fixtures().await;
+    for fixture in &fixtures {
+        let store = &fixture.store;
+        let line = moved(wallet(1), AccountName::PayoutInTransit, 5);
+        let refused = booked(store, entry("a", vec![line])).await;
+        assert_eq!(refusal(refused), Some(LedgerError::Overdraft));
+        let right = vec![moved(AccountName::BankTrust, wallet(1), 5)];
+        assert_eq!(booked(store, entry("b", right.clone())).await.unwrap(), Booked::Now);
+        assert_eq!(booked(store, entry("b", right)).await.unwrap(), Booked::Before);
+    }
+    drop(local);
+    let figures = recorder.handle().render();
+    // The writer of SQLite counts on a thread of its own.
+    let (kind, count) = (entry("b", Vec::new()).kind, 1);
+    for line in [
+        format!("madang_ledger_txn_total{{kind=\"{kind}\"}} {count}"),
+        format!("madang_ledger_refused_total{{reason=\"overdraft\"}} {count}"),
+    ] {
+        assert!(figures.contains(&line), "{line} is not in {figures}");
     }
 }

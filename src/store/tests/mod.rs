@@ -11,6 +11,7 @@ mod leases;
 mod leaving;
 mod ledger;
 mod letters;
+mod money_audit;
 mod nodes;
 mod notifications;
 mod notifications_changed;

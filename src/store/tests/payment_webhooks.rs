@@ -77,6 +77,21 @@ async fn looking_once_settles_what_had_come_about_the_charge_and_nothing_that_ca
 }
 
 #[tokio::test]
+async fn one_that_has_failed_says_nothing_about_those_that_came_after_it() {
+    for fixture in fixtures().await {
+        let store = &fixture.store;
+        keep(store, "waits", "md_1", Trust::Signed, 0).await;
+        keep(store, "paid", "md_1", Trust::Signed, 1).await;
+        let taken = take(store, 2).await.unwrap();
+
+        let settle = store.settle_payment_webhook(taken, WebhookStatus::Failed, at(3));
+        assert_eq!(settle.await.unwrap(), 1);
+        assert_eq!(take(store, 4).await.unwrap().received_at, at(1));
+        assert_eq!(take(store, 5).await, None);
+    }
+}
+
+#[tokio::test]
 async fn a_repeat_of_what_is_signed_changes_nothing() {
     for fixture in fixtures().await {
         let store = &fixture.store;

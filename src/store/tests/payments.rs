@@ -106,6 +106,7 @@ async fn requested(store: &Store, id: PaymentId, amount: i64) -> Result<RefundId
                     amount: won(amount),
                     reason: "늦음".to_owned(),
                     actor: "test".to_owned(),
+                    sealed_account: None,
                 };
                 Ok(request(db, &mut payment, new, NOW).await?.id)
             })

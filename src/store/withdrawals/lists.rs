@@ -1,14 +1,40 @@
 //! Withdrawals to be seen: a user's own, those that wait for somebody, and those that a bank may still send back.
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Row, Withdrawal};
 use crate::domain::ids::{UserId, WithdrawalId, WorkflowId};
 use crate::domain::time::Timestamp;
-use crate::domain::withdrawals::WithdrawalStatus;
-use crate::store::{Store, StoreError, execute, fetch_all, fetch_optional};
+use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 
 impl Store {
+    /// How many withdrawals wait, by status, and since when the first of each was asked for.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn count_pending_withdrawals(
+        &self,
+    ) -> Result<Vec<(String, i64, Timestamp)>, StoreError> {
+        let rows = self
+            .read::<_, StoreError, _>(|db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        (String, i64, i64),
+                        "SELECT status, COUNT(*), MIN(created_at) FROM withdrawals
+                         WHERE status IN ('requested', 'approved', 'sending', 'unknown')
+                         GROUP BY status
+                         ORDER BY status",
+                    )
+                })
+            })
+            .await?;
+        let row =
+            |(status, count, at): (String, i64, i64)| (status, count, Timestamp::from_millis(at));
+        Ok(rows.into_iter().map(row).collect())
+    }
+
     /// A withdrawal.
     ///
     /// # Errors
@@ -73,17 +99,16 @@ impl Store {
         Ok(rows.into_iter().filter_map(Row::into_withdrawal).collect())
     }
 
-    /// Withdrawals of one status from after `after`, the oldest first; at most `limit`. With `needs_approval` only
-    /// those about which somebody has to decide.
+    /// Withdrawals from after `after` to which somebody may say yes, the oldest first; at most `limit`: those that need
+    /// it, and those that wait for their time.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn list_withdrawals_by_status(
+    pub async fn list_waiting_withdrawals(
         &self,
-        status: WithdrawalStatus,
-        needs_approval: bool,
         after: Option<WithdrawalId>,
         limit: i64,
+        now: Timestamp,
     ) -> Result<Vec<Withdrawal>, StoreError> {
         let after = after.map_or(Uuid::nil(), WithdrawalId::uuid);
         let rows = self
@@ -97,11 +122,12 @@ impl Store {
                                 not_before, requested_by, approved_by, rejected_by, version,
                                 created_at, updated_at
                          FROM withdrawals
-                         WHERE status = $1 AND needs_approval >= $2 AND id > $3
+                         WHERE status IN ('requested', 'approved')
+                           AND (not_before > $1 OR (status = 'requested' AND needs_approval = 1))
+                           AND id > $2
                          ORDER BY id
-                         LIMIT $4",
-                        status.as_str(),
-                        i64::from(needs_approval),
+                         LIMIT $3",
+                        now.millis(),
                         after,
                         limit,
                     )
@@ -116,75 +142,102 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], any other when the database does not answer.
     pub async fn get_withdrawal_of(&self, workflow: WorkflowId) -> Result<Withdrawal, StoreError> {
-        let row = self
+        let (id,) = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
-                    fetch_optional!(
+                    fetch_one!(
                         db,
-                        Row,
-                        "SELECT id, user_id, currency, amount, bank_account_id, provider,
-                                provider_key, workflow_id, status, failure_code, needs_approval,
-                                not_before, requested_by, approved_by, rejected_by, version,
-                                created_at, updated_at
-                         FROM withdrawals
-                         WHERE workflow_id = $1",
+                        (Uuid,),
+                        "SELECT id FROM withdrawals WHERE workflow_id = $1",
                         workflow.uuid(),
                     )
                 })
             })
             .await?;
-        row.and_then(Row::into_withdrawal).ok_or(StoreError::NotFound)
+        self.find_withdrawal(id.into()).await?.ok_or(StoreError::NotFound)
     }
 
-    /// Withdrawals that a bank has and may still move or send back: accepted ones that nobody has looked at since
-    /// `accepted`, and those paid after `paid_after` that nobody has looked at since `paid`. Those that have waited longest
-    /// first; notes that they are looked at now.
+    /// Withdrawals that a bank has and may still move or send back, those that nobody has looked at for longest first; at
+    /// most `limit`. Notes that they are looked at now.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn take_watched_withdrawals(
         &self,
-        watch: Watch,
+        watched: Watched,
+        limit: i64,
         now: Timestamp,
     ) -> Result<Vec<WithdrawalId>, StoreError> {
         let rows = self
-            .write::<_, StoreError, _>(move |db| {
+            .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
-                    let rows = fetch_all!(
-                        db,
-                        (Uuid,),
-                        "SELECT id FROM withdrawals
-                         WHERE (status IN ('sending', 'unknown') AND provider_key IS NOT NULL
-                                AND looked_at <= $1)
-                            OR (status = 'paid' AND looked_at <= $2 AND updated_at > $3)
-                         ORDER BY looked_at, id
-                         LIMIT $4",
-                        watch.accepted.millis(),
-                        watch.paid.millis(),
-                        watch.paid_after.millis(),
-                        watch.limit,
-                    )?;
-                    for (id,) in &rows {
-                        execute!(
-                            db,
-                            "UPDATE withdrawals SET looked_at = $2 WHERE id = $1",
-                            *id,
-                            now.millis(),
-                        )?;
+                    // By itself, SQLite goes through all withdrawals of a status.
+                    match watched {
+                        Watched::Accepted { before } => {
+                            let select = db.dialect(
+                                "SELECT id FROM withdrawals INDEXED BY withdrawals_accepted_idx
+                                 WHERE status IN ('sending', 'unknown')
+                                   AND provider_key IS NOT NULL AND looked_at <= $1
+                                 ORDER BY looked_at, id
+                                 LIMIT $2",
+                                "SELECT id FROM withdrawals
+                                 WHERE status IN ('sending', 'unknown')
+                                   AND provider_key IS NOT NULL AND looked_at <= $1
+                                 ORDER BY looked_at, id
+                                 LIMIT $2",
+                            );
+                            fetch_all!(db, (Uuid,), select, before.millis(), limit)
+                        }
+                        Watched::Paid { before, after } => {
+                            let select = db.dialect(
+                                "SELECT id FROM withdrawals INDEXED BY withdrawals_paid_idx
+                                 WHERE status = 'paid' AND updated_at > $1 AND looked_at <= $2
+                                 ORDER BY looked_at, id
+                                 LIMIT $3",
+                                "SELECT id FROM withdrawals
+                                 WHERE status = 'paid' AND updated_at > $1 AND looked_at <= $2
+                                 ORDER BY looked_at, id
+                                 LIMIT $3",
+                            );
+                            let (after, before) = (after.millis(), before.millis());
+                            fetch_all!(db, (Uuid,), select, after, before, limit)
+                        }
                     }
-                    Ok(rows)
                 })
             })
             .await?;
-        Ok(rows.into_iter().map(|(id,)| id.into()).collect())
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<Uuid> = rows.into_iter().map(|(id,)| id).collect();
+        let noted = ids.clone();
+        self.write::<_, StoreError, _>(move |db| {
+            Box::pin(async move { note_looked_at(db, &noted, now).await })
+        })
+        .await?;
+        Ok(ids.into_iter().map(WithdrawalId::from).collect())
     }
+}
+
+async fn note_looked_at(db: &mut Db, ids: &[Uuid], now: Timestamp) -> Result<(), StoreError> {
+    // Locked in one order: nobody waits crosswise.
+    let update = db.dialect(
+        "UPDATE withdrawals SET looked_at = $2
+         WHERE id IN (SELECT unhex(replace(value, '-', '')) FROM json_each($1))",
+        "UPDATE withdrawals SET looked_at = $2
+         WHERE id IN (SELECT id FROM withdrawals
+                      WHERE id IN (SELECT value::uuid FROM jsonb_array_elements_text($1::jsonb))
+                      ORDER BY id
+                      FOR UPDATE)",
+    );
+    execute!(db, update, json!(ids).to_string(), now.millis()).map(|_| ())
 }
 
 /// Which withdrawals are looked at again, see [`Store::take_watched_withdrawals`].
 #[derive(Debug, Clone, Copy)]
-pub struct Watch {
-    pub accepted: Timestamp,
-    pub paid: Timestamp,
-    pub paid_after: Timestamp,
-    pub limit: i64,
+pub enum Watched {
+    /// Those that a bank has accepted and that nobody has looked at since `before`.
+    Accepted { before: Timestamp },
+    /// Those that were paid after `after` and that nobody has looked at since `before`.
+    Paid { before: Timestamp, after: Timestamp },
 }

@@ -9,7 +9,7 @@ mod postings;
 use serde_json::json;
 use uuid::Uuid;
 
-pub use self::lists::Watch;
+pub use self::lists::Watched;
 pub use self::postings::{paid_out, requested, returned, voided};
 use super::{Db, StoreError, execute, fetch_one, fetch_optional, outbox};
 use crate::clock;
@@ -87,7 +87,9 @@ impl From<StoreError> for TransitionError {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Constraint(name)
-                if name == "withdrawals_approver_check" || name == "withdrawals_rejecter_check" =>
+                if name == "withdrawals_approver_check"
+                    || name == "withdrawals_rejecter_check"
+                    || name == "withdrawals_wait_lifter_check" =>
             {
                 Self::OwnWithdrawal
             }
@@ -291,6 +293,29 @@ pub async fn transition(
     }
     insert_transition(db, &next, Some(from), &change, now).await?;
     Ok(next)
+}
+
+/// Lets a locked withdrawal go before its time. No change of status.
+///
+/// # Errors
+/// [`TransitionError::OwnWithdrawal`] for whoever asked for it, or approved what a second person has to let go.
+pub async fn lift_wait(
+    db: &mut Db,
+    withdrawal: &Withdrawal,
+    by: UserId,
+    now: Timestamp,
+) -> Result<Withdrawal, TransitionError> {
+    execute!(
+        db,
+        "UPDATE withdrawals
+         SET not_before = $2, wait_lifted_by = $3, version = version + 1, updated_at = $2
+         WHERE id = $1",
+        withdrawal.id.uuid(),
+        now.millis(),
+        by.uuid(),
+    )?;
+    let version = withdrawal.version.saturating_add(1);
+    Ok(Withdrawal { not_before: now, version, updated_at: now, ..withdrawal.clone() })
 }
 
 /// Notes what the provider calls a withdrawal that it has accepted and not yet made.

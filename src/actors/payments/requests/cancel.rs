@@ -6,31 +6,31 @@ use std::ops::ControlFlow;
 use serde_json::json;
 
 use super::super::answers::{
-    Answered, DISPUTED, EXCEEDS_REFUNDABLE, PARTIAL_NOT_SUPPORTED, Refusal, UNDER_WAY, WRONG_STATE,
-    seen,
+    Answered, DISPUTED, EXCEEDS_REFUNDABLE, PARTIAL_NOT_SUPPORTED, REFUND_ACCOUNT_REQUIRED,
+    RELEASED, Refusal, UNDER_WAY, WRONG_STATE, seen,
 };
 use super::super::refund::{REFUND, RefundState, VERSION};
 use super::super::void::{self, VOID, VoidState};
 use super::super::{Payments, PaymentsError};
-use super::{About, Step, answered, claimed};
+use super::{About, Step, answered, claimed, not_now};
 use crate::clock;
+use crate::domain::bank_accounts::RefundAccount;
 use crate::domain::idempotency::{IdempotentCall, StoredAnswer};
-use crate::domain::ids::{PaymentId, UserId};
+use crate::domain::ids::{PaymentId, RefundId, UserId};
 use crate::domain::money::Amount;
 use crate::domain::payments::refunds::{RefundError, RefundReason, refund_of};
 use crate::domain::payments::{Cause, PaymentStatus, UnderWay};
 use crate::domain::time::Timestamp;
 use crate::store::Db;
-use crate::store::idempotency::attach;
 use crate::store::payments::attempts::{Attempt, AttemptStatus, get_attempt, update_attempt};
 use crate::store::payments::refunds::{NewRefund, Refund, request as request_refund};
 use crate::store::payments::transitions::{By, transition};
-use crate::store::payments::{Payment, lock_payment, update_under_way};
+use crate::store::payments::{Payment, lock_payment, update_under_way, workflow_key};
+use crate::store::settlements::releases::is_released;
 use crate::store::workflows::NewWorkflow;
-use crate::store::workflows::claims::Begun;
 
 /// A payment that is to be given up or given back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct CancelPayment {
     pub payment: PaymentId,
     /// Whose it has to be; `None` where the caller may do so for everybody.
@@ -40,6 +40,8 @@ pub struct CancelPayment {
     /// `None` for all that is left.
     pub amount: Option<Amount>,
     pub reason: RefundReason,
+    /// Where it goes; what came by a transfer does not go back the way it came.
+    pub refund_account: Option<RefundAccount>,
 }
 
 impl Payments {
@@ -62,7 +64,7 @@ impl Payments {
             .write(move |db| {
                 Box::pin(async move { this.begin_canceling(db, request, &call, now).await })
             })
-            .await?;
+            .await;
         self.follow(step, id, kept, About::Canceling).await
     }
 
@@ -82,7 +84,10 @@ impl Payments {
         let id = payment.id;
         let refused = async |db: &mut Db, answer| answered(db, call, answer, Some(id)).await;
         if payment.under_way.is_some() {
-            return Ok(refused(db, UNDER_WAY.of(&payment)).await?);
+            return not_now(UNDER_WAY, &payment);
+        }
+        if request.payer.is_some() && is_released(db, id).await? {
+            return Ok(refused(db, RELEASED.of(&payment)).await?);
         }
         let attempt = get_attempt(db, id).await?;
         let new = match payment.status {
@@ -93,23 +98,18 @@ impl Payments {
             PaymentStatus::AwaitingDeposit | PaymentStatus::Authorized
                 if is_whole(&request, &payment) =>
             {
+                let Some(key) = attempt.provider_key.clone() else {
+                    return Ok(refused(db, WRONG_STATE.of(&payment)).await?);
+                };
                 update_under_way(db, &mut payment, Some(UnderWay::Void), now).await?;
-                void_of(&payment, &attempt, &request, now)
+                void_of(&payment, &attempt, key, &request, now)
             }
             _ => match self.refund(db, &mut payment, &attempt, request, now).await? {
-                Ok(new) => Some(new),
+                Ok(new) => new,
                 Err(answer) => return Ok(refused(db, answer).await?),
             },
         };
-        let Some(new) = new else { return Ok(refused(db, WRONG_STATE.of(&payment)).await?) };
-        let step = match self.0.engine.begin(db, &new, now).await? {
-            Begun::Now(running) => Step::Follow(new.id, Some(running)),
-            Begun::Before(workflow) => Step::Follow(workflow, None),
-        };
-        if let Step::Follow(workflow, _) = &step {
-            attach(db, call, *workflow).await?;
-        }
-        Ok(step)
+        self.begin(db, call, &new, now).await
     }
 
     /// Reserves a refund, and gives the workflow that makes it; or why there is none.
@@ -134,14 +134,34 @@ impl Payments {
         let Some(key) = attempt.provider_key.clone() else {
             return Ok(Err(WRONG_STATE.of(payment)));
         };
+        let id = RefundId::from(clock::new_uuid());
+        let sealed_account = match &request.refund_account {
+            Some(account) if payment.is_by_deposit => Some(self.sealed(id, account)?),
+            None if payment.is_by_deposit => {
+                return Ok(Err(REFUND_ACCOUNT_REQUIRED.of(payment)));
+            }
+            Some(_) | None => None,
+        };
         let new = NewRefund {
-            id: clock::new_uuid().into(),
+            id,
             amount,
             reason: request.reason.as_str().to_owned(),
             actor: request.actor,
+            sealed_account,
         };
         let refund = request_refund(db, payment, new, now).await?;
         Ok(Ok(refund_workflow(payment, attempt, key, &refund, now)))
+    }
+}
+
+impl Payments {
+    /// Where a refund goes, for its row.
+    fn sealed(&self, refund: RefundId, account: &RefundAccount) -> Result<Vec<u8>, PaymentsError> {
+        let unavailable = |why: &str| PaymentsError::Unavailable(why.to_owned());
+        let seal = self.0.desk.seal.as_ref();
+        let seal = seal.ok_or_else(|| unavailable("there is no key for bank accounts"))?;
+        seal.seal(&account.to_text(), refund.uuid().as_bytes())
+            .map_err(|_| unavailable("the account cannot be sealed"))
     }
 }
 
@@ -178,26 +198,27 @@ async fn give_up(
 fn void_of(
     payment: &Payment,
     attempt: &Attempt,
+    provider_key: String,
     request: &CancelPayment,
     now: Timestamp,
-) -> Option<NewWorkflow> {
+) -> NewWorkflow {
     let state = VoidState {
         payment: payment.id,
         attempt: attempt.id,
         provider: payment.provider,
-        provider_key: attempt.provider_key.clone()?,
+        provider_key,
         order: attempt.provider_order_id.clone(),
         currency: payment.currency,
         reason: request.reason.as_str().to_owned(),
     };
-    Some(NewWorkflow {
-        dedupe_key: payment.workflow_key()?,
+    NewWorkflow {
+        dedupe_key: workflow_key(UnderWay::Void, payment.id, payment.version),
         id: clock::new_uuid().into(),
         kind: VOID,
         version: void::VERSION,
         state: json!(state),
         wake_at: now,
-    })
+    }
 }
 
 /// The workflow that makes a refund.

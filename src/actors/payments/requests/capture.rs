@@ -8,7 +8,7 @@ use super::super::answers::{Answered, UNDER_WAY, WRONG_STATE};
 use super::super::confirm::{CAPTURE, ConfirmState, VERSION};
 use super::super::{Payments, PaymentsError};
 use super::confirm::state_of;
-use super::{About, Step, answered, claimed};
+use super::{About, Step, answered, claimed, not_now, not_stopped};
 use crate::clock;
 use crate::domain::idempotency::IdempotentCall;
 use crate::domain::ids::{PaymentId, UserId};
@@ -16,11 +16,9 @@ use crate::domain::payments::{PaymentStatus, UnderWay};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::TRIED_MAX;
 use crate::store::Db;
-use crate::store::idempotency::attach;
 use crate::store::payments::attempts::get_attempt;
-use crate::store::payments::{Payment, lock_payment, update_under_way};
+use crate::store::payments::{Payment, lock_payment, update_under_way, workflow_key};
 use crate::store::workflows::NewWorkflow;
-use crate::store::workflows::claims::Begun;
 
 /// What was authorised and is to be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +47,7 @@ impl Payments {
             .write(move |db| {
                 Box::pin(async move { this.begin_capturing(db, &request, &call, now).await })
             })
-            .await?;
+            .await;
         self.follow(step, id, kept, About::Confirming).await
     }
 
@@ -68,12 +66,13 @@ impl Payments {
         let mut payment = found.ok_or(PaymentsError::NotFound)?;
         let id = payment.id;
         if payment.under_way.is_some() {
-            return Ok(answered(db, call, UNDER_WAY.of(&payment), Some(id)).await?);
+            return not_now(UNDER_WAY, &payment);
         }
         let attempt = get_attempt(db, id).await?;
         let Some(key) = attempt.provider_key.as_deref().filter(|_| is_capturable(&payment)) else {
             return Ok(answered(db, call, WRONG_STATE.of(&payment), Some(id)).await?);
         };
+        not_stopped(db, payment.provider).await?;
         update_under_way(db, &mut payment, Some(UnderWay::Capture), now).await?;
         // The payer has done their part: it is tried for as long as anything is.
         let give_up_at = now.plus(TRIED_MAX);
@@ -82,18 +81,11 @@ impl Payments {
             id: clock::new_uuid().into(),
             kind: CAPTURE,
             version: VERSION,
-            dedupe_key: format!("capture:{id}"),
+            dedupe_key: workflow_key(UnderWay::Capture, id, payment.version),
             state: json!(state),
             wake_at: now,
         };
-        let step = match self.0.engine.begin(db, &new, now).await? {
-            Begun::Now(running) => Step::Follow(new.id, Some(running)),
-            Begun::Before(workflow) => Step::Follow(workflow, None),
-        };
-        if let Step::Follow(workflow, _) = &step {
-            attach(db, call, *workflow).await?;
-        }
-        Ok(step)
+        self.begin(db, call, &new, now).await
     }
 }
 

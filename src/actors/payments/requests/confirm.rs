@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -10,7 +11,7 @@ use super::super::answers::{
 };
 use super::super::confirm::{CONFIRM, ConfirmState, VERSION};
 use super::super::{Payments, PaymentsError, expiry};
-use super::{About, Step, answered, claimed};
+use super::{About, Step, answered, claimed, not_now, not_stopped};
 use crate::clock;
 use crate::domain::idempotency::IdempotentCall;
 use crate::domain::ids::{PaymentId, UserId};
@@ -18,14 +19,12 @@ use crate::domain::money::Amount;
 use crate::domain::payments::charges::Agreed;
 use crate::domain::payments::{Cause, PaymentStatus, UnderWay};
 use crate::domain::time::Timestamp;
-use crate::store::idempotency::attach;
 use crate::store::payments::attempts::{
     Attempt, AttemptStatus, find_attempt, get_attempt, update_attempt, update_provider_key,
 };
 use crate::store::payments::transitions::{By, transition};
-use crate::store::payments::{Payment, lock_payment, update_under_way};
+use crate::store::payments::{Payment, lock_payment, update_under_way, workflow_key};
 use crate::store::workflows::NewWorkflow;
-use crate::store::workflows::claims::Begun;
 use crate::store::{Db, StoreError};
 
 const PAYMENT_KEY_BYTES_MAX: usize = 200;
@@ -73,7 +72,7 @@ impl Payments {
         call: IdempotentCall,
     ) -> Result<Answered, PaymentsError> {
         let (this, now, kept) = (self.clone(), self.now(), call.clone());
-        let id = request.payment;
+        let (id, began) = (request.payment, Instant::now());
         let begun = self
             .0
             .desk
@@ -83,13 +82,22 @@ impl Payments {
             })
             .await;
         match begun {
-            Ok(step) => self.follow(step, id, kept, About::Confirming).await,
             // Nothing was done, and nothing is kept: another payment has the key by now.
             Err(PaymentsError::Store(StoreError::Constraint(name))) if name == KEY_TAKEN => {
                 let (answer, payment) = (PAYMENT_KEY_IN_USE.plain(), Some(id));
                 Ok(Answered { answer, is_replayed: false, payment })
             }
-            Err(error) => Err(error),
+            begun => {
+                let answered = self.follow(begun, id, kept, About::Confirming).await?;
+                if !answered.is_replayed {
+                    metrics::histogram!(
+                        "madang_payment_confirm_seconds",
+                        "result" => result_of(answered.answer.status),
+                    )
+                    .record(began.elapsed());
+                }
+                Ok(answered)
+            }
         }
     }
 
@@ -108,59 +116,59 @@ impl Payments {
         let mut payment = found.ok_or(PaymentsError::NotFound)?;
         let attempt = get_attempt(db, payment.id).await?;
         let key = request.payment_key.0.as_str();
-        if let Some(refusal) = refusal(db, &mut payment, &attempt, request, now).await? {
+        if payment.under_way.is_some() {
+            return not_now(UNDER_WAY, &payment);
+        }
+        if let Some(refusal) = refusal(db, &mut payment, request, now).await? {
             return Ok(answered(db, call, refusal.of(&payment), Some(payment.id)).await?);
         }
-        let running = begin(self, db, &mut payment, &attempt, key, now).await?;
-        let workflow = match &running {
-            Begun::Now(running) => running.claim.id,
-            Begun::Before(id) => *id,
-        };
-        attach(db, call, workflow).await?;
-        Ok(match running {
-            Begun::Now(running) => Step::Follow(workflow, Some(running)),
-            Begun::Before(_) => Step::Follow(workflow, None),
-        })
+        if is_of_another(db, &payment, &attempt, request).await? {
+            // That may be about to lose it: nobody confirms with somebody else's key in the end.
+            return not_now(PAYMENT_KEY_IN_USE, &payment);
+        }
+        not_stopped(db, payment.provider).await?;
+        update_provider_key(db, attempt.id, key).await?;
+        let new = send(db, &mut payment, &attempt, key, now).await?;
+        self.begin(db, call, &new, now).await
     }
+}
+
+/// What a confirmation came to, in a word.
+const fn result_of(status: u16) -> &'static str {
+    match status {
+        200 => "done",
+        202 => "unknown",
+        402 => "declined",
+        _ => "refused",
+    }
+}
+
+/// Whether another payment is confirmed with the same key, or was.
+async fn is_of_another(
+    db: &mut Db,
+    payment: &Payment,
+    attempt: &Attempt,
+    request: &ConfirmPayment,
+) -> Result<bool, StoreError> {
+    let key = Some(request.payment_key.0.as_str());
+    let known = find_attempt(db, payment.provider, None, key).await?;
+    Ok(known.is_some_and(|it| it.id != attempt.id))
 }
 
 /// Why a payment is not confirmed.
 async fn refusal(
     db: &mut Db,
     payment: &mut Payment,
-    attempt: &Attempt,
     request: &ConfirmPayment,
     now: Timestamp,
 ) -> Result<Option<Refusal>, PaymentsError> {
-    if payment.under_way.is_some() {
-        return Ok(Some(UNDER_WAY));
-    }
     if expiry::expire(db, payment, now).await? || payment.status == PaymentStatus::Expired {
         return Ok(Some(EXPIRED));
     }
     if payment.status != PaymentStatus::Created {
         return Ok(Some(WRONG_STATE));
     }
-    if request.amount != payment.amount {
-        return Ok(Some(AMOUNT_MISMATCH));
-    }
-    let key = Some(request.payment_key.0.as_str());
-    let known = find_attempt(db, payment.provider, None, key).await?;
-    Ok(known.filter(|it| it.id != attempt.id).map(|_| PAYMENT_KEY_IN_USE))
-}
-
-/// Binds the key, and begins the workflow that calls the provider.
-async fn begin(
-    this: &Payments,
-    db: &mut Db,
-    payment: &mut Payment,
-    attempt: &Attempt,
-    key: &str,
-    now: Timestamp,
-) -> Result<Begun, PaymentsError> {
-    update_provider_key(db, attempt.id, key).await?;
-    let new = send(db, payment, attempt, key, now).await?;
-    Ok(this.0.engine.begin(db, &new, now).await?)
+    Ok((request.amount != payment.amount).then_some(AMOUNT_MISMATCH))
 }
 
 /// Notes that the provider is about to be asked to take a payment, and gives the workflow that does so.
@@ -185,7 +193,7 @@ pub(in crate::actors::payments) async fn send(
         id: clock::new_uuid().into(),
         kind: CONFIRM,
         version: VERSION,
-        dedupe_key: format!("confirm:{}", payment.id),
+        dedupe_key: workflow_key(UnderWay::Confirm, payment.id, payment.version),
         state: json!(state_of(payment, attempt, key)),
         wake_at: now,
     })

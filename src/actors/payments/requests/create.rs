@@ -17,7 +17,7 @@ use super::super::answers::{
     PAYMENT_EXISTS, Refusal, WRONG_STATE, of_preparing,
 };
 use super::super::{Payments, PaymentsError, expiry};
-use super::{Step, answered, claimed};
+use super::{Step, answered, claimed, not_stopped};
 use crate::clock;
 use crate::domain::idempotency::{IdempotentCall, StoredAnswer};
 use crate::domain::ids::{PaymentId, UserId};
@@ -136,6 +136,7 @@ impl Payments {
         match claimed(db, call, now).await? {
             ControlFlow::Break(step) => return Ok(step.into()),
             ControlFlow::Continue(Some(resource)) => {
+                not_stopped(db, provider.0).await?;
                 return resume(db, request, call, resource).await;
             }
             ControlFlow::Continue(None) => {}
@@ -149,6 +150,7 @@ impl Payments {
         if let Some(answer) = live(db, request, now).await? {
             return Ok(answered(db, call, answer, None).await?.into());
         }
+        not_stopped(db, provider.0).await?;
         let payment = self.new_payment(db, request, &order, provider.0, now);
         let by = format!("user:{}", request.payer);
         created(db, &payment, &By::new(Cause::Api, &by)).await?;
@@ -173,9 +175,10 @@ impl Payments {
         if request.amount.is_some_and(|amount| amount != order.amount) {
             return Some(AMOUNT_MISMATCH);
         }
-        let is_impossible = request.is_captured_later
-            && (!capabilities.has_manual_capture
-                || request.method == PaymentMethod::VirtualAccount);
+        let is_by_deposit = request.method == PaymentMethod::VirtualAccount;
+        let is_later = request.is_captured_later;
+        let is_impossible = (is_by_deposit && (is_later || !capabilities.has_deposits))
+            || (is_later && !capabilities.has_manual_capture);
         is_impossible.then_some(METHOD_NOT_SUPPORTED)
     }
 

@@ -1,7 +1,8 @@
 //! Requests: what callers ask for. Each is claimed under its key, does its own part, and begins its workflow in one
 //! transaction; then its caller waits for the end, if it comes soon.
 //!
-//! Invariant: an answer is kept when it is final. What is still going on is answered anew each time.
+//! Invariant: an answer is kept when it is final. What is still going on, and what is refused because something else is,
+//! is answered anew each time.
 
 mod cancel;
 mod capture;
@@ -21,16 +22,19 @@ pub use self::cancel::CancelPayment;
 pub use self::capture::CapturePayment;
 pub use self::confirm::{ConfirmPayment, PaymentKey};
 pub use self::create::{CreatePayment, PaymentMethod};
-use super::answers::{self, ACCEPTED, Answered};
+use super::answers::{self, ACCEPTED, Answered, Refusal};
 use super::{Payments, PaymentsError};
 use crate::domain::idempotency::{IdempotentCall, StoredAnswer};
 use crate::domain::ids::{PaymentId, RefundId, WorkflowId};
+use crate::domain::payments::ProviderName;
 use crate::domain::payments::refunds::RefundStatus;
 use crate::domain::time::Timestamp;
-use crate::store::idempotency::{Claimed, claim, finish};
+use crate::store::idempotency::{Claimed, attach, claim, finish};
 use crate::store::payments::Payment;
 use crate::store::payments::refunds::Refund;
-use crate::store::workflows::Running;
+use crate::store::payments::stops::is_stopped;
+use crate::store::workflows::claims::Begun;
+use crate::store::workflows::{NewWorkflow, Running};
 use crate::store::{Db, StoreError};
 
 /// What a transaction came to.
@@ -68,6 +72,15 @@ async fn claimed(
     })
 }
 
+/// Refuses what would take something new from a provider that somebody has stopped. The transaction leaves nothing then,
+/// not even the claim.
+async fn not_stopped(db: &mut Db, provider: ProviderName) -> Result<(), PaymentsError> {
+    if is_stopped(db, provider).await? {
+        return Err(PaymentsError::ProviderStopped);
+    }
+    Ok(())
+}
+
 /// Keeps an answer that is final.
 async fn answered(
     db: &mut Db,
@@ -79,18 +92,45 @@ async fn answered(
     Ok(Step::Answered(Answered { answer, is_replayed: false, payment }))
 }
 
+/// What is refused at this moment only: nothing of the request is left, and a repeat is asked anew.
+fn not_now<T>(refusal: Refusal, payment: &Payment) -> Result<T, PaymentsError> {
+    Err(PaymentsError::NotNow(Box::new(refusal.of(payment))))
+}
+
 impl Payments {
+    /// Begins what a request is for, and ties its key to that.
+    async fn begin(
+        &self,
+        db: &mut Db,
+        call: &IdempotentCall,
+        new: &NewWorkflow,
+        now: Timestamp,
+    ) -> Result<Step, PaymentsError> {
+        match self.0.engine.begin(db, new, now).await? {
+            Begun::Now(running) => {
+                attach(db, call, new.id).await?;
+                Ok(Step::Follow(new.id, Some(running)))
+            }
+            Begun::Before(_) => Err(PaymentsError::Broken("it was begun before".to_owned())),
+        }
+    }
+
     /// Sees to it that a request is answered: at once, or by what became of its workflow.
     async fn follow(
         &self,
-        step: Step,
+        step: Result<Step, PaymentsError>,
         payment: PaymentId,
         call: IdempotentCall,
         about: About,
     ) -> Result<Answered, PaymentsError> {
         let (workflow, running) = match step {
-            Step::Answered(answered) => return Ok(answered),
-            Step::Follow(workflow, running) => (workflow, running),
+            Ok(Step::Answered(answered)) => return Ok(answered),
+            Ok(Step::Follow(workflow, running)) => (workflow, running),
+            Err(PaymentsError::NotNow(answer)) => {
+                let (answer, payment) = (*answer, Some(payment));
+                return Ok(Answered { answer, is_replayed: false, payment });
+            }
+            Err(error) => return Err(error),
         };
         let is_replayed = running.is_none();
         if let Some(running) = running {

@@ -3,10 +3,12 @@
 //! Everything here may be done twice, or by two nodes at once: it takes effect once. Invariant: no day is guessed;
 //! without a calendar for it nothing is closed, and whoever looks at the log is told.
 
+pub mod early;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -14,12 +16,13 @@ use jiff::civil::Date;
 
 use crate::actors::schedule::Task;
 use crate::actors::workflow::engine::Clock;
-use crate::domain::calendar::{BusinessCalendar, CalendarError, day_of, instant_of};
+use crate::domain::calendar::{BusinessCalendar, CalendarError, DAYS_LEFT_MIN, day_of, instant_of};
 use crate::domain::money::Currency;
 use crate::domain::payments::orders::OrderKey;
 use crate::store::ledger::BookError;
 use crate::store::settlements::batches::Close;
-use crate::store::settlements::releases::{ReleaseError, Released};
+use crate::store::settlements::payouts::DueSettlement;
+use crate::store::settlements::releases::{ReleaseError, Released, Unreleased};
 use crate::store::{Store, StoreError};
 
 /// When the day before is closed, into the day in Seoul: what was on its way at midnight has arrived.
@@ -30,7 +33,8 @@ const DAY: Duration = Duration::from_hours(24);
 /// How often somebody looks whether it is time.
 const INTERVAL: Duration = Duration::from_mins(5);
 const RELEASES_INTERVAL: Duration = Duration::from_hours(1);
-const PAGE: i64 = 200;
+/// Small in tests, so that they turn it.
+const PAGE: i64 = if cfg!(test) { 2 } else { 200 };
 const ACTOR: &str = "settlements";
 
 /// How payees are paid.
@@ -69,6 +73,8 @@ pub struct Settlements {
     calendar: Arc<BusinessCalendar>,
     rules: SettlementRules,
     clock: Clock,
+    /// How many days the calendar knew when the log was told.
+    said_left: Arc<AtomicI32>,
 }
 
 impl Settlements {
@@ -79,7 +85,8 @@ impl Settlements {
         rules: SettlementRules,
         clock: Clock,
     ) -> Self {
-        Self { store, calendar: Arc::new(calendar), rules, clock }
+        let (calendar, said_left) = (Arc::new(calendar), Arc::new(AtomicI32::new(i32::MAX)));
+        Self { store, calendar, rules, clock, said_left }
     }
 
     /// Says that an order was fulfilled: what was paid for it is its payee's.
@@ -94,7 +101,8 @@ impl Settlements {
     /// Says so of orders about which nobody has said anything for long.
     ///
     /// # Errors
-    /// [`StoreError`]; an order that cannot be released is left to somebody who looks, and named in the log.
+    /// [`StoreError`]; an order that cannot be released is left to somebody who looks, named in the log, and holds up
+    /// no other.
     pub async fn release_old(&self) -> Result<usize, StoreError> {
         let Some(after) = DAY.checked_mul(self.rules.auto_release_days.into()) else {
             return Ok(0);
@@ -103,64 +111,100 @@ impl Settlements {
             return Ok(0);
         }
         let before = (self.clock)().minus(after);
-        let mut released = 0_usize;
-        for order in self.store.list_unreleased_orders(before, PAGE).await? {
-            match self.release(order.clone(), ACTOR.to_owned()).await {
-                Ok(_) => released = released.saturating_add(1),
-                Err(ReleaseError::Book(BookError::Store(error))) => return Err(error),
-                Err(error) => {
-                    tracing::error!(order = %order, %error, "an order cannot be released by itself");
+        let (mut released, mut after) = (0_usize, None);
+        loop {
+            let orders = self.store.list_unreleased_orders(before, after, PAGE).await?;
+            let Some(last) = orders.last().cloned() else { return Ok(released) };
+            for Unreleased { order, .. } in orders {
+                match self.release(order.clone(), ACTOR.to_owned()).await {
+                    Ok(_) => released = released.saturating_add(1),
+                    Err(ReleaseError::Book(BookError::Store(error))) => return Err(error),
+                    Err(error) => {
+                        tracing::error!(order = %order, %error, "an order cannot be released by itself");
+                    }
                 }
             }
+            after = Some(last);
         }
-        Ok(released)
     }
 
     /// Closes the day before for every payee, from ten past midnight in Seoul on. Gives how many batches that made.
     ///
     /// # Errors
     /// [`SettlementsError::Calendar`] where the day of the money would have to be guessed; nothing was closed then.
+    /// [`SettlementsError::Book`] of the first payee for whom it could not be done; it is named in the log and holds up
+    /// no other.
     pub async fn close_due(&self) -> Result<usize, SettlementsError> {
         let now = (self.clock)();
+        self.look_at_calendar()?;
         let today = day_of(now.minus(CLOSES_AT))?;
         let close = self.close_of(today)?;
-        let (mut closed, mut after) = (0_usize, None);
+        let (mut closed, mut after, mut failed) = (0_usize, None, None);
         loop {
             let currency = self.rules.currency;
             let payees =
                 self.store.list_payees_to_settle(currency, close.until, after, PAGE).await?;
-            let Some(last) = payees.last().copied() else { return Ok(closed) };
+            let Some(last) = payees.last().copied() else { break };
             for payee in payees {
-                let made = self.store.close_settlement(payee, currency, close, now).await?;
-                closed = closed.saturating_add(usize::from(made.is_some()));
+                match self.store.close_settlement(payee, currency, close, now).await {
+                    Ok(made) => closed = closed.saturating_add(usize::from(made.is_some())),
+                    Err(error) => {
+                        tracing::error!(payee.id = %payee, %error, "a settlement cannot be closed");
+                        failed.get_or_insert(error);
+                    }
+                }
             }
             after = Some(last);
         }
+        failed.map_or(Ok(closed), |error| Err(error.into()))
     }
 
     /// Brings to wallets what its day has come for, from nine in the morning in Seoul on. Gives how many batches that
     /// were.
     ///
     /// # Errors
-    /// [`SettlementsError::Book`]. One that the books refuse does not hold up the others, and is named in the log.
+    /// [`SettlementsError::Book`] of the first that could not be paid. It is named in the log and holds up no other.
     pub async fn pay_due(&self) -> Result<usize, SettlementsError> {
         let now = (self.clock)();
-        let (mut paid, mut after) = (0_usize, None);
+        let (mut paid, mut after, mut failed) = (0_usize, None, None);
         loop {
             let currency = self.rules.currency;
             let due = self.store.list_due_settlements(currency, after, PAGE, now).await?;
-            let Some(last) = due.last().copied() else { return Ok(paid) };
-            for id in due {
+            let Some(last) = due.last().copied() else { break };
+            for DueSettlement { id, .. } in due {
                 match self.store.pay_settlement(id, now).await {
-                    Ok(done) => paid = paid.saturating_add(usize::from(done.is_some())),
-                    Err(BookError::Store(error)) => return Err(error.into()),
-                    Err(BookError::Ledger(error)) => {
+                    Ok(None) => {}
+                    Ok(Some(done)) => {
+                        metrics::counter!("madang_settlement_net_total")
+                            .increment(done.net.unsigned_abs());
+                        paid = paid.saturating_add(1);
+                    }
+                    Err(error) => {
                         tracing::error!(settlement.id = %id, %error, "a settlement cannot be paid");
+                        failed.get_or_insert(error);
                     }
                 }
             }
             after = Some(last);
         }
+        failed.map_or(Ok(paid), |error| Err(error.into()))
+    }
+
+    /// Says how many days the calendar still knows, `madang_calendar_days_left`, and once a day in the log when they
+    /// are few.
+    ///
+    /// # Errors
+    /// [`CalendarError::OutOfRange`].
+    pub fn look_at_calendar(&self) -> Result<(), CalendarError> {
+        let left = self.calendar.days_left(day_of((self.clock)())?);
+        metrics::gauge!("madang_calendar_days_left").set(f64::from(left));
+        if left < DAYS_LEFT_MIN && self.said_left.swap(left, Ordering::Relaxed) != left {
+            tracing::error!(
+                calendar.days_left = left,
+                "the calendar ends soon, and then nobody is paid: add the holidays of the next year"
+            );
+        }
+        Ok(())
     }
 
     /// What is done every so often, on one node at a time.

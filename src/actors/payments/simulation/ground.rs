@@ -1,5 +1,5 @@
-//! The ground of a run: payments that were confirmed, refunds that were asked for, and what is wrong when everything is
-//! over.
+//! The ground of a run: payments that were confirmed, refunds that were asked for, disputes that were heard of, and
+//! what is wrong when everything is over.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,24 +11,29 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::super::desk::Desk;
+use super::super::dispute::{told, write_down};
 use super::super::requests::{refund_workflow, send};
 use super::super::{PaymentsError, flows};
+use super::apart;
 use crate::actors::workflow::engine::{Clock, Engine};
 use crate::actors::workflow::simulation::scheduler::{Play, Played, Scheduler};
 use crate::clock;
 use crate::config::Config;
+use crate::domain::events::is_outward;
 use crate::domain::ids::{PaymentId, UserId};
 use crate::domain::ledger::chart::Shard;
 use crate::domain::money::{Amount, Currency};
+use crate::domain::payments::disputes::DisputeStatus;
 use crate::domain::payments::orders::{FeeBps, NewOrder, OrderKey, OrderName};
-use crate::domain::payments::refunds::{Sums, refund_of};
+use crate::domain::payments::refunds::{RefundStatus, Sums, refund_of};
 use crate::domain::payments::{Cause, PaymentStatus, ProviderName};
 use crate::domain::time::Timestamp;
 use crate::providers::payments::fake::FakeProvider;
 use crate::providers::payments::fake::faults::{Fault, Faults, Operation};
 use crate::providers::payments::fake::payer::Method;
 use crate::providers::payments::{
-    Answer, Capabilities, DeclineCode, PaymentProvider, Prepare, Providers, RemoteKind,
+    Answer, Capabilities, DeclineCode, Dispute, LookUp, PaymentProvider, Prepare, Providers,
+    RemoteKind,
 };
 use crate::store::payments::attempts::{get_attempt, insert_attempt, update_provider_key};
 use crate::store::payments::refunds::{NewRefund, request};
@@ -62,6 +67,8 @@ pub(super) struct Ground {
     now: Arc<AtomicI64>,
     runs: u64,
     seen: OutboxPosition,
+    /// Whether disputes are worked on as by the control.
+    pub(super) is_apart: bool,
 }
 
 impl Drop for Ground {
@@ -95,7 +102,7 @@ impl Ground {
         store.migrate("test".to_owned()).await.unwrap();
         let now = Arc::new(AtomicI64::new(START));
         let payer = new_user(&store).await;
-        Self { store, data, payer, now, runs: 0, seen: OutboxPosition::START }
+        Self { store, data, payer, now, runs: 0, seen: OutboxPosition::START, is_apart: false }
     }
 
     fn time(&self) -> Timestamp {
@@ -118,6 +125,7 @@ impl Ground {
         let run = self.begin(play.seed, nature, count).await;
         let confirming = self.play(&run, play).await;
         self.ask_for_refunds(&run, play.seed).await;
+        self.hear_of_disputes(&run, play.seed).await;
         let refunding = self.play(&run, then).await;
         let mut wrongs: Vec<String> =
             [&confirming, &refunding].into_iter().filter_map(|it| it.failure.clone()).collect();
@@ -127,8 +135,14 @@ impl Ground {
     }
 
     async fn play(&self, run: &Run, play: Play) -> Played {
-        let desk = run.desk.clone();
-        let flows = Arc::new(move |_| flows(&desk));
+        let (desk, is_apart) = (run.desk.clone(), self.is_apart);
+        let flows = Arc::new(move |_| {
+            let mut flows = flows(&desk);
+            if is_apart {
+                flows.push(apart::flow(&desk));
+            }
+            flows
+        });
         let scheduler = Scheduler::new(self.store.clone(), flows, Arc::clone(&self.now));
         scheduler.idling(IDLE_MAX).play(play).await
     }
@@ -262,6 +276,7 @@ impl Ground {
                                 amount,
                                 reason: "늦음".to_owned(),
                                 actor: "test".to_owned(),
+                                sealed_account: None,
                             };
                             let refund = request(db, &mut payment, refund, now).await?;
                             let key = attempt.provider_key.clone().unwrap();
@@ -273,6 +288,42 @@ impl Ground {
                 })
                 .await;
             asked.unwrap();
+        }
+    }
+
+    /// Some payers' banks want their money back, and have decided by the time that anybody hears of it.
+    async fn hear_of_disputes(&self, run: &Run, seed: u64) {
+        for (n, (id, order)) in run.payments.iter().enumerate() {
+            let chance = seed + u64::try_from(n).unwrap();
+            if chance % 3 == 2 {
+                continue;
+            }
+            let Ok(key) = run.provider.dispute(order, None) else { continue };
+            let is_lost = chance.is_multiple_of(2);
+            let status = if is_lost { DisputeStatus::Lost } else { DisputeStatus::Won };
+            run.provider.decide(&key, status).unwrap();
+            let found = loop {
+                if let LookUp::Found(dispute) = run.provider.find_dispute(&key).await {
+                    break dispute;
+                }
+            };
+            let payment = self.store.find_payment(*id).await.unwrap().unwrap();
+            // That it was open is heard of as well, and late.
+            let open = Dispute { status: DisputeStatus::NeedsResponse, ..found.clone() };
+            let (open, over) = (told(&payment, &open), told(&payment, &found));
+            let now = self.time();
+            let heard: Result<(), StoreError> = self
+                .store
+                .write(move |db| {
+                    Box::pin(async move {
+                        let is_lost = over.status == DisputeStatus::Lost;
+                        let (first, then) = if is_lost { (over, open) } else { (open, over) };
+                        write_down(db, &first, now).await?;
+                        write_down(db, &then, now).await.map(|_| ())
+                    })
+                })
+                .await;
+            heard.unwrap();
         }
     }
 
@@ -290,10 +341,12 @@ impl Ground {
             if charges > 1 {
                 wrongs.push(format!("{id} was charged {charges} times"));
             }
-            let moved = sum(RemoteKind::Charge) - sum(RemoteKind::Cancel);
+            let gone = sum(RemoteKind::Cancel) + sum(RemoteKind::Chargeback);
+            let moved = sum(RemoteKind::Charge) - gone;
             let booked = self.store.sum_receivable_of(id.uuid()).await.unwrap();
             let Sums { captured, reserved, refunded } = payment.sums;
-            if moved != booked || booked != captured - refunded {
+            let borne = self.borne(*id, &mut wrongs).await;
+            if moved != booked || booked != captured - refunded - borne {
                 wrongs.push(format!(
                     "{id}: moved {moved}, booked {booked}, {captured} less {refunded}"
                 ));
@@ -315,6 +368,16 @@ impl Ground {
         wrongs
     }
 
+    /// What of the disputes of a payment we bear ourselves.
+    async fn borne(&self, id: PaymentId, wrongs: &mut Vec<String>) -> i64 {
+        let disputes = self.store.list_disputes(id).await.unwrap();
+        if disputes.iter().any(|it| it.closed_at.is_none()) {
+            wrongs.push(format!("{id}: a dispute is not over"));
+        }
+        let lost = disputes.iter().filter(|it| it.status == DisputeStatus::Lost);
+        lost.map(|it| it.amount.minor() - it.covered).sum()
+    }
+
     /// How often each event was told, by payment and name.
     async fn told(&mut self) -> BTreeMap<(String, String), usize> {
         let mut told = BTreeMap::new();
@@ -322,7 +385,7 @@ impl Ground {
             let events = self.store.list_outbox(self.seen, 500).await.unwrap();
             let Some(last) = events.last() else { return told };
             self.seen = last.position;
-            for event in events {
+            for event in events.into_iter().filter(|event| is_outward(&event.topic)) {
                 *told.entry((event.subject, event.name)).or_default() += 1;
             }
         }
@@ -335,15 +398,23 @@ impl Ground {
         told: &BTreeMap<(String, String), usize>,
     ) -> Vec<String> {
         let mut expected = BTreeMap::<&str, usize>::new();
+        let refunds = self.store.list_refunds(payment.id).await.unwrap();
+        let made = refunds.iter().filter(|it| it.status == RefundStatus::Succeeded).count();
         for row in self.store.list_payment_transitions(payment.id).await.unwrap() {
             let from = row.from_status.as_deref().and_then(PaymentStatus::parse);
             let to = PaymentStatus::parse(&row.to_status).unwrap();
             if from.is_some_and(|from| from.next(to).is_err()) {
                 return vec![format!("{}: {row:?} is not legal", payment.id)];
             }
-            if let Some(name) = PaymentStatus::event(from, to) {
-                *expected.entry(name).or_default() += 1;
+            match PaymentStatus::event(from, to) {
+                // Told for each refund, and for the end of a dispute of what was refunded meanwhile.
+                Some("PaymentRefunded") if row.actor != "disputes" => {}
+                Some(name) => *expected.entry(name).or_default() += 1,
+                None => {}
             }
+        }
+        if made > 0 {
+            *expected.entry("PaymentRefunded").or_default() += made;
         }
         let subject = payment.id.to_string();
         let of_it = told.iter().filter(|((about, _), _)| *about == subject);

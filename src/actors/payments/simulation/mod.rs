@@ -2,8 +2,10 @@
 //! that die and sleep at every point.
 //!
 //! The scheduler is that of the workflows. [`ground`] is the database and the provider of a run, and what is wrong
-//! after it. Invariant: what the provider has moved is what the ledger and the payment say, and every change is told
-//! once.
+//! after it; [`apart`] is a control. Invariant: what the provider has moved is what the ledger and the payment say, and
+//! every change is told once.
 
+mod apart;
 mod ground;
 mod tests;
+mod withdrawals;

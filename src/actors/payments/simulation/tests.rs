@@ -2,35 +2,43 @@
 
 #![expect(clippy::print_stdout, reason = "what was played is told to whoever looks")]
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ground::{Ground, Nature, Outcome};
 use crate::actors::workflow::simulation::Safeguard;
-use crate::actors::workflow::simulation::scheduler::Play;
+use crate::actors::workflow::simulation::scheduler::{Play, Played};
 use crate::providers::payments::fake::{FORGETFUL, SILENT, SOUND};
 
 /// Seeds of the suites.
 const SEEDS: &str = "MADANG_SIM_SEEDS";
 const CONTROL_SEEDS: u64 = 200;
+const PAIRS_MAX: u64 = 40;
 /// Runs that share a database: it is small then, and opened seldom.
 const RUNS_PER_DATABASE: usize = 50;
 
-const WELL: Nature = Nature { name: "a sound provider", capabilities: SOUND, faults: 0 };
-const FAULTY: Nature = Nature { name: "faults", faults: 50, ..WELL };
-const FORGETTING: Nature =
+pub(super) const WELL: Nature = Nature { name: "a sound provider", capabilities: SOUND, faults: 0 };
+pub(super) const FAULTY: Nature = Nature { name: "faults", faults: 50, ..WELL };
+pub(super) const FORGETTING: Nature =
     Nature { name: "a forgetful provider", capabilities: FORGETFUL, faults: 50 };
-const MUTE: Nature = Nature { name: "a silent provider", capabilities: SILENT, faults: 50 };
-const NATURES: [Nature; 4] = [WELL, FAULTY, FORGETTING, MUTE];
+pub(super) const MUTE: Nature =
+    Nature { name: "a silent provider", capabilities: SILENT, faults: 50 };
+pub(super) const NATURES: [Nature; 4] = [WELL, FAULTY, FORGETTING, MUTE];
 
 /// How much is played of a suite: as much as the variable says, or what fits into every test run.
-fn seeds(usual: u64) -> u64 {
+pub(super) fn seeds(usual: u64) -> u64 {
     std::env::var(SEEDS).map_or(usual, |seeds| seeds.parse().unwrap())
+}
+
+/// The same of pairs of deaths, which are many for each seed.
+pub(super) fn usual_pairs(usual: u64) -> u64 {
+    seeds(usual).min(PAIRS_MAX)
 }
 
 /// What runs came to.
 #[derive(Default)]
-struct Sum {
+pub(super) struct Sum {
     runs: usize,
     points: usize,
     crashes: usize,
@@ -40,34 +48,51 @@ struct Sum {
 
 impl Sum {
     fn count(&mut self, name: &str, plays: (Play, Play), outcome: &Outcome) {
+        self.add(name, &plays, [&outcome.confirming, &outcome.refunding], &outcome.wrongs);
+    }
+
+    /// Counts a run, of which `plays` tells how to play it again.
+    pub(super) fn add<'p>(
+        &mut self,
+        name: &str,
+        plays: &dyn Debug,
+        played: impl IntoIterator<Item = &'p Played>,
+        wrongs: &[String],
+    ) {
         self.runs += 1;
-        for played in [&outcome.confirming, &outcome.refunding] {
+        for played in played {
             self.points += played.points;
             self.crashes += played.crashes;
         }
-        if !outcome.wrongs.is_empty() && self.wrong.is_none() {
-            self.wrong = Some(format!("{name}, {plays:?}: {}", outcome.wrongs.join("; ")));
+        if !wrongs.is_empty() && self.wrong.is_none() {
+            self.wrong = Some(format!("{name}, {plays:?}: {}", wrongs.join("; ")));
         }
     }
 }
 
-/// Plays a suite for every seed, on two grounds at once.
-async fn play<R>(what: &str, seeds: u64, run: impl Fn(Ground, u64) -> R + Send + Sync + 'static)
-where
-    R: Future<Output = (Ground, Sum)> + Send,
+/// Plays a suite for every seed, on two grounds at once, each renewed now and then.
+pub(super) async fn play<G, N, R>(
+    what: &str,
+    seeds: u64,
+    make: fn() -> N,
+    run: impl Fn(G, u64) -> R + Send + Sync + 'static,
+) where
+    G: Send + 'static,
+    N: Future<Output = G> + Send + 'static,
+    R: Future<Output = (G, Sum)> + Send,
 {
     let (run, next) = (Arc::new(run), Arc::new(AtomicU64::new(0)));
     let hands = (0..2).map(|_| {
         let (run, next) = (Arc::clone(&run), Arc::clone(&next));
         tokio::spawn(async move {
-            let (mut ground, mut sum, mut since) = (Ground::new().await, Sum::default(), 0);
+            let (mut ground, mut sum, mut since) = (make().await, Sum::default(), 0);
             loop {
                 let seed = next.fetch_add(1, Ordering::SeqCst);
                 if seed >= seeds {
                     return sum;
                 }
                 if since > RUNS_PER_DATABASE {
-                    (ground, since) = (Ground::new().await, 0);
+                    (ground, since) = (make().await, 0);
                 }
                 let (played_on, came_to) = run(ground, seed).await;
                 ground = played_on;
@@ -93,7 +118,7 @@ where
 /// A death after every single turn that a run has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_point_of_a_payment_loses_and_doubles_nothing() {
-    play("one crash", seeds(4), async |mut ground: Ground, seed| {
+    play("one crash of a payment", seeds(4), Ground::new, async |mut ground: Ground, seed| {
         let mut sum = Sum::default();
         // Among the first of them are one that is refused and one that is taken otherwise than agreed.
         let seed = seed * 7 + 3;
@@ -115,6 +140,29 @@ async fn a_crash_at_any_point_of_a_payment_loses_and_doubles_nothing() {
     .await;
 }
 
+/// A death after every turn until it is confirmed, and another after every turn of what comes then.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_crashes_at_any_points_of_a_confirmation_lose_and_double_nothing() {
+    let what = "two crashes of a confirmation";
+    play(what, usual_pairs(3), Ground::new, async |mut ground: Ground, seed| {
+        let mut sum = Sum::default();
+        for nature in [WELL, FORGETTING] {
+            let quiet = Play::quiet(seed);
+            let points = ground.run((quiet, quiet), nature, 1).await.confirming.points;
+            for first in 0..points {
+                for second in first + 1..points + 4 {
+                    let crash_again_at = Some(second);
+                    let play = Play { crash_at: Some(first), crash_again_at, ..quiet };
+                    let plays = (play, quiet);
+                    sum.count(nature.name, plays, &ground.run(plays, nature, 1).await);
+                }
+            }
+        }
+        (ground, sum)
+    })
+    .await;
+}
+
 fn swarm(seed: u64) -> (Play, Play) {
     let play = Play { nodes: 3, crashes: 5, sleeps: 5, ..Play::quiet(seed) };
     (play, play)
@@ -123,7 +171,7 @@ fn swarm(seed: u64) -> (Play, Play) {
 /// Three nodes that die and sleep through their leases at random, over several payments and their refunds.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_that_die_and_sleep_lose_and_double_no_payment() {
-    play("swarms", seeds(60), async |mut ground: Ground, seed| {
+    play("swarms of payments", seeds(60), Ground::new, async |mut ground: Ground, seed| {
         let mut sum = Sum::default();
         let nature = NATURES[usize::try_from(seed % 4).unwrap()];
         sum.count(nature.name, swarm(seed), &ground.run(swarm(seed), nature, 3).await);
@@ -169,4 +217,19 @@ async fn with_a_new_key_for_each_try_a_refund_goes_wrong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_two_transactions_for_a_step_a_payment_goes_wrong() {
     must_be_missed(Safeguard::OneTransaction, FAULTY).await;
+}
+
+/// The same with the work of disputes apart from their steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_its_work_apart_from_its_step_a_dispute_goes_wrong() {
+    let mut ground = Ground::new().await;
+    ground.is_apart = true;
+    for seed in 0..CONTROL_SEEDS {
+        let outcome = ground.run(swarm(seed), WELL, 3).await;
+        if !outcome.wrongs.is_empty() {
+            println!("apart: caught by seed {seed}: {}", outcome.wrongs.join("; "));
+            return;
+        }
+    }
+    panic!("nothing went wrong in {CONTROL_SEEDS} seeds");
 }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Made, body, code, grounds, won};
+use super::{Made, body, code, grounds, grounds_with, won};
 use crate::actors::payments::PaymentsError;
 use crate::actors::payments::requests::{ConfirmPayment, PaymentKey};
 use crate::clock;
 use crate::domain::payments::PaymentStatus;
-use crate::providers::payments::DeclineCode;
+use crate::domain::workflows::WorkflowStatus;
+use crate::providers::payments::fake::SOUND;
 use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
 use crate::providers::payments::fake::payer::Method;
+use crate::providers::payments::{Capabilities, DeclineCode};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_payer_has_made_is_taken_and_booked() {
@@ -205,6 +207,49 @@ async fn what_its_payer_has_never_made_fails_when_its_time_is_over() {
         assert_eq!(failed.failure_code.as_deref(), Some("not_confirmed"));
         // Paid by now, and nobody takes it.
         ground.provider.pay(&made.order, Method::Card).unwrap();
+        ground.must_agree(&made).await;
+        ground.workflows.stop().await;
+    }
+}
+
+/// Toss and Stripe remember a key for a day, and say for certain what is not there after one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_payer_has_never_made_fails_however_long_its_provider_takes_to_be_certain() {
+    let slow = Capabilities { absent_after: Duration::from_hours(24), ..SOUND };
+    for ground in grounds_with(slow).await {
+        let made = ground.created("1", 1_000).await;
+        let call = ground.call("confirm", made.payer, None);
+        ground.hasty.confirm(made.confirm(&format!("fake-{}", made.order)), call).await.unwrap();
+
+        let failed = ground.pass_until(&made, PaymentStatus::Failed).await;
+
+        assert_eq!(failed.failure_code.as_deref(), Some("not_confirmed"));
+        assert!(
+            ground.store.list_workflows(WorkflowStatus::Parked, None, 1).await.unwrap().is_empty()
+        );
+        // Its order can be paid for again.
+        ground.created("1", 1_000).await;
+        ground.workflows.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_because_something_else_was_going_on_is_done_under_the_same_key_later() {
+    for ground in grounds().await {
+        let (made, key) = ground.paid("1", 1_000).await;
+        let lost = Fault::Lost(Loss::Timeout, Moment::After);
+        ground.provider.plan(Operation::Confirm, [Some(lost)]);
+        let call = ground.call("confirm", made.payer, None);
+        ground.hasty.confirm(made.confirm(&key), call).await.unwrap();
+        let call = ground.call("cancel", made.payer, Some("the-same-key"));
+        ground.provider.plan(Operation::LookUp, [Some(lost)]);
+
+        let early = ground.payments.cancel(made.cancel(None), call.clone()).await.unwrap();
+        assert_eq!(code(&early, 409), "payment_under_way");
+        ground.pass_until(&made, PaymentStatus::Captured).await;
+        let late = ground.payments.cancel(made.cancel(None), call).await.unwrap();
+
+        assert_eq!(body(&late, 200)["status"], "refunded");
         ground.must_agree(&made).await;
         ground.workflows.stop().await;
     }

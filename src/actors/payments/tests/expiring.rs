@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use super::{Ground, Made, body, grounds};
+use crate::actors::payments::PaymentsError;
 use crate::actors::payments::again::{LookAgain, Looked};
 use crate::actors::payments::expiry::Swept;
 use crate::actors::payments::requests::{CreatePayment, PaymentMethod};
 use crate::domain::payments::{Cause, PaymentStatus, ProviderName};
-use crate::domain::workflows::EffectKey;
+use crate::domain::workflows::{EffectKey, WorkflowStatus};
 use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
 use crate::providers::payments::fake::payer::Method;
-use crate::providers::payments::{Answer, Confirm, PaymentProvider};
+use crate::providers::payments::{Answer, Confirm, DeclineCode, PaymentProvider};
 
 /// The provider takes a payment, and nobody here has asked it to.
-async fn take_behind_our_back(ground: &Ground, made: &Made, provider_key: String) {
+pub(super) async fn take_behind_our_back(ground: &Ground, made: &Made, provider_key: String) {
     let request = Confirm {
         provider_key,
         order: made.order.clone(),
@@ -74,6 +75,7 @@ async fn a_hint_wakes_the_workflow_that_waits_to_ask() {
         .await;
 
         assert_eq!(ground.look_again(&made).await.unwrap(), Looked::Told);
+        assert_eq!(ground.store.list_owing_providers().await.unwrap(), ["fake"]);
 
         ground.until(&made, PaymentStatus::Captured).await;
         ground.must_agree(&made).await;
@@ -97,6 +99,7 @@ async fn a_deposit_that_does_not_come_is_waited_for_no_longer() {
         ground.provider.plan(Operation::LookUp, [Some(lost)]);
         let swept = ground.payments.sweep().await.unwrap();
         assert_eq!((swept.expired, swept.unknown), (0, 1));
+        ground.pass(Duration::from_mins(1)).await;
         assert_eq!(ground.payments.sweep().await.unwrap().expired, 1);
 
         assert_eq!(ground.payment(&made).await.status, PaymentStatus::Expired);
@@ -158,6 +161,87 @@ async fn a_hint_about_nothing_of_ours_or_with_a_foreign_key_does_nothing() {
         assert_eq!(look(None, Some("nothing".to_owned())).await, Looked::Unknown);
         assert_eq!(look(Some(other.order.clone()), Some(key)).await, Looked::Nothing);
         assert_eq!(ground.payment(&other).await.status, PaymentStatus::Created);
+        ground.workflows.stop().await;
+    }
+}
+
+async fn awaiting(ground: &Ground) -> Made {
+    let with = |request| CreatePayment { method: PaymentMethod::VirtualAccount, ..request };
+    let made = ground.created_as("1", 1_000, with).await;
+    let key = ground.provider.pay(&made.order, Method::VirtualAccount).unwrap();
+    let answered = ground.confirm(&made, &key).await;
+    assert_eq!(body(&answered, 200)["status"], "awaiting_deposit");
+    made
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposit_of_which_nobody_has_heard_is_found_within_an_hour() {
+    for ground in grounds().await {
+        let made = awaiting(&ground).await;
+        // Asked once already.
+        ground.payments.sweep().await.unwrap();
+        ground.provider.deposit(&made.order).unwrap();
+        ground.pass(Duration::from_mins(59)).await;
+        ground.payments.sweep().await.unwrap();
+        assert_eq!(ground.payment(&made).await.status, PaymentStatus::AwaitingDeposit);
+
+        ground.pass(Duration::from_mins(2)).await;
+        ground.payments.sweep().await.unwrap();
+
+        assert_eq!(ground.payment(&made).await.status, PaymentStatus::Captured);
+        ground.must_agree(&made).await;
+        ground.workflows.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposit_that_comes_while_its_account_is_being_closed_is_booked() {
+    for ground in grounds().await {
+        let made = awaiting(&ground).await;
+        ground.pass(Duration::from_hours(8 * 24)).await;
+        let lost = Fault::Lost(Loss::Timeout, Moment::Before);
+        ground.provider.plan(Operation::Cancel, [Some(lost), Some(lost)]);
+        ground.payments.sweep().await.unwrap();
+        assert_eq!(ground.payment(&made).await.status, PaymentStatus::Expired);
+        ground.provider.deposit(&made.order).unwrap();
+
+        assert_eq!(ground.look_again(&made).await.unwrap(), Looked::Changed);
+
+        // It cannot go back without an account of the payer's: somebody has to see to it, and the books say so.
+        super::eventually("somebody has to look", async || {
+            if let Some(wake_at) = ground.next_wake().await {
+                ground.pass(wake_at.since(ground.now())).await;
+            }
+            let status = WorkflowStatus::Parked;
+            let parked = ground.store.list_workflows(status, None, 9).await.unwrap();
+            parked.iter().any(|it| it.dedupe_key.starts_with("orphan:")).then_some(())
+        })
+        .await;
+        assert_eq!(ground.entries(&made).await, ["orphan"]);
+        let booked = ground.store.sum_receivable_of(made.id.uuid()).await.unwrap();
+        assert_eq!((ground.moved(&made), booked), ((1_000, 1), 1_000));
+        ground.workflows.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_heard_while_a_payment_is_voided_is_asked_about_again() {
+    for ground in grounds().await {
+        let made = awaiting(&ground).await;
+        let lost = Fault::Lost(Loss::Timeout, Moment::Before);
+        let declined = Fault::Declined(DeclineCode::NotRefundable);
+        ground.provider.plan(Operation::Cancel, [Some(lost), Some(declined)]);
+        let call = ground.call("cancel", made.payer, None);
+        ground.hasty.cancel(made.cancel(None), call).await.unwrap();
+        ground.provider.deposit(&made.order).unwrap();
+
+        let early = ground.look_again(&made).await;
+        assert!(matches!(early, Err(PaymentsError::Unavailable(_))), "{early:?}");
+        ground.pass_until(&made, PaymentStatus::AwaitingDeposit).await;
+        assert_eq!(ground.look_again(&made).await.unwrap(), Looked::Changed);
+
+        assert_eq!(ground.payment(&made).await.status, PaymentStatus::Captured);
+        ground.must_agree(&made).await;
         ground.workflows.stop().await;
     }
 }

@@ -9,7 +9,7 @@ use crate::providers::payments::DeclineCode;
 use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
 use crate::providers::payments::fake::payer::Method;
 
-async fn authorized(ground: &Ground) -> Made {
+pub(super) async fn authorized(ground: &Ground) -> Made {
     let with = |request| CreatePayment { is_captured_later: true, ..request };
     let made = ground.created_as("1", 1_000, with).await;
     let key = ground.provider.pay(&made.order, Method::Card).unwrap();

@@ -2,10 +2,14 @@
 
 mod confirming;
 mod creating;
+mod disputed;
 mod expiring;
 mod later;
+mod operated;
+mod reconciling;
 mod refunding;
-mod states;
+mod returning;
+pub(in crate::actors::payments) mod states;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +40,8 @@ use crate::domain::workflows::WorkflowStatus;
 use crate::providers::payments::fake::faults::Faults;
 use crate::providers::payments::fake::payer::Method;
 use crate::providers::payments::fake::{FakeProvider, SOUND};
-use crate::providers::payments::{PaymentProvider, Providers, RemoteKind};
+use crate::providers::payments::{Capabilities, PaymentProvider, Providers, RemoteKind};
+use crate::providers::seal::Seal;
 use crate::store::Store;
 use crate::store::payments::Payment;
 use crate::store::testing::{database_urls, new_user};
@@ -69,9 +74,13 @@ impl Drop for Ground {
 
 /// One ground for each database.
 async fn grounds() -> Vec<Ground> {
+    grounds_with(SOUND).await
+}
+
+async fn grounds_with(capabilities: Capabilities) -> Vec<Ground> {
     let mut grounds = Vec::new();
     for url in database_urls().await {
-        grounds.push(Ground::new(&url).await);
+        grounds.push(Ground::with(&url, capabilities).await);
     }
     grounds
 }
@@ -81,7 +90,7 @@ fn won(minor: i64) -> Amount {
 }
 
 impl Ground {
-    async fn new(url: &str) -> Self {
+    async fn with(url: &str, capabilities: Capabilities) -> Self {
         let data = std::env::temp_dir().join(format!("madang-payments-{}", clock::new_uuid()));
         std::fs::create_dir_all(&data).unwrap();
         let variables =
@@ -94,10 +103,13 @@ impl Ground {
         let clock: Clock = Arc::new(move || {
             Timestamp::from_millis(clock::now().millis() + shifted.load(Ordering::SeqCst))
         });
-        let provider = Arc::new(FakeProvider::new(SOUND, Faults::default(), Arc::clone(&clock)));
+        let provider =
+            Arc::new(FakeProvider::new(capabilities, Faults::default(), Arc::clone(&clock)));
         let shared: Arc<dyn PaymentProvider> = provider.clone();
         let providers = Providers::of(shared);
+        let seal = Seal::new(&"k".repeat(43).into()).unwrap();
         let desk = Desk::new(store.clone(), providers, Arc::clone(&clock));
+        let desk = desk.with_seal(Some(Arc::new(seal)));
         let node = clock::new_uuid().into();
         let engine = Engine::new(store.clone(), node, flows(&desk), clock);
         let on_escalate: OnEscalate = Arc::new(|cause: &str| panic!("{cause}"));
@@ -307,6 +319,7 @@ impl Made {
             actor: format!("user:{}", self.payer),
             amount: amount.map(won),
             reason: RefundReason::parse("늦음").unwrap(),
+            refund_account: None,
         }
     }
 }

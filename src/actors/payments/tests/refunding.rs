@@ -8,6 +8,7 @@ use crate::actors::payments::requests::CancelPayment;
 use crate::clock;
 use crate::domain::payments::PaymentStatus;
 use crate::domain::payments::refunds::{RefundStatus, Sums};
+use crate::domain::workflows::{Reason, WorkflowStatus};
 use crate::providers::payments::DeclineCode;
 use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
 
@@ -114,6 +115,19 @@ async fn what_was_given_back_otherwise_is_for_somebody_to_look_at() {
         let refunds = ground.store.list_refunds(made.id).await.unwrap();
         assert_eq!(refunds[0].status, RefundStatus::NeedsReview);
         assert_eq!(ground.payment(&made).await.sums.reserved, 400);
+
+        // Somebody has looked, and has it asked for again; what was given back otherwise stays for them.
+        let parked = ground.store.list_workflows(WorkflowStatus::Parked, None, 9).await.unwrap();
+        let reason = Reason::parse("the provider was asked").unwrap();
+        ground.store.resume_workflow(parked[0].id, made.payer, reason, ground.now()).await.unwrap();
+        super::eventually("it is asked for and parked again", async || {
+            let id = parked[0].id;
+            let (seen, steps) = ground.store.get_workflow(id).await.unwrap();
+            let notes = steps.iter().filter(|step| step.name == "parked").count();
+            (seen.status == WorkflowStatus::Parked && notes == 2).then_some(seen)
+        })
+        .await;
+        assert_eq!(ground.moved(&made).1, 1);
         ground.workflows.stop().await;
     }
 }

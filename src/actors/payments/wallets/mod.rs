@@ -3,6 +3,7 @@
 //! Invariant: what is asked for is held before anybody decides about it, and the ledger alone says whether there is
 //! enough. Whoever asks, decides about nothing of their own.
 
+mod decisions;
 #[cfg(test)]
 mod tests;
 
@@ -12,33 +13,36 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::withdraw::{
-    DECIDED, KIND, Sender, VERSION, Way, WithdrawState, flow, is_what_was_asked_for, record_failed,
-    record_paid, refusal_of, send_key,
+    DECIDED, DIFFERS, KIND, Sender, VERSION, Way, WithdrawState, flow, is_what_was_asked_for,
+    record_failed, record_paid, refusal_of, send_key,
 };
 use crate::actors::workflow::engine::Clock;
 use crate::actors::workflow::flow::{Flow, StepError};
 use crate::clock;
 use crate::domain::bank_accounts::{AccountDetails, BankAccountError, BankCode};
-use crate::domain::idempotency::{IdempotencyError, IdempotentCall};
+use crate::domain::idempotency::{IdempotencyError, IdempotentCall, StoredAnswer};
 use crate::domain::ids::{BankAccountId, UserId, WithdrawalId, WorkflowId};
 use crate::domain::ledger::LedgerError;
 use crate::domain::money::{Amount, Currency};
 use crate::domain::payments::Cause;
 use crate::domain::time::Timestamp;
 use crate::domain::wallets::WalletError;
-use crate::domain::withdrawals::{Standing, WithdrawalRefusal, WithdrawalRules, WithdrawalStatus};
-use crate::domain::workflows::Reason;
+use crate::domain::withdrawals::{
+    NoYes, Standing, WithdrawalRefusal, WithdrawalRules, WithdrawalStatus,
+};
+use crate::domain::workflows::{Reason, WorkflowStatus};
 use crate::providers::payments::{LookUp, PaidOut, PayoutStatus, Providers};
 use crate::providers::seal::Seal;
 use crate::store::bank_accounts::{
     AccountChangeError, BankAccount, NewBankAccount, Voucher, find_bank_account, keep_bank_account,
 };
-use crate::store::idempotency::{Claimed, attach, claim};
+use crate::store::disputes::is_payee_disputed;
+use crate::store::idempotency::{Claimed, attach, claim, finish};
 use crate::store::ledger::{BookError, book};
-use crate::store::wallets::{Wallet, lock_wallet};
+use crate::store::wallets::{Wallet, find_spendable, lock_wallet};
 use crate::store::withdrawals::{
-    Change, NewWithdrawal, TransitionError, Watch, Withdrawal, count_withdrawals, get_workflow_of,
-    insert_withdrawal, lock_withdrawal, requested, returned, transition, voided,
+    Change, NewWithdrawal, TransitionError, Watched, Withdrawal, count_withdrawals,
+    insert_withdrawal, lock_withdrawal, requested, returned, transition,
 };
 use crate::store::workflows::signals::{Signal, insert_signal};
 use crate::store::workflows::{NewWorkflow, insert_workflow};
@@ -50,8 +54,9 @@ const ACCEPTED_INTERVAL: Duration = Duration::from_mins(1);
 const PAID_INTERVAL: Duration = Duration::from_hours(1);
 /// A bank sends nothing back after that.
 const RETURNED_WITHIN: Duration = Duration::from_hours(14 * 24);
-/// Withdrawals that are asked for in one round.
-const WATCHED_MAX: i64 = 100;
+/// Withdrawals of each kind that are asked for in one round, and in one go.
+const WATCHED_MAX: usize = 100;
+const WATCHED_AT_ONCE: i64 = 10;
 
 /// What an operation with wallets can come to besides success.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +100,12 @@ impl Wallets {
     ) -> Self {
         let sender = Sender { store, providers, seal: seal.map(Arc::new) };
         Self { sender, rules, currency, clock }
+    }
+
+    /// With what bank accounts are sealed.
+    #[must_use]
+    pub fn seal(&self) -> Option<Arc<Seal>> {
+        self.sender.seal.clone()
     }
 
     /// What the engine has to know, so that withdrawals get on.
@@ -167,17 +178,17 @@ impl Wallets {
     }
 
     /// Asks for money to be paid out. Sent again under the same key it gives the withdrawal there is, as it stands by
-    /// then.
+    /// then, or the refusal that was kept.
     ///
     /// # Errors
-    /// [`WalletsError`], with nothing done.
+    /// [`WalletsError`], with nothing done; what is refused for good is then given to [`Self::keep_refusal`].
     pub async fn withdraw(
         &self,
         user: UserId,
         amount: Amount,
         account: BankAccountId,
         call: IdempotentCall,
-    ) -> Result<Withdrawal, WalletsError> {
+    ) -> Result<Withdrawn, WalletsError> {
         let now = (self.clock)();
         let provider = self.sender.providers.preferred();
         let provider = provider.filter(|it| it.capabilities().has_payouts);
@@ -190,10 +201,9 @@ impl Wallets {
                     match claim(db, &call, now).await? {
                         Claimed::New | Claimed::Resumed(_) => {}
                         Claimed::Workflow(workflow) => return Ok(Asked::Before(workflow)),
+                        Claimed::Finished(answer) => return Ok(Asked::Refused(answer)),
                         Claimed::Reused => return Err(IdempotencyError::Reused.into()),
-                        Claimed::Finished(_) | Claimed::InFlight => {
-                            return Err(IdempotencyError::InUse.into());
-                        }
+                        Claimed::InFlight => return Err(IdempotencyError::InUse.into()),
                     }
                     let is_kept = keep_bank_account(db, account).await?;
                     let found = find_bank_account(db, user, account).await?;
@@ -203,9 +213,14 @@ impl Wallets {
                     let (count, sum, was_paid) =
                         count_withdrawals(db, user, currency, now.minus(DAY)).await?;
                     let (is_frozen, verified_at) = (wallet.frozen_at.is_some(), found.verified_at);
-                    let standing = Standing { is_frozen, verified_at, was_paid, count, sum };
+                    let is_disputed = is_payee_disputed(db, user, currency).await?;
+                    let standing =
+                        Standing { is_frozen, verified_at, was_paid, count, sum, is_disputed };
                     let decision =
                         rules.decide(amount, &standing, now).map_err(WalletError::from)?;
+                    if find_spendable(db, user, currency).await? < amount.minor() {
+                        return Err(WalletError::Insufficient.into());
+                    }
                     let new = NewWithdrawal {
                         id: clock::new_uuid().into(),
                         user,
@@ -225,10 +240,48 @@ impl Wallets {
                 })
             })
             .await?;
-        match asked {
-            Asked::Now(withdrawal) => Ok(*withdrawal),
-            Asked::Before(workflow) => Ok(self.store().get_withdrawal_of(workflow).await?),
-        }
+        self.withdrawn(asked, true).await
+    }
+
+    /// Keeps why a request was refused, for whoever sends it again; gives what it comes to by then. In a transaction of
+    /// its own: of what was refused nothing is left.
+    ///
+    /// # Errors
+    /// [`IdempotencyError`], [`WalletsError::Store`].
+    pub async fn keep_refusal(
+        &self,
+        call: IdempotentCall,
+        refusal: StoredAnswer,
+    ) -> Result<Withdrawn, WalletsError> {
+        let now = (self.clock)();
+        let asked = self
+            .store()
+            .write::<_, WalletsError, _>(move |db| {
+                Box::pin(async move {
+                    match claim(db, &call, now).await? {
+                        Claimed::New | Claimed::Resumed(_) => {
+                            Ok(Asked::Refused(finish(db, &call, &refusal).await?))
+                        }
+                        // Somebody sent the same meanwhile.
+                        Claimed::Workflow(workflow) => Ok(Asked::Before(workflow)),
+                        Claimed::Finished(answer) => Ok(Asked::Refused(answer)),
+                        Claimed::Reused => Err(IdempotencyError::Reused.into()),
+                        Claimed::InFlight => Err(IdempotencyError::InUse.into()),
+                    }
+                })
+            })
+            .await?;
+        self.withdrawn(asked, false).await
+    }
+
+    async fn withdrawn(&self, asked: Asked, is_replayed: bool) -> Result<Withdrawn, WalletsError> {
+        Ok(match asked {
+            Asked::Now(withdrawal) => Withdrawn::Asked(withdrawal),
+            Asked::Before(workflow) => {
+                Withdrawn::Asked(Box::new(self.store().get_withdrawal_of(workflow).await?))
+            }
+            Asked::Refused(answer) => Withdrawn::Refused { answer, is_replayed },
+        })
     }
 
     /// A user's withdrawal.
@@ -242,42 +295,6 @@ impl Wallets {
     ) -> Result<Withdrawal, WalletsError> {
         let found = self.store().find_withdrawal(id).await?;
         Ok(found.filter(|it| it.user == user).ok_or(WalletError::NotFound)?)
-    }
-
-    /// Gives up a withdrawal that was not sent; what was held is free.
-    ///
-    /// # Errors
-    /// [`WalletError::NotFound`], [`WalletError::WrongStatus`], [`WalletsError::Store`].
-    pub async fn cancel(&self, user: UserId, id: WithdrawalId) -> Result<Withdrawal, WalletsError> {
-        let actor = format!("user:{user}");
-        let change = Change::new(WithdrawalStatus::Canceled, Cause::Api, actor);
-        self.decide(id, Some(user), change).await
-    }
-
-    /// Says yes to a withdrawal: another person than who asked for it.
-    ///
-    /// # Errors
-    /// [`WalletError::OwnDecision`], [`WalletError::NotFound`], [`WalletError::WrongStatus`], [`WalletsError::Store`].
-    pub async fn approve(
-        &self,
-        by: UserId,
-        id: WithdrawalId,
-        reason: Reason,
-    ) -> Result<Withdrawal, WalletsError> {
-        self.decide(id, None, decided(WithdrawalStatus::Approved, by, &reason)).await
-    }
-
-    /// Says no to a withdrawal; what was held is free.
-    ///
-    /// # Errors
-    /// As [`Self::approve`].
-    pub async fn reject(
-        &self,
-        by: UserId,
-        id: WithdrawalId,
-        reason: Reason,
-    ) -> Result<Withdrawal, WalletsError> {
-        self.decide(id, None, decided(WithdrawalStatus::Rejected, by, &reason)).await
     }
 
     /// Keeps a user from taking money out; `WalletFrozen`.
@@ -310,17 +327,32 @@ impl Wallets {
     /// Asks what the banks have done with what they were given, and whether they have sent something back. One round.
     ///
     /// # Errors
-    /// [`WalletsError::Store`]; one that cannot be asked for now is asked for the next time.
+    /// [`WalletsError::Store`]; one that cannot be asked for now is named in the log, asked for the next time, and
+    /// holds up no other.
     pub async fn watch(&self) -> Result<(), WalletsError> {
-        let now = (self.clock)();
-        let watch = Watch {
-            accepted: now.minus(ACCEPTED_INTERVAL),
-            paid: now.minus(PAID_INTERVAL),
-            paid_after: now.minus(RETURNED_WITHIN),
-            limit: WATCHED_MAX,
+        let round = (self.clock)();
+        let accepted = Watched::Accepted { before: round.minus(ACCEPTED_INTERVAL) };
+        let paid = Watched::Paid {
+            before: round.minus(PAID_INTERVAL),
+            after: round.minus(RETURNED_WITHIN),
         };
-        for id in self.store().take_watched_withdrawals(watch, now).await? {
-            self.look_again(id).await?;
+        for watched in [accepted, paid] {
+            let mut asked = 0;
+            while asked < WATCHED_MAX {
+                // Few at a time: what another node finds noted was asked for moments ago.
+                let now = (self.clock)();
+                let ids =
+                    self.store().take_watched_withdrawals(watched, WATCHED_AT_ONCE, now).await?;
+                if ids.is_empty() {
+                    break;
+                }
+                asked = asked.saturating_add(ids.len());
+                for id in ids {
+                    if let Err(error) = self.look_again(id).await {
+                        tracing::error!(withdrawal.id = %id, %error, "a withdrawal cannot be looked at");
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -340,8 +372,7 @@ impl Wallets {
         let asked = provider.find_payout(&id.to_string(), &send_key(found.workflow)).await;
         let LookUp::Found(paid) = asked else { return Ok(()) };
         if !is_what_was_asked_for(&found, &paid) {
-            tracing::error!(withdrawal.id = %id, "the provider has sent something else");
-            return Ok(());
+            return self.stop(&found).await;
         }
         let (name, now) = (provider.name(), (self.clock)());
         self.store()
@@ -355,32 +386,23 @@ impl Wallets {
             .await
     }
 
-    async fn decide(
-        &self,
-        id: WithdrawalId,
-        owner: Option<UserId>,
-        change: Change,
-    ) -> Result<Withdrawal, WalletsError> {
-        let now = (self.clock)();
-        self.store()
-            .write(move |db| {
-                Box::pin(async move {
-                    let workflow = get_workflow_of(db, id).await.map_err(known)?;
-                    // First: whoever works on the withdrawal locks its workflow first, too.
-                    wake(db, workflow, change.to.as_str(), now).await?;
-                    let withdrawal = lock_withdrawal(db, id).await.map_err(known)?;
-                    if owner.is_some_and(|owner| owner != withdrawal.user) {
-                        return Err(WalletError::NotFound.into());
-                    }
-                    let is_freed = change.to != WithdrawalStatus::Approved;
-                    let decided = transition(db, &withdrawal, change, now).await?;
-                    if is_freed {
-                        book(db, &voided(&decided), now).await?;
-                    }
-                    Ok(decided)
-                })
+    /// Stops a withdrawal of which its provider says something else, for somebody to look; says so once.
+    async fn stop(&self, withdrawal: &Withdrawal) -> Result<(), WalletsError> {
+        let (id, workflow, now) = (withdrawal.id, withdrawal.workflow, (self.clock)());
+        let status = self.store().get_workflow_status(workflow).await?;
+        if status == WorkflowStatus::Parked {
+            return Ok(());
+        }
+        let is_new = self
+            .store()
+            .write::<_, StoreError, _>(move |db| {
+                Box::pin(async move { tell(db, workflow, DIFFERS, DIFFERS, now).await })
             })
-            .await
+            .await?;
+        if is_new {
+            tracing::error!(withdrawal.id = %id, "the provider has sent something else");
+        }
+        Ok(())
     }
 
     const fn store(&self) -> &Store {
@@ -391,11 +413,16 @@ impl Wallets {
 enum Asked {
     Now(Box<Withdrawal>),
     Before(WorkflowId),
+    Refused(StoredAnswer),
 }
 
-fn decided(to: WithdrawalStatus, by: UserId, reason: &Reason) -> Change {
-    let change = Change::new(to, Cause::Admin, format!("user:{by}"));
-    Change { by: Some(by), reason: Some(reason.as_str().to_owned()), ..change }
+/// What a request for money comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// It is asked for, now or before.
+    Asked(Box<Withdrawal>),
+    /// It was refused for good, and is answered alike from now on.
+    Refused { answer: StoredAnswer, is_replayed: bool },
 }
 
 fn workflow_of(withdrawal: &Withdrawal) -> NewWorkflow {
@@ -422,9 +449,20 @@ async fn wake(
     what: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let (name, dedupe_key) = (DECIDED.to_owned(), what.to_owned());
+    tell(db, workflow, DECIDED, what, now).await.map(|_| ())
+}
+
+/// Gives whether it is something new.
+async fn tell(
+    db: &mut Db,
+    workflow: WorkflowId,
+    name: &str,
+    what: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let (name, dedupe_key) = (name.to_owned(), what.to_owned());
     let signal = Signal { name, dedupe_key, payload: json!({}) };
-    insert_signal(db, workflow, &signal, now).await.map(|_| ())
+    insert_signal(db, workflow, &signal, now).await
 }
 
 /// Whether a provider has it, or had it.
@@ -494,6 +532,15 @@ impl From<TransitionError> for WalletsError {
             TransitionError::Illegal(error) => WalletError::WrongStatus(error).into(),
             TransitionError::OwnWithdrawal => WalletError::OwnDecision.into(),
             TransitionError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<NoYes> for WalletsError {
+    fn from(error: NoYes) -> Self {
+        match error {
+            NoYes::SecondPersonNeeded => WalletError::SecondPersonNeeded.into(),
+            NoYes::WrongStatus(error) => WalletError::WrongStatus(error).into(),
         }
     }
 }

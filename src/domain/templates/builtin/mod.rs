@@ -30,17 +30,21 @@ pub enum Subject {
 }
 
 /// Every kind that can be told of without anybody having written a template, and what it is about.
-pub const KINDS: [(&str, Subject); 19] = [
+pub const KINDS: [(&str, Subject); 23] = [
     (DIGEST, Subject::Many),
     ("friend_request_accepted", Subject::Person),
     ("friend_request_received", Subject::Person),
     ("mention_received", Subject::Message),
     ("message_received", Subject::Message),
     ("password_changed", Subject::Nothing),
+    ("payment_charged_back", Subject::Money),
     ("payment_completed", Subject::Money),
+    ("payment_dispute_won", Subject::Money),
+    ("payment_disputed", Subject::Money),
     ("payment_failed", Subject::Money),
     ("payment_received", Subject::Money),
     ("payment_refunded", Subject::Money),
+    ("payment_taken_back", Subject::Money),
     ("reset_password", Subject::Address),
     ("settlement_released", Subject::Money),
     (TEST, Subject::Nothing),

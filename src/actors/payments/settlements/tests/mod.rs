@@ -1,5 +1,7 @@
 //! Settlements on both databases: what is earned once, summed up once and paid once, whatever is refunded in between.
 
+mod disputed;
+mod early;
 mod played;
 mod refunded;
 mod settled;
@@ -108,6 +110,15 @@ impl Town {
 
     /// An order that was paid for.
     async fn paid(&self, payee: Option<UserId>, amount: i64) -> (OrderKey, PaymentId) {
+        self.paid_with_fee(payee, amount, FEE_BPS).await
+    }
+
+    async fn paid_with_fee(
+        &self,
+        payee: Option<UserId>,
+        amount: i64,
+        fee_bps: i64,
+    ) -> (OrderKey, PaymentId) {
         let now = self.now();
         let order = NewOrder {
             key: OrderKey::parse("job", &clock::new_uuid().to_string()).unwrap(),
@@ -116,7 +127,7 @@ impl Town {
             amount: won(amount),
             currency: Currency::KRW,
             name: OrderName::parse("화단 정리").unwrap(),
-            fee: FeeBps::new(FEE_BPS).unwrap(),
+            fee: FeeBps::new(fee_bps).unwrap(),
         };
         self.store.put_order(order.clone(), now).await.unwrap();
         let payment = Payment {
@@ -176,6 +187,7 @@ impl Town {
                         amount: won(amount),
                         reason: "늦음".to_owned(),
                         actor: "test".to_owned(),
+                        sealed_account: None,
                     };
                     Ok(request(db, &mut payment, new, now).await?.id)
                 })

@@ -11,6 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 use super::{HOUR, RULES, SettlementRules, TODAY, Town, somebody, towns};
 use crate::domain::ids::{PaymentId, RefundId, UserId};
 use crate::domain::ledger::chart::{AccountName, Shard};
+use crate::store::disputes::Dispute;
 
 const SEEDS: &str = "MADANG_SETTLEMENT_SEEDS";
 const SEEDS_DEFAULT: u64 = 2;
@@ -22,6 +23,7 @@ struct Played {
     /// What is left of each payment that nobody asks back.
     left: BTreeMap<PaymentId, i64>,
     open: Vec<(RefundId, PaymentId, i64)>,
+    disputed: Vec<Dispute>,
 }
 
 async fn play(town: &Town, payees: &[UserId], seed: u64) {
@@ -29,13 +31,15 @@ async fn play(town: &Town, payees: &[UserId], seed: u64) {
     let (mut played, mut day): (Played, Date) = (Played::default(), TODAY);
     for _ in 0..MOVES {
         let payee = payees[chance.random_range(0..payees.len())];
-        match chance.random_range(0..10) {
+        match chance.random_range(0..12) {
             0..3 => {
                 let amount = chance.random_range(1..30_000);
                 played.left.insert(town.earned(payee, amount).await, amount);
             }
             3..6 => ask_back(town, &mut played, &mut chance).await,
             6 => end_one(town, &mut played, &mut chance).await,
+            10 => dispute(town, &mut played, &mut chance).await,
+            11 => decide_one(town, &mut played, &mut chance).await,
             7 => {
                 town.take_out(payee, chance.random_range(1..20_000)).await;
             }
@@ -52,11 +56,15 @@ async fn play(town: &Town, payees: &[UserId], seed: u64) {
     while !played.open.is_empty() {
         end_one(town, &mut played, &mut chance).await;
     }
+    while !played.disputed.is_empty() {
+        decide_one(town, &mut played, &mut chance).await;
+    }
+    town.assert_books_are_right(payees).await;
     // The provider owes what was not given back, and everybody together has it.
     let receivable = AccountName::ProviderReceivable("fake", Shard::numbered(0));
     let owed = town.counters(receivable).await.debit_balance();
     assert_eq!(owed, played.left.values().sum::<i64>(), "seed {seed}");
-    // Once all of it goes back, nobody has kept a won.
+    // Once all of it goes back, nobody has kept a won. What banks have taken is gone as a whole.
     for (payment, left) in std::mem::take(&mut played.left) {
         if left > 0 {
             town.refund(payment, left).await;
@@ -90,6 +98,29 @@ async fn ask_back(town: &Town, played: &mut Played, chance: &mut StdRng) {
         town.end(refund, true).await;
     } else {
         played.open.push((refund, payment, amount));
+    }
+}
+
+/// A bank wants all that is left of a payment of which nobody wants anything.
+async fn dispute(town: &Town, played: &mut Played, chance: &mut StdRng) {
+    let is_wanted = |id: &PaymentId| {
+        played.open.iter().any(|(_, payment, _)| payment == id)
+            || played.disputed.iter().any(|it| it.payment == *id)
+    };
+    let mut some = played.left.iter().filter(|(id, left)| **left > 0 && !is_wanted(id));
+    let Some((payment, left)) = some.nth(chance.random_range(0..3)) else { return };
+    let dispute = town.dispute(*payment, *left).await;
+    played.left.remove(&dispute.payment);
+    played.disputed.push(dispute);
+}
+
+/// A bank decides.
+async fn decide_one(town: &Town, played: &mut Played, chance: &mut StdRng) {
+    let Some(dispute) = played.disputed.pop() else { return };
+    let is_lost = chance.random_ratio(1, 2);
+    town.decide(&dispute, is_lost).await;
+    if !is_lost {
+        played.left.insert(dispute.payment, dispute.covered);
     }
 }
 

@@ -7,10 +7,12 @@ use jiff::civil::date;
 
 use super::{HOUR, NET, RULES, SettlementRules, TODAY, Town, somebody, towns};
 use crate::actors::payments::settlements::SettlementsError;
-use crate::domain::calendar::CalendarError;
+use crate::domain::calendar::{CalendarError, instant_of};
 use crate::domain::ledger::chart::{AccountName, Shard};
 use crate::domain::settlements::{SettlementStatus, Share};
+use crate::store::settlements::batches::Close;
 use crate::store::settlements::releases::ReleaseError;
+use crate::store::testing::spoil_settlements;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -57,6 +59,19 @@ async fn of_many_releases_at_once_one_is_booked() {
         assert_eq!(now, 2);
         assert_eq!(town.figures(payee).await, (NET * 2, 0, 0));
         town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_says_the_same_again_whatever_was_refunded_since() {
+    for town in towns(RULES).await {
+        let (order, payment) = town.paid(Some(somebody()), 10_000).await;
+        let first = town.release(order.clone()).await.unwrap();
+        for refund in [4_000, 6_000] {
+            town.refund(payment, refund).await;
+            let again = town.release(order.clone()).await.unwrap();
+            assert_eq!((again.share, again.was_before), (first.share, true));
+        }
     }
 }
 
@@ -133,11 +148,11 @@ async fn over_a_holiday_nobody_is_paid_and_over_an_unknown_year_nothing_is_close
         assert_eq!(town.only_settlement(payee).await.pay_on, date(2026, 9, 28), "Chuseok");
 
         let late = somebody();
-        town.go_to(date(2026, 12, 30), HOUR);
+        town.go_to(date(2027, 12, 30), HOUR);
         town.earned(late, 10_000).await;
-        town.go_to(date(2026, 12, 31), MINUTE * 10);
+        town.go_to(date(2027, 12, 31), MINUTE * 10);
         let refused = town.settlements.close_due().await;
-        let unknown = CalendarError::UnknownYear(2027);
+        let unknown = CalendarError::UnknownYear(2028);
         assert!(matches!(refused, Err(SettlementsError::Calendar(error)) if error == unknown));
         assert_eq!(town.store.list_settlements(late, None, 9).await.unwrap(), []);
     }
@@ -168,6 +183,71 @@ async fn what_is_not_worth_a_payment_is_carried_into_the_next_batch() {
         assert_eq!(town.settlements.pay_due().await.unwrap(), 1);
         assert_eq!(town.figures(payee).await, (0, NET * 2, 0));
         town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_cannot_be_settled_holds_up_no_other() {
+    for town in towns(RULES).await {
+        let (spoiled, unpaid, other) = (somebody(), somebody(), somebody());
+        for payee in [spoiled, unpaid, other] {
+            town.earned(payee, 10_000).await;
+        }
+        spoil_settlements(&town.store, spoiled).await;
+        town.go_to(TODAY.tomorrow().unwrap(), MINUTE * 10);
+        assert!(town.settlements.close_due().await.is_err(), "somebody is told");
+        assert_eq!(town.store.list_settlements(spoiled, None, 9).await.unwrap(), []);
+        let settlement = town.only_settlement(other).await;
+
+        spoil_settlements(&town.store, unpaid).await;
+        town.go_to(settlement.pay_on, HOUR * 9);
+        assert!(town.settlements.pay_due().await.is_err(), "somebody is told");
+        assert_eq!(town.figures(other).await, (0, NET, 0));
+        assert_eq!(town.figures(unpaid).await, (NET, 0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_for_which_nothing_is_left_gets_no_batch_and_takes_none_back() {
+    let rules = SettlementRules { minimum: 10_000, ..RULES };
+    for town in towns(rules).await {
+        let payee = somebody();
+        town.earned(payee, 10_000).await;
+        close(&town).await;
+        let carried = town.only_settlement(payee).await;
+        assert_eq!(carried.status, SettlementStatus::Carried);
+
+        // Somebody has seen an item for the day before, and was late.
+        let (yesterday, until) = (TODAY.yesterday().unwrap(), instant_of(TODAY, Duration::ZERO));
+        let close = Close {
+            period_end: yesterday,
+            until: until.unwrap(),
+            pay_on: TODAY,
+            release_at: town.now(),
+            minimum: 1,
+        };
+        let made = town.store.close_settlement(payee, RULES.currency, close, town.now()).await;
+        assert_eq!(made.unwrap(), None);
+        assert_eq!(town.only_settlement(payee).await, carried);
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_cannot_be_released_holds_up_no_other() {
+    let rules = SettlementRules { auto_release_days: 1, ..RULES };
+    for town in towns(rules).await {
+        let payee = somebody();
+        for _ in 0..3 {
+            // More than there is, with its VAT.
+            town.paid_with_fee(Some(payee), 10_000, 9_500).await;
+        }
+        town.go_to(TODAY, HOUR * 13);
+        town.paid(Some(payee), 10_000).await;
+        town.go_to(TODAY.tomorrow().unwrap(), HOUR * 13);
+        assert_eq!(town.settlements.release_old().await.unwrap(), 1);
+        assert_eq!(town.figures(payee).await, (NET, 0, 0));
+        assert_eq!(town.settlements.release_old().await.unwrap(), 0, "once");
     }
 }
 

@@ -1,11 +1,15 @@
 //! Balances that several take from at once, keys that are used again, and bank accounts.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures_util::future::join_all;
 
 use super::{DAY, NUMBER, Person, RULES, somebody, towns};
-use crate::actors::payments::wallets::WalletsError;
+use crate::actors::payments::wallets::{WalletsError, Withdrawn};
 use crate::domain::bank_accounts::{ACCOUNTS_MAX, BankAccountError};
-use crate::domain::idempotency::IdempotencyError;
+use crate::domain::idempotency::{IdempotencyError, StoredAnswer};
+use crate::domain::ledger::chart::AccountName;
+use crate::domain::money::Amount;
 use crate::domain::wallets::WalletError;
 use crate::domain::withdrawals::WithdrawalRefusal;
 use crate::store::bank_accounts::Voucher;
@@ -53,6 +57,32 @@ async fn the_same_request_takes_effect_once_and_another_under_its_key_does_not()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_was_kept_is_given_to_whoever_sends_the_same_again() {
+    for town in towns(RULES).await {
+        let person = town.person(500).await;
+        let call = |amount| super::call(person.user, amount, "a-key-of-mine");
+        let refusal = |body: &str| StoredAnswer { status: 402, body: body.to_owned() };
+        let kept = town.wallets.keep_refusal(call(1_000), refusal("first")).await.unwrap();
+        let first = |is_replayed| Withdrawn::Refused { answer: refusal("first"), is_replayed };
+        assert_eq!(kept, first(false));
+        // Of two that were refused at once, one is kept.
+        let late = town.wallets.keep_refusal(call(1_000), refusal("second")).await.unwrap();
+        assert_eq!(late, first(false));
+
+        town.book("more", AccountName::BankTrust, AccountName::UserAvailable(person.user), 9_000)
+            .await;
+        let ask = |amount: i64| {
+            let (user, account) = (person.user, person.account);
+            town.wallets.withdraw(user, Amount::new(amount).unwrap(), account, call(amount))
+        };
+        assert_eq!(ask(1_000).await.unwrap(), first(true));
+        let other = ask(2_000).await;
+        assert!(matches!(other, Err(WalletsError::Key(IdempotencyError::Reused))), "{other:?}");
+        assert_eq!(town.figures(person).await, (9_500, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_request_leaves_its_key_free() {
     for town in towns(RULES).await {
         let person = town.person(500).await;
@@ -61,6 +91,74 @@ async fn a_refused_request_leaves_its_key_free() {
         assert!(matches!(refused, Err(WalletsError::Wallet(WalletError::Insufficient))));
         assert_eq!(town.figures(person).await, (500, 0));
         assert_eq!(town.withdraw_under(person, 500, key).await.unwrap().amount.minor(), 500);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_owes_takes_out_what_they_have_beyond_that() {
+    for town in towns(RULES).await {
+        let person = town.person(10_000).await;
+        let debt = AccountName::UserDebt(person.user);
+        let withdrawal = town.withdraw(person, 10_000).await.unwrap();
+        // What is refunded meanwhile finds nothing to be taken from.
+        town.book("owed", debt, AccountName::BankTrust, 10_000).await;
+        town.wallets.cancel(person.user, withdrawal.id).await.unwrap();
+        assert_eq!(town.figures(person).await, (10_000, 0));
+        for (repaid, refused, taken) in [(0, 100, None), (9_000, 9_001, Some(9_000))] {
+            if repaid > 0 {
+                town.book("repaid", AccountName::BankTrust, debt, repaid).await;
+            }
+            let more = town.withdraw(person, refused).await;
+            assert!(
+                matches!(more, Err(WalletsError::Wallet(WalletError::Insufficient))),
+                "{more:?}"
+            );
+            if let Some(taken) = taken {
+                town.withdraw(person, taken).await.unwrap();
+            }
+        }
+        assert_eq!(town.figures(person).await, (1_000, 9_000));
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_while_money_moves_in_a_wallet_is_all_of_it() {
+    for town in towns(RULES).await {
+        let person = town.person(10_000).await;
+        let available = AccountName::UserAvailable(person.user);
+        let pending = AccountName::UserPending(person.user);
+        let is_over = AtomicBool::new(false);
+        let moving = async {
+            for _ in 0..40 {
+                town.book("out", available, pending, 10_000).await;
+                town.book("in", pending, available, 10_000).await;
+            }
+            is_over.store(true, Ordering::SeqCst);
+        };
+        let reading = async {
+            while !is_over.load(Ordering::SeqCst) {
+                let wallet = town.wallet(person).await;
+                assert_eq!(wallet.available + wallet.pending, 10_000, "{wallet:?}");
+            }
+        };
+        tokio::join!(moving, reading);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_account_that_was_removed_nothing_personal_stays() {
+    for town in towns(RULES).await {
+        let person = town.regular(1_000).await;
+        // The bank, and the last digits: no number that happens to be there.
+        assert!(dump_text(&town.store).await.contains("0046789"), "the control");
+        // One that was paid to is named by its withdrawal; the other by nobody.
+        town.wallets.remove_account(person.user, person.account).await.unwrap();
+        let unused = town.add_account(person.user).await;
+        town.wallets.remove_account(person.user, unused).await.unwrap();
+        assert!(!dump_text(&town.store).await.contains("0046789"));
+        assert!(town.store.get_sealed_account(person.account).await.unwrap().details.is_empty());
+        assert!(town.store.get_sealed_account(unused).await.is_err(), "it is gone");
     }
 }
 

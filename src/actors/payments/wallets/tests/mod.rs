@@ -1,6 +1,9 @@
 //! Wallets and withdrawals on both databases, with the fake provider and a clock that is put forward.
 
 mod balances;
+mod freezes;
+mod states;
+mod watched;
 mod withdrawals;
 
 use std::path::PathBuf;
@@ -11,7 +14,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::{AccountDraft, Wallets, WalletsError};
+use super::{AccountDraft, Wallets, WalletsError, Withdrawn};
 use crate::actors::workflow::engine::{Clock, Engine};
 use crate::clock;
 use crate::config::Config;
@@ -177,7 +180,10 @@ impl Town {
     ) -> Result<Withdrawal, WalletsError> {
         let call = call(person.user, amount, key);
         let amount = Amount::new(amount).unwrap();
-        self.wallets.withdraw(person.user, amount, person.account, call).await
+        match self.wallets.withdraw(person.user, amount, person.account, call).await? {
+            Withdrawn::Asked(withdrawal) => Ok(*withdrawal),
+            Withdrawn::Refused { answer, .. } => panic!("{answer:?}"),
+        }
     }
 
     async fn status(&self, id: WithdrawalId) -> WithdrawalStatus {

@@ -5,6 +5,7 @@ use crate::actors::payments::wallets::WalletsError;
 use crate::domain::wallets::WalletError;
 use crate::domain::withdrawals::{WithdrawalRefusal, WithdrawalRules, WithdrawalStatus};
 use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
+use crate::store::money_audit::DeedFilter;
 use crate::store::testing::approve_without_rules;
 
 /// A regular's withdrawal of an amount that strikes at the provider, after its first call.
@@ -35,6 +36,56 @@ async fn the_first_withdrawal_waits_for_a_day_and_is_sent_once() {
         assert_eq!(town.sent(withdrawal.id), [10_000]);
         let events = ["WithdrawalRequested", "WithdrawalApproved", "WithdrawalPaid"];
         assert_eq!(town.events(withdrawal.id).await, events);
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_yes_lets_a_first_withdrawal_go_at_once_and_a_large_one_with_a_second_person() {
+    for town in towns(RULES).await {
+        let person = town.person(300_000).await;
+        let small = town.withdraw(person, 10_000).await.unwrap();
+        let large = town.withdraw(person, 100_001).await.unwrap();
+        town.drive().await;
+        let [first, second] = [somebody(), somebody()];
+        town.wallets.approve(first, small.id, reason()).await.unwrap();
+        town.wallets.approve(first, large.id, reason()).await.unwrap();
+        town.drive().await;
+        assert_eq!(town.status(small.id).await, WithdrawalStatus::Paid);
+        assert_eq!(town.status(large.id).await, WithdrawalStatus::Approved);
+
+        let again = town.wallets.approve(first, large.id, reason()).await;
+        assert!(matches!(again, Err(WalletsError::Wallet(WalletError::SecondPersonNeeded))));
+        let own = town.wallets.approve(person.user, large.id, reason()).await;
+        assert!(matches!(own, Err(WalletsError::Wallet(WalletError::OwnDecision))), "{own:?}");
+        town.drive().await;
+        assert_eq!(town.status(large.id).await, WithdrawalStatus::Approved);
+
+        town.wallets.approve(second, large.id, reason()).await.unwrap();
+        town.drive().await;
+        assert_eq!(town.status(large.id).await, WithdrawalStatus::Paid);
+        assert_eq!(town.sent(large.id), [100_001]);
+        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        let said: Vec<_> = deeds.iter().rev().map(|it| (it.action.as_str(), it.by)).collect();
+        let lifted = ("withdrawal_wait_lifted", second);
+        assert_eq!(said, [("withdrawal_approved", first), ("withdrawal_approved", first), lifted]);
+        assert_eq!(deeds[0].before["status"], "approved");
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_decide_at_once_one_does_and_one_is_written_down() {
+    for town in towns(RULES).await {
+        let person = town.regular(300_000).await;
+        let withdrawal = town.withdraw(person, 100_001).await.unwrap();
+        let (yes, no) = tokio::join!(
+            town.wallets.approve(somebody(), withdrawal.id, reason()),
+            town.wallets.reject(somebody(), withdrawal.id, reason()),
+        );
+        assert!(yes.is_ok() != no.is_ok(), "{yes:?} {no:?}");
+        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        assert_eq!(deeds.len(), 1, "{deeds:?}");
         town.assert_books_are_right().await;
     }
 }

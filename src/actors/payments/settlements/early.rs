@@ -1,0 +1,108 @@
+//! Early settlements: somebody closes what is earned before its night, and pays it before its day.
+//!
+//! Invariant: an item is in one batch, and a payee has one batch a day: what is earned after it was closed by hand is in
+//! that of the next day.
+
+use std::time::Duration;
+
+use super::{DAY, PAGE, Settlements};
+use crate::domain::calendar::{CalendarError, day_of};
+use crate::domain::ids::{SettlementId, UserId};
+use crate::domain::settlements::SettlementError;
+use crate::domain::time::Timestamp;
+use crate::domain::workflows::Reason;
+use crate::store::StoreError;
+use crate::store::ledger::BookError;
+use crate::store::settlements::Settlement;
+use crate::store::settlements::batches::Close;
+
+/// Why nothing is closed or paid early.
+#[derive(Debug, thiserror::Error)]
+pub enum EarlyError {
+    #[error(transparent)]
+    Settlement(#[from] SettlementError),
+    #[error(transparent)]
+    Book(#[from] BookError),
+}
+
+impl From<StoreError> for EarlyError {
+    fn from(error: StoreError) -> Self {
+        Self::Book(BookError::Store(error))
+    }
+}
+
+/// What closing by hand has come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedEarly {
+    pub settlements: Vec<Settlement>,
+    /// Who has a batch of today already; what they have earned since is in that of tomorrow.
+    pub closed_before: Vec<UserId>,
+    /// Whether there are more payees than one request closes.
+    pub has_more: bool,
+}
+
+impl Settlements {
+    /// Closes what was earned until now, of one payee or of up to 200, however little it is.
+    ///
+    /// # Errors
+    /// [`SettlementError::NoCalendar`] where the day of the money would have to be guessed; any other when the database
+    /// does not answer. What was closed before stays closed.
+    pub async fn close_now(
+        &self,
+        payee: Option<UserId>,
+        by: UserId,
+        reason: Reason,
+    ) -> Result<ClosedEarly, EarlyError> {
+        let now = (self.clock)();
+        let close = self.close_at(now).map_err(|error| {
+            tracing::error!(%error, "a batch cannot be closed");
+            SettlementError::NoCalendar
+        })?;
+        let currency = self.rules.currency;
+        // One more says whether there are more.
+        let mut payees = match payee {
+            Some(payee) => vec![payee],
+            None => {
+                let limit = PAGE.saturating_add(1);
+                self.store.list_payees_to_settle(currency, close.until, None, limit).await?
+            }
+        };
+        let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let has_more = payees.len() > page;
+        payees.truncate(page);
+        let mut closed =
+            ClosedEarly { settlements: Vec::new(), closed_before: Vec::new(), has_more };
+        for payee in payees {
+            if !self.store.has_open_items(payee, currency, close.until).await? {
+                continue;
+            }
+            let who = (by, reason.clone());
+            match self.store.close_settlement_by_hand(payee, currency, close, who, now).await? {
+                Some(settlement) => closed.settlements.push(settlement),
+                None => closed.closed_before.push(payee),
+            }
+        }
+        Ok(closed)
+    }
+
+    /// Brings a closed batch to its payee's wallet before its day. Nobody does so with their own.
+    ///
+    /// # Errors
+    /// [`SettlementError`], [`EarlyError::Book`]; nothing was done then.
+    pub async fn pay_now(
+        &self,
+        id: SettlementId,
+        by: UserId,
+        reason: Reason,
+    ) -> Result<Settlement, EarlyError> {
+        self.store.pay_settlement_by_hand(id, by, reason, (self.clock)()).await
+    }
+
+    /// How today is closed before it is over.
+    fn close_at(&self, now: Timestamp) -> Result<Close, CalendarError> {
+        let tomorrow = day_of(now.plus(DAY))?;
+        // What is earned in this very moment is in.
+        let until = now.plus(Duration::from_millis(1));
+        Ok(Close { until, minimum: 0, ..self.close_of(tomorrow)? })
+    }
+}

@@ -1,0 +1,83 @@
+//! Batches that somebody closes before their night and pays before their day.
+
+use tokio::join;
+
+use super::{HOUR, NET, RULES, TODAY, Town, somebody, towns};
+use crate::actors::payments::settlements::early::EarlyError;
+use crate::clock;
+use crate::domain::ids::UserId;
+use crate::domain::settlements::{SettlementError, SettlementStatus};
+use crate::domain::workflows::Reason;
+use crate::store::money_audit::DeedFilter;
+
+fn reason() -> Reason {
+    Reason::parse("they leave the country tonight").unwrap()
+}
+
+async fn actions(town: &Town) -> Vec<String> {
+    let deeds = town.store.list_money_audit(DeedFilter::default(), None, 99).await.unwrap();
+    deeds.into_iter().rev().map(|it| it.action).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_earned_is_closed_and_paid_at_once_and_once() {
+    for town in towns(RULES).await {
+        let (payee, admin): (UserId, UserId) = (somebody(), somebody());
+        town.earned(payee, 10_000).await;
+
+        let closed = town.settlements.close_now(None, admin, reason()).await.unwrap();
+
+        let [batch] = closed.settlements.as_slice() else { panic!("{closed:?}") };
+        assert_eq!((batch.payee, batch.net, batch.period_end), (payee, NET, TODAY));
+        assert_eq!(town.figures(payee).await.0, NET, "it is pending");
+        let own = town.settlements.pay_now(batch.id, payee, reason()).await;
+        let why = SettlementError::OwnDecision;
+        assert!(matches!(&own, Err(EarlyError::Settlement(it)) if *it == why), "{own:?}");
+        let paid = town.settlements.pay_now(batch.id, admin, reason()).await.unwrap();
+        assert_eq!(paid.status, SettlementStatus::Released);
+        assert_eq!(town.figures(payee).await, (0, NET, 0));
+        let again = town.settlements.pay_now(batch.id, admin, reason()).await;
+        let why = SettlementError::NotClosed;
+        assert!(matches!(&again, Err(EarlyError::Settlement(it)) if *it == why), "{again:?}");
+        let missing = town.settlements.pay_now(clock::new_uuid().into(), admin, reason()).await;
+        let why = SettlementError::NotFound;
+        assert!(matches!(&missing, Err(EarlyError::Settlement(it)) if *it == why));
+        assert_eq!(actions(&town).await, ["settlement_closed", "settlement_released"]);
+
+        // Neither the night nor the day does it again; what came later today is in tomorrow's.
+        town.earned(payee, 10_000).await;
+        let late = town.settlements.close_now(Some(payee), admin, reason()).await.unwrap();
+        assert_eq!((late.settlements.len(), late.closed_before), (0, vec![payee]));
+        town.go_to(TODAY.tomorrow().unwrap(), HOUR);
+        assert_eq!(town.settlements.close_due().await.unwrap(), 0);
+        let tomorrow = TODAY.tomorrow().unwrap().tomorrow().unwrap();
+        town.go_to(tomorrow, HOUR);
+        assert_eq!(town.settlements.close_due().await.unwrap(), 1);
+        assert_eq!(town.figures(payee).await, (NET, NET, 0));
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_who_close_and_pay_at_once_one_does() {
+    for town in towns(RULES).await {
+        let (payee, admin) = (somebody(), somebody());
+        town.earned(payee, 10_000).await;
+        town.go_to(TODAY.tomorrow().unwrap(), HOUR);
+        let close = || town.settlements.close_now(Some(payee), admin, reason());
+        // The night, and two people; whoever is first, nothing is in two batches.
+        let (night, one, two) = join!(town.settlements.close_due(), close(), close());
+        let by_hand = one.unwrap().settlements.len() + two.unwrap().settlements.len();
+        assert_eq!(night.unwrap() + by_hand, 1);
+        let batch = town.only_settlement(payee).await;
+        assert_eq!(batch.net, NET);
+
+        let pay = || town.settlements.pay_now(batch.id, admin, reason());
+        let (one, two) = join!(pay(), pay());
+        assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+        assert_eq!(town.figures(payee).await, (0, NET, 0));
+        let said = actions(&town).await;
+        assert_eq!(said.iter().filter(|it| *it == "settlement_released").count(), 1);
+        town.assert_books_are_right(&[payee]).await;
+    }
+}

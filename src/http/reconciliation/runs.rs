@@ -1,0 +1,116 @@
+//! Runs and reports: how days were compared, and comparing one now.
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{get, post};
+use jiff::civil::Date;
+
+use super::views::{ReportCursor, ReportView, RunBody, RunView, RunsView};
+use crate::actors::payments::reconciliation::Reconciliation;
+use crate::domain::reconciliation::ReconciliationError;
+use crate::error::{ApiResult, Problem};
+use crate::http::auth::refusals::{BodyRefusals, PublicRefusals};
+use crate::http::caller::Admin;
+use crate::http::page::{Page, PageQuery};
+use crate::http::service::AuthorityRefusals;
+use crate::store::Store;
+
+pub(super) fn routes(cfg: &mut ServiceConfig) {
+    cfg.service(list_recon_runs).service(run_reconciliation).service(list_recon_reports);
+}
+
+/// How days were compared, those first that were begun last.
+#[utoipa::path(
+    tag = "admin",
+    params(PageQuery),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, body = Page<RunView>),
+        (
+            status = 422,
+            description = "The query is not allowed",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        AuthorityRefusals,
+        PublicRefusals,
+    ),
+)]
+#[get("/admin/payments/reconciliation/runs")]
+#[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
+pub(super) async fn list_recon_runs(
+    admin: Admin,
+    query: web::Query<PageQuery>,
+    store: web::Data<Store>,
+) -> ApiResult<web::Json<Page<RunView>>> {
+    let (before, limit) = (query.after()?, query.limit.with_probe());
+    let rows = store.list_runs(before, limit).await?;
+
+    Ok(web::Json(Page::new(rows, query.limit, |run| run.id)))
+}
+
+/// Compares a day of a provider now: what it moved, and what it paid. What was found before and is not found again is closed.
+#[utoipa::path(
+    tag = "admin",
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "It was compared; a run that failed says why", body = RunsView),
+        (
+            status = 404,
+            description = "`provider_not_found`",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        (
+            status = 409,
+            description = "`reconciliation_running`: it is being compared",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        AuthorityRefusals,
+        BodyRefusals,
+        PublicRefusals,
+    ),
+)]
+#[post("/admin/payments/reconciliation/run")]
+#[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
+pub(super) async fn run_reconciliation(
+    admin: Admin,
+    body: web::Json<RunBody>,
+    reconciliation: web::Data<Reconciliation>,
+) -> ApiResult<web::Json<RunsView>> {
+    let day: Date = body.day.parse().map_err(|_| ReconciliationError::InvalidDay)?;
+    tracing::info!(user.id = %admin.0.user_id, day = %day, "somebody has a day compared");
+    let runs = reconciliation.run(&body.provider, day).await?;
+
+    Ok(web::Json(RunsView { runs: runs.into_iter().map(RunView::from).collect() }))
+}
+
+/// What was told of each day, the latest first.
+#[utoipa::path(
+    tag = "admin",
+    params(PageQuery),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, body = Page<ReportView>),
+        (
+            status = 422,
+            description = "The query is not allowed",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        AuthorityRefusals,
+        PublicRefusals,
+    ),
+)]
+#[get("/admin/payments/reconciliation/reports")]
+#[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
+pub(super) async fn list_recon_reports(
+    admin: Admin,
+    query: web::Query<PageQuery>,
+    store: web::Data<Store>,
+) -> ApiResult<web::Json<Page<ReportView>>> {
+    let before = query.after::<ReportCursor>()?.map(|cursor| cursor.0);
+    let rows = store.list_reports(before, query.limit.with_probe()).await?;
+
+    Ok(web::Json(Page::new(rows, query.limit, |report| ReportCursor(report.day))))
+}

@@ -1,0 +1,135 @@
+//! The audit of money: who did what about it by hand, to what, why, and what it was before and after.
+//!
+//! Invariant: a line is written by [`record`], in the transaction of the deed, and never changed; a trigger sees to it.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Db, Store, StoreError, execute, fetch_all};
+use crate::clock;
+use crate::domain::ids::{DeedId, UserId};
+use crate::domain::money_audit::{Action, Target};
+use crate::domain::time::Timestamp;
+use crate::domain::workflows::Reason;
+
+/// Something that somebody does.
+#[derive(Debug, Clone)]
+pub struct Deed<'d> {
+    pub by: UserId,
+    pub action: Action,
+    pub target: Target,
+    /// `None` where nobody is asked for one.
+    pub reason: Option<&'d Reason>,
+    /// Without keys of providers and numbers of bank accounts.
+    pub before: Value,
+    pub after: Value,
+}
+
+/// A line as somebody looks at it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenDeed {
+    pub id: DeedId,
+    pub by: UserId,
+    /// Such as `wallet_frozen`; a later release may know more of them.
+    pub action: String,
+    /// Such as `wallet:<id>`.
+    pub target: String,
+    pub reason: Option<String>,
+    pub before: Value,
+    pub after: Value,
+    pub at: Timestamp,
+}
+
+/// Which lines are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct DeedFilter {
+    pub by: Option<UserId>,
+    pub target: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    actor_id: Uuid,
+    action: String,
+    target: String,
+    reason: Option<String>,
+    before: String,
+    after: String,
+    at: i64,
+}
+
+impl From<Row> for SeenDeed {
+    fn from(row: Row) -> Self {
+        let value = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
+        Self {
+            id: row.id.into(),
+            by: row.actor_id.into(),
+            action: row.action,
+            target: row.target,
+            reason: row.reason,
+            before: value(&row.before),
+            after: value(&row.after),
+            at: Timestamp::from_millis(row.at),
+        }
+    }
+}
+
+/// Writes a deed down, in the transaction in which it is done.
+///
+/// # Errors
+/// [`StoreError`] when the database refuses; the deed must not be done then.
+pub async fn record(db: &mut Db, deed: &Deed<'_>, now: Timestamp) -> Result<(), StoreError> {
+    execute!(
+        db,
+        "INSERT INTO money_audit (id, actor_id, action, target, reason, before, after, at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        clock::new_uuid(),
+        deed.by.uuid(),
+        deed.action.as_str(),
+        deed.target.to_string(),
+        deed.reason.map(Reason::as_str),
+        deed.before.to_string(),
+        deed.after.to_string(),
+        now.millis(),
+    )
+    .map(|_| ())
+}
+
+impl Store {
+    /// Lines from before `before`, the newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_money_audit(
+        &self,
+        filter: DeedFilter,
+        before: Option<DeedId>,
+        limit: i64,
+    ) -> Result<Vec<SeenDeed>, StoreError> {
+        let before = before.map_or(Uuid::max(), DeedId::uuid);
+        let by = filter.by.map_or(Uuid::nil(), UserId::uuid);
+        let target = filter.target.unwrap_or_default();
+        let rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        Row,
+                        "SELECT id, actor_id, action, target, reason, before, after, at
+                         FROM money_audit
+                         WHERE id < $1 AND ($2 = $3 OR actor_id = $2) AND ($4 = '' OR target = $4)
+                         ORDER BY id DESC
+                         LIMIT $5",
+                        before,
+                        by,
+                        Uuid::nil(),
+                        target,
+                        limit,
+                    )
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(SeenDeed::from).collect())
+    }
+}
