@@ -34,6 +34,7 @@ mod limits;
 mod lost_answer;
 mod messages;
 mod notifications;
+mod operations;
 mod payments;
 mod phones;
 mod preferences;

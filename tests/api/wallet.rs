@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::answer::Answer;
-use crate::app::TestApp;
-use crate::payments::shop::{Books, Shop, new_key, send};
+use crate::app::{PASSWORD, TestApp};
+use crate::payments::shop::{Books, Shop, decided, new_key, send};
+use crate::user::User;
 
 on_both_databases!(
     what_is_released_is_pending_once_and_goes_back_from_there,
@@ -14,6 +15,8 @@ on_both_databases!(
     an_account_is_masked_and_somebody_else_vouches_for_it,
     what_is_no_withdrawal_is_refused_and_changes_nothing,
     administrators_decide_and_nobody_else,
+    nobody_leaves_money_behind,
+    an_order_that_could_not_be_shared_out_is_refused,
 );
 
 async fn release(shop: &Shop, order: &str) -> Answer {
@@ -51,7 +54,13 @@ async fn what_is_released_is_pending_once_and_goes_back_from_there(app: &mut Tes
     let wallet = shop.payee.get("/payments/wallet").await.json(200);
     assert_eq!((&wallet["pending"], &wallet["available"]), (&json!(10_000), &json!(0)));
     assert_eq!(Books::of(app).await.escrow, 0);
-    shop.cancel(&begun, Some(4_000), &new_key()).await.json(200);
+    let own = shop.cancel(&begun, Some(4_000), &new_key()).await;
+    decided(&own, 409, "released");
+    send(&shop.payer, "refund", &new_key(), &json!({ "payment_id": begun.id, "reason": "mine" }))
+        .await
+        .refused(403, "forbidden");
+    assert_eq!(shop.payee.get("/payments/wallet").await.json(200), wallet);
+    shop.refund(&begun, Some(4_000), &new_key()).await.json(200);
     let wallet = shop.payee.get("/payments/wallet").await.json(200);
     assert_eq!((&wallet["pending"], &wallet["debt"]), (&json!(6_000), &json!(0)));
     let settlements = shop.payee.get("/payments/settlements").await.json(200);
@@ -119,10 +128,10 @@ async fn what_is_no_withdrawal_is_refused_and_changes_nothing(app: &mut TestApp)
     for amount in [json!(-1), json!(0), json!(1.5), json!("1000"), json!(1e30)] {
         ask(amount).await.refused(422, "invalid_body");
     }
-    ask(json!(999)).await.refused(422, "withdrawal_limit");
-    ask(json!(10_000_001)).await.refused(422, "withdrawal_limit");
+    decided(&ask(json!(999)).await, 422, "withdrawal_limit");
+    decided(&ask(json!(10_000_001)).await, 422, "withdrawal_limit");
     // It is earned, and not yet to be taken out.
-    ask(json!(50_000)).await.refused(402, "insufficient_available");
+    decided(&ask(json!(50_000)).await, 402, "insufficient_available");
     let keyless = shop.payee.post("/payments/withdraw", &body(json!(1_000))).await;
     keyless.refused(400, "idempotency_key_missing");
     let strange = send(&shop.payer, "withdraw", &new_key(), &body(json!(1_000))).await;
@@ -152,10 +161,52 @@ async fn administrators_decide_and_nobody_else(app: &mut TestApp) {
     let account = add_account(&shop).await;
     verify(&shop, &account).await.json(200);
     let body = json!({ "amount": 1_000, "bank_account_id": account["bank_account_id"] });
-    send(&shop.payee, "withdraw", &new_key(), &body).await.refused(409, "wallet_frozen");
+    let frozen = send(&shop.payee, "withdraw", &new_key(), &body).await;
+    decided(&frozen, 409, "wallet_frozen");
     admin.delete(&freeze).await.is(204);
     assert_eq!(shop.payee.get("/payments/wallet").await.json(200)["is_frozen"], false);
     let own = format!("/admin/payments/wallets/{}/freeze", admin.id);
     admin.put(&own, &reason).await.is(204);
     admin.delete(&own).await.refused(403, "own_decision");
+}
+
+async fn leave(user: &User) -> Answer {
+    let request = user.request(Method::DELETE, "/users/account");
+    Answer::of(request.json(&json!({ "password": PASSWORD }))).await
+}
+
+async fn nobody_leaves_money_behind(app: &mut TestApp) {
+    let shop = Shop::open(app).await;
+    add_account(&shop).await;
+    let accounts = "SELECT COUNT(*) FROM bank_accounts";
+    let begun = shop.buy("w5", 10_000).await;
+    // Paid, and not yet earned.
+    leave(&shop.payee).await.refused(409, "wallet_not_empty");
+    shop.payee.get("/payments/wallet").await.is(200);
+    assert_eq!(app.count(accounts).await, 1);
+    shop.cancel(&begun, None, &new_key()).await.json(200);
+    leave(&shop.payee).await.is(204);
+    assert_eq!(app.count(accounts).await, 0);
+
+    // Earned, and not yet to be taken out.
+    let dokki = app.register("dokki").await;
+    let order = json!({ "payee_id": dokki.id, "amount": 10_000, "name": "정리" });
+    shop.put("w6", &order).await.json(201);
+    let begun = shop.begin_by("w6", "card").await;
+    let key = shop.pay(&begun).await;
+    shop.confirm(&begun, &key, 10_000, &new_key()).await.json(200);
+    release(&shop, "w6").await.json(200);
+    leave(&dokki).await.refused(409, "wallet_not_empty");
+    // Whoever has paid has nothing here.
+    leave(&shop.payer).await.is(204);
+}
+
+async fn an_order_that_could_not_be_shared_out_is_refused(app: &mut TestApp) {
+    let shop = Shop::open(app).await;
+    let order = |fee_bps: i64, payee: Value| json!({ "payee_id": payee, "amount": 10_000, "name": "정리", "fee_bps": fee_bps });
+    let payee = json!(shop.payee.id);
+    shop.put("w8", &order(9_091, payee.clone())).await.refused(422, "fee_too_high");
+    shop.put("w8", &order(9_090, payee)).await.json(201);
+    // What nobody is to get is not shared out.
+    shop.put("w9", &order(10_000, Value::Null)).await.json(201);
 }

@@ -1,6 +1,7 @@
 //! Payments, from an order to its refund: what is answered, what is told, and what the books say in the end.
 
 mod keys;
+mod reconciling;
 mod refused;
 pub(crate) mod shop;
 mod webhooks;

@@ -121,6 +121,13 @@ impl Shop {
         send(&self.payer, "cancel", key, &body).await
     }
 
+    /// As the app that sells.
+    pub(crate) async fn refund(&self, begun: &Begun, amount: Option<i64>, key: &str) -> Answer {
+        let body = json!({ "payment_id": begun.id, "amount": amount, "reason": "it was late" });
+        let request = self.service.request(Method::POST, "/payments/refund");
+        Answer::of(request.header("idempotency-key", key).json(&body)).await
+    }
+
     pub(crate) async fn payment(&self, begun: &Begun) -> Value {
         self.payer.get(&format!("/payments/{}", begun.id)).await.json(200)
     }
