@@ -32,12 +32,15 @@ pub fn mask(value: &mut Value) {
     }
 }
 
-/// What a workflow is for, without the key of the provider that one for an orphan is named by.
+/// What a workflow is for, without the key of the provider that some are named by.
 #[must_use]
 pub fn masked_purpose(dedupe_key: &str) -> String {
-    match dedupe_key.strip_prefix("orphan:").and_then(|rest| rest.split_once(':')) {
-        Some((provider, key)) => format!("orphan:{provider}:{}", masked(key)),
-        None => dedupe_key.to_owned(),
+    let mut parts = dedupe_key.splitn(3, ':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(what @ ("orphan" | "let_go" | "dispute")), Some(provider), Some(key)) => {
+            format!("{what}:{provider}:{}", masked(key))
+        }
+        _ => dedupe_key.to_owned(),
     }
 }
 
@@ -76,7 +79,11 @@ mod tests {
                 "cancels": [{ "provider_key": "****7654", "amount": 1 }],
             })
         );
-        assert_eq!(masked_purpose("orphan:toss:pay_0123456789"), "orphan:toss:****6789");
+        for what in ["orphan", "let_go", "dispute"] {
+            let whole = format!("{what}:toss:pay_0123:456789");
+            assert_eq!(masked_purpose(&whole), format!("{what}:toss:****6789"));
+        }
+        assert_eq!(masked_purpose("void:1:2"), "void:1:2");
         assert_eq!(masked_purpose("confirm:1"), "confirm:1");
     }
 }

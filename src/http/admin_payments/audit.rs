@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::refusals::LookRefusals;
 use crate::domain::ids::{DeedId, UserId};
 use crate::domain::time::Timestamp;
 use crate::error::{ApiError, ApiResult};
 use crate::http::caller::Admin;
 use crate::http::page::{Cursor, Limit, Page, decode};
+use crate::http::views::{ReadRefusals, RoleRefusals};
 use crate::store::Store;
 use crate::store::money_audit::{DeedFilter, SeenDeed};
 
@@ -63,7 +63,7 @@ pub(super) struct DeedView {
     tag = "admin",
     params(AuditQuery),
     security(("bearer" = [])),
-    responses((status = 200, body = Page<DeedView>), LookRefusals),
+    responses((status = 200, body = Page<DeedView>), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/payments/audit")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]

@@ -6,7 +6,6 @@ use actix_web::web::{self, ServiceConfig};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::refusals::DeedRefusals;
 use crate::actors::payments::Payments;
 use crate::actors::payments::answers::PaymentView;
 use crate::domain::ids::{PaymentId, ProposalId};
@@ -15,6 +14,7 @@ use crate::domain::payments::PaymentError;
 use crate::error::ApiResult;
 use crate::http::caller::Admin;
 use crate::http::payments::views::undisturbed;
+use crate::http::views::{ChangeRefusals, WriteRefusals};
 use crate::http::wallet::views::{ReasonBody, parse_reason};
 use crate::store::Store;
 
@@ -47,7 +47,7 @@ pub(super) struct ProposedView {
     tag = "admin",
     params(("id" = PaymentId, Path)),
     security(("bearer" = [])),
-    responses((status = 201, body = ProposedView), DeedRefusals),
+    responses((status = 201, body = ProposedView), ChangeRefusals, WriteRefusals),
 )]
 #[post("/admin/payments/{id}/proposals")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, payment.id = %id))]
@@ -73,7 +73,7 @@ pub(super) async fn propose_keeping(
     tag = "admin",
     params(("id" = PaymentId, Path), ("proposal_id" = ProposalId, Path)),
     security(("bearer" = [])),
-    responses((status = 200, description = "It is captured", body = PaymentView), DeedRefusals),
+    responses((status = 200, description = "It is captured", body = PaymentView), ChangeRefusals, WriteRefusals),
 )]
 #[post("/admin/payments/{id}/proposals/{proposal_id}/confirm")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]

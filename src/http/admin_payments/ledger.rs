@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::refusals::LookRefusals;
 use crate::config::Config;
 use crate::domain::ids::{AccountId, EntryId, TransferId, UserId};
 use crate::domain::ledger::Counters;
@@ -15,6 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::error::{ApiError, ApiResult};
 use crate::http::caller::Admin;
 use crate::http::page::{Cursor, Limit, Page, decode};
+use crate::http::views::{ReadRefusals, RoleRefusals};
 use crate::store::Store;
 use crate::store::ledger::balances::{FamilyBalance, LedgerAccount};
 use crate::store::ledger::statement::StatementLine;
@@ -135,7 +135,7 @@ pub(super) struct StatementView {
     tag = "admin",
     params(BalanceQuery),
     security(("bearer" = [])),
-    responses((status = 200, body = TrialBalanceView), LookRefusals),
+    responses((status = 200, body = TrialBalanceView), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/payments/ledger")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
@@ -162,7 +162,7 @@ pub(super) async fn read_trial_balance(
     tag = "admin",
     params(("code" = String, Path, example = "suspense"), BalanceQuery),
     security(("bearer" = [])),
-    responses((status = 200, body = AccountView), LookRefusals),
+    responses((status = 200, body = AccountView), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/payments/ledger/accounts/{code}")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
@@ -196,7 +196,7 @@ pub(super) async fn read_account(
     tag = "admin",
     params(("code" = String, Path, example = "suspense"), StatementQuery),
     security(("bearer" = [])),
-    responses((status = 200, body = Page<StatementView>), LookRefusals),
+    responses((status = 200, body = Page<StatementView>), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/payments/ledger/accounts/{code}/statement")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]

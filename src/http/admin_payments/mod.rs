@@ -8,7 +8,6 @@ mod conflicts;
 mod ledger;
 mod payments;
 mod providers;
-pub mod refusals;
 mod settlements;
 mod timeline;
 mod workflow_views;

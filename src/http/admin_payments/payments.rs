@@ -5,7 +5,6 @@ use actix_web::web::{self, ServiceConfig};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::refusals::LookRefusals;
 use super::timeline::{TimelineView, timeline};
 use crate::actors::payments::answers::PaymentView;
 use crate::domain::ids::PaymentId;
@@ -14,6 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::error::{ApiError, ApiResult};
 use crate::http::caller::Admin;
 use crate::http::page::{Cursor, Limit, Page, decode};
+use crate::http::views::{ReadRefusals, RoleRefusals};
 use crate::store::Store;
 use crate::store::payments::Payment;
 use crate::store::payments::operations::OperatorFilter;
@@ -81,7 +81,7 @@ pub(super) struct OperatedPaymentView {
     tag = "admin",
     params(PaymentsQuery),
     security(("bearer" = [])),
-    responses((status = 200, body = Page<OperatedPaymentView>), LookRefusals),
+    responses((status = 200, body = Page<OperatedPaymentView>), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/payments")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
@@ -103,7 +103,7 @@ pub(super) async fn list_payments(
     tag = "admin",
     params(("id" = PaymentId, Path)),
     security(("bearer" = [])),
-    responses((status = 200, body = TimelineView), LookRefusals),
+    responses((status = 200, body = TimelineView), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/payments/{id}")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, payment.id = %id))]

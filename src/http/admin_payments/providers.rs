@@ -5,7 +5,6 @@ use actix_web::{get, post};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::refusals::{DeedRefusals, LookRefusals};
 use crate::actors::payments::Payments;
 use crate::clock;
 use crate::domain::ids::UserId;
@@ -13,6 +12,7 @@ use crate::domain::payments::{PaymentError, ProviderName};
 use crate::domain::time::Timestamp;
 use crate::error::ApiResult;
 use crate::http::caller::Admin;
+use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 use crate::http::wallet::views::ReasonBody;
 use crate::store::Store;
 
@@ -55,7 +55,7 @@ pub(super) struct ProvidersView {
 #[utoipa::path(
     tag = "admin",
     security(("bearer" = [])),
-    responses((status = 200, body = ProvidersView), LookRefusals),
+    responses((status = 200, body = ProvidersView), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/payments/providers")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
@@ -73,7 +73,7 @@ pub(super) async fn list_providers(
     tag = "admin",
     params(("provider" = String, Path, example = "toss")),
     security(("bearer" = [])),
-    responses((status = 200, body = ProvidersView), DeedRefusals),
+    responses((status = 200, body = ProvidersView), ChangeRefusals, WriteRefusals),
 )]
 #[post("/admin/payments/providers/{provider}/stop")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
@@ -95,7 +95,7 @@ pub(super) async fn stop_provider(
     tag = "admin",
     params(("provider" = String, Path, example = "toss")),
     security(("bearer" = [])),
-    responses((status = 200, body = ProvidersView), DeedRefusals),
+    responses((status = 200, body = ProvidersView), ChangeRefusals, WriteRefusals),
 )]
 #[post("/admin/payments/providers/{provider}/start")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]

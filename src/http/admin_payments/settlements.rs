@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::refusals::{DeedRefusals, LookRefusals};
 use crate::actors::payments::settlements::Settlements;
 use crate::domain::ids::{PaymentId, SettlementId, UserId};
 use crate::domain::settlements::{SettlementError, SettlementStatus};
@@ -14,6 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::error::{ApiError, ApiResult};
 use crate::http::caller::Admin;
 use crate::http::page::{Cursor, Limit, Page, PageQuery, decode};
+use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 use crate::http::wallet::views::{ReasonBody, SettlementView, parse_reason};
 use crate::store::Store;
 use crate::store::settlements::{ItemCursor, SeenItem, Settlement, SettlementFilter};
@@ -100,7 +100,7 @@ pub(super) struct SettlementDetailsView {
     tag = "admin",
     params(SettlementsQuery),
     security(("bearer" = [])),
-    responses((status = 200, body = Page<PayeeSettlementView>), LookRefusals),
+    responses((status = 200, body = Page<PayeeSettlementView>), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/payments/settlements")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
@@ -129,7 +129,7 @@ pub(super) async fn list_settlements(
 #[utoipa::path(
     tag = "admin",
     security(("bearer" = [])),
-    responses((status = 200, body = ClosedView), DeedRefusals),
+    responses((status = 200, body = ClosedView), ChangeRefusals, WriteRefusals),
 )]
 #[post("/admin/payments/settlements/close")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
@@ -153,7 +153,7 @@ pub(super) async fn close_settlements(
     tag = "admin",
     params(("id" = SettlementId, Path), PageQuery),
     security(("bearer" = [])),
-    responses((status = 200, body = SettlementDetailsView), LookRefusals),
+    responses((status = 200, body = SettlementDetailsView), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/payments/settlements/{id}")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, settlement.id = %id))]
@@ -178,7 +178,7 @@ pub(super) async fn read_settlement(
     tag = "admin",
     params(("id" = SettlementId, Path)),
     security(("bearer" = [])),
-    responses((status = 200, body = PayeeSettlementView), DeedRefusals),
+    responses((status = 200, body = PayeeSettlementView), ChangeRefusals, WriteRefusals),
 )]
 #[post("/admin/payments/settlements/{id}/release")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, settlement.id = %id))]

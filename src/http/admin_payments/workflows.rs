@@ -4,7 +4,6 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{get, post};
 use serde::Deserialize;
 
-use super::refusals::{DeedRefusals, LookRefusals};
 use super::workflow_views::{SignalView, StepView, WorkflowDetailsView, WorkflowView};
 use crate::actors::payments::Payments;
 use crate::domain::ids::WorkflowId;
@@ -13,6 +12,7 @@ use crate::domain::workflows::{WorkflowError, WorkflowStatus};
 use crate::error::{ApiError, ApiResult};
 use crate::http::caller::Admin;
 use crate::http::page::{Cursor, Limit, Page, decode};
+use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 use crate::http::wallet::views::ReasonBody;
 use crate::store::workflows::admin::{SeenWorkflow, WorkflowCursor, WorkflowFilter};
 use crate::store::{Store, StoreError};
@@ -70,7 +70,7 @@ impl WorkflowsQuery {
     tag = "admin",
     params(WorkflowsQuery),
     security(("bearer" = [])),
-    responses((status = 200, body = Page<WorkflowView>), LookRefusals),
+    responses((status = 200, body = Page<WorkflowView>), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/workflows")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
@@ -92,7 +92,7 @@ pub(super) async fn list_workflows(
     tag = "admin",
     params(("id" = WorkflowId, Path)),
     security(("bearer" = [])),
-    responses((status = 200, body = WorkflowDetailsView), LookRefusals),
+    responses((status = 200, body = WorkflowDetailsView), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/workflows/{id}")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, workflow.id = %id))]
@@ -109,7 +109,7 @@ pub(super) async fn read_workflow(
     tag = "admin",
     params(("id" = WorkflowId, Path)),
     security(("bearer" = [])),
-    responses((status = 200, description = "It goes on", body = WorkflowDetailsView), DeedRefusals),
+    responses((status = 200, description = "It goes on", body = WorkflowDetailsView), ChangeRefusals, WriteRefusals),
 )]
 #[post("/admin/workflows/{id}/resume")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, workflow.id = %id))]
@@ -130,7 +130,7 @@ pub(super) async fn resume_workflow(
     tag = "admin",
     params(("id" = WorkflowId, Path)),
     security(("bearer" = [])),
-    responses((status = 200, description = "It looks now", body = WorkflowDetailsView), DeedRefusals),
+    responses((status = 200, description = "It looks now", body = WorkflowDetailsView), ChangeRefusals, WriteRefusals),
 )]
 #[post("/admin/workflows/{id}/look-up")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, workflow.id = %id))]
@@ -153,7 +153,7 @@ pub(super) async fn look_up_workflow(
     tag = "admin",
     params(("id" = WorkflowId, Path)),
     security(("bearer" = [])),
-    responses((status = 200, description = "It goes back", body = WorkflowDetailsView), DeedRefusals),
+    responses((status = 200, description = "It goes back", body = WorkflowDetailsView), ChangeRefusals, WriteRefusals),
 )]
 #[post("/admin/workflows/{id}/compensate")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, workflow.id = %id))]

@@ -8,11 +8,10 @@ use crate::clock;
 use crate::domain::ids::ReconBreakId;
 use crate::domain::reconciliation::ReconciliationError;
 use crate::domain::workflows::Reason;
-use crate::error::{ApiError, ApiResult, Problem};
-use crate::http::auth::refusals::{BodyRefusals, PublicRefusals};
+use crate::error::{ApiError, ApiResult};
 use crate::http::caller::Admin;
 use crate::http::page::{Page, decode};
-use crate::http::service::AuthorityRefusals;
+use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 use crate::store::Store;
 use crate::store::reconciliation::breaks::Closing;
 
@@ -30,14 +29,8 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
     security(("bearer" = [])),
     responses(
         (status = 200, body = Page<BreakView>),
-        (
-            status = 422,
-            description = "The query is not allowed",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        AuthorityRefusals,
-        PublicRefusals,
+        ReadRefusals,
+        RoleRefusals,
     ),
 )]
 #[get("/admin/payments/reconciliation/breaks")]
@@ -60,14 +53,8 @@ pub(super) async fn list_recon_breaks(
     security(("bearer" = [])),
     responses(
         (status = 200, body = BreakView),
-        (
-            status = 404,
-            description = "`break_not_found`",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        AuthorityRefusals,
-        PublicRefusals,
+        ReadRefusals,
+        RoleRefusals,
     ),
 )]
 #[get("/admin/payments/reconciliation/breaks/{id}")]
@@ -89,21 +76,8 @@ pub(super) async fn read_recon_break(
     security(("bearer" = [])),
     responses(
         (status = 200, body = BreakView),
-        (
-            status = 404,
-            description = "`break_not_found`",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        (
-            status = 409,
-            description = "`wrong_state`: it is closed",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        AuthorityRefusals,
-        BodyRefusals,
-        PublicRefusals,
+        ChangeRefusals,
+        WriteRefusals,
     ),
 )]
 #[post("/admin/payments/reconciliation/breaks/{id}/explain")]
@@ -124,21 +98,8 @@ pub(super) async fn explain_recon_break(
     security(("bearer" = [])),
     responses(
         (status = 200, body = BreakView),
-        (
-            status = 404,
-            description = "`break_not_found`",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        (
-            status = 409,
-            description = "`wrong_state`: it is closed",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        AuthorityRefusals,
-        BodyRefusals,
-        PublicRefusals,
+        ChangeRefusals,
+        WriteRefusals,
     ),
 )]
 #[post("/admin/payments/reconciliation/breaks/{id}/fix")]

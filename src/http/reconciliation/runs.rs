@@ -7,11 +7,10 @@ use jiff::civil::Date;
 use super::views::{ReportCursor, ReportView, RunBody, RunView, RunsView};
 use crate::actors::payments::reconciliation::Reconciliation;
 use crate::domain::reconciliation::ReconciliationError;
-use crate::error::{ApiResult, Problem};
-use crate::http::auth::refusals::{BodyRefusals, PublicRefusals};
+use crate::error::ApiResult;
 use crate::http::caller::Admin;
 use crate::http::page::{Page, PageQuery};
-use crate::http::service::AuthorityRefusals;
+use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 use crate::store::Store;
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
@@ -25,14 +24,8 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
     security(("bearer" = [])),
     responses(
         (status = 200, body = Page<RunView>),
-        (
-            status = 422,
-            description = "The query is not allowed",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        AuthorityRefusals,
-        PublicRefusals,
+        ReadRefusals,
+        RoleRefusals,
     ),
 )]
 #[get("/admin/payments/reconciliation/runs")]
@@ -54,21 +47,8 @@ pub(super) async fn list_recon_runs(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "It was compared; a run that failed says why", body = RunsView),
-        (
-            status = 404,
-            description = "`provider_not_found`",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        (
-            status = 409,
-            description = "`reconciliation_running`: it is being compared",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        AuthorityRefusals,
-        BodyRefusals,
-        PublicRefusals,
+        ChangeRefusals,
+        WriteRefusals,
     ),
 )]
 #[post("/admin/payments/reconciliation/run")]
@@ -92,14 +72,8 @@ pub(super) async fn run_reconciliation(
     security(("bearer" = [])),
     responses(
         (status = 200, body = Page<ReportView>),
-        (
-            status = 422,
-            description = "The query is not allowed",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        AuthorityRefusals,
-        PublicRefusals,
+        ReadRefusals,
+        RoleRefusals,
     ),
 )]
 #[get("/admin/payments/reconciliation/reports")]

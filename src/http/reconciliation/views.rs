@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::ids::{EntryId, ReconBreakId, ReconRunId};
+use crate::domain::masking::masked;
 use crate::domain::reconciliation::{BreakStatus, Bucket, RunKind, RunStatus};
 use crate::domain::time::Timestamp;
 use crate::error::{ApiError, ApiResult};
@@ -97,7 +98,7 @@ pub(super) struct BreakView {
     /// A payment, a refund, a withdrawal or an account of ours.
     local_ref: Option<String>,
     /// The end of the provider's key.
-    #[schema(example = "…k7Qw")]
+    #[schema(example = "****k7Qw")]
     remote_ref: Option<String>,
     local_amount: Option<i64>,
     remote_amount: Option<i64>,
@@ -136,13 +137,6 @@ impl From<BreakRow> for BreakView {
             updated_at: row.updated_at,
         }
     }
-}
-
-/// With the whole key somebody could confirm a payment.
-fn masked(key: &str) -> String {
-    let shown = key.chars().count().min(4);
-    let end = key.chars().skip(key.chars().count().saturating_sub(shown));
-    format!("…{}", end.collect::<String>())
 }
 
 /// Which breaks, and which page of them.

@@ -7,11 +7,10 @@ use super::views::{ReasonBody, WithdrawalView};
 use crate::actors::payments::wallets::Wallets;
 use crate::clock;
 use crate::domain::ids::{UserId, WithdrawalId};
-use crate::error::{ApiResult, Problem};
-use crate::http::auth::refusals::{BodyRefusals, PublicRefusals};
+use crate::error::ApiResult;
 use crate::http::caller::Admin;
 use crate::http::page::{Page, PageQuery};
-use crate::http::service::AuthorityRefusals;
+use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 use crate::store::Store;
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
@@ -29,14 +28,8 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
     security(("bearer" = [])),
     responses(
         (status = 200, body = Page<WithdrawalView>),
-        (
-            status = 422,
-            description = "The query is not allowed",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        AuthorityRefusals,
-        PublicRefusals,
+        ReadRefusals,
+        RoleRefusals,
     ),
 )]
 #[get("/admin/payments/withdrawals")]
@@ -62,21 +55,8 @@ pub(super) async fn list_waiting_withdrawals(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "It is sent, at once or when its time has come", body = WithdrawalView),
-        (
-            status = 404,
-            description = "`withdrawal_not_found`",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        (
-            status = 409,
-            description = "`wrong_state`: somebody has decided, or it was given up",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        AuthorityRefusals,
-        BodyRefusals,
-        PublicRefusals,
+        ChangeRefusals,
+        WriteRefusals,
     ),
 )]
 #[post("/admin/payments/withdrawals/{id}/approve")]
@@ -99,21 +79,8 @@ pub(super) async fn approve_withdrawal(
     security(("bearer" = [])),
     responses(
         (status = 200, body = WithdrawalView),
-        (
-            status = 404,
-            description = "`withdrawal_not_found`",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        (
-            status = 409,
-            description = "`wrong_state`: somebody has decided, or it was given up",
-            body = Problem,
-            content_type = "application/problem+json",
-        ),
-        AuthorityRefusals,
-        BodyRefusals,
-        PublicRefusals,
+        ChangeRefusals,
+        WriteRefusals,
     ),
 )]
 #[post("/admin/payments/withdrawals/{id}/reject")]
@@ -136,9 +103,8 @@ pub(super) async fn reject_withdrawal(
     security(("bearer" = [])),
     responses(
         (status = 204, description = "It is frozen, now or before"),
-        AuthorityRefusals,
-        BodyRefusals,
-        PublicRefusals,
+        ChangeRefusals,
+        WriteRefusals,
     ),
 )]
 #[put("/admin/payments/wallets/{user_id}/freeze")]
@@ -161,8 +127,7 @@ pub(super) async fn freeze_wallet(
     security(("bearer" = [])),
     responses(
         (status = 204, description = "It is not frozen, now or before"),
-        AuthorityRefusals,
-        PublicRefusals,
+        ChangeRefusals,
     ),
 )]
 #[delete("/admin/payments/wallets/{user_id}/freeze")]

@@ -247,13 +247,22 @@ impl Store {
         let refunds = self.list_refunds(id).await?;
         let first = payment.version.saturating_sub(VOIDS_MAX).max(0);
         let voids = (first..=payment.version).map(|version| format!("void:{id}:{version}"));
-        let orphans = attempts.iter().filter_map(|it| {
-            Some(format!("orphan:{}:{}", it.provider, it.provider_key.as_deref()?))
+        let orphans = attempts.iter().flat_map(|it| {
+            let key = it.provider_key.as_deref();
+            ["orphan", "let_go"]
+                .into_iter()
+                .filter_map(move |what| Some(format!("{what}:{}:{}", it.provider, key?)))
         });
+        let disputes = self.list_disputes(id).await?;
         let mut keys = vec![format!("confirm:{id}"), format!("capture:{id}")];
         keys.extend(voids);
         keys.extend(refunds.iter().map(|refund| format!("refund:{}", refund.id)));
         keys.extend(orphans);
+        keys.extend(
+            disputes
+                .iter()
+                .map(|it| format!("dispute:{}:{}", it.provider.as_str(), it.provider_key)),
+        );
         Ok(keys)
     }
 }
