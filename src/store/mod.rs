@@ -17,6 +17,7 @@ pub mod friends;
 pub mod idempotency;
 pub mod images;
 mod inboxes;
+pub mod journal;
 pub mod leases;
 pub mod ledger;
 mod log_pages;
@@ -27,6 +28,7 @@ pub mod orders;
 pub mod outbox;
 pub mod payment_webhooks;
 pub mod payments;
+pub mod payouts;
 pub mod phones;
 pub mod preferences;
 mod presences;
@@ -219,10 +221,18 @@ impl Store {
                     let tx = pool.begin().await.map_err(StoreError::from)?;
                     let working = async {
                         let mut db = Db::transaction(tx);
-                        let value = work(&mut db).await?;
-                        db.commit().await?;
-                        commits.send_replace(());
-                        Ok(value)
+                        match work(&mut db).await {
+                            Ok(value) => {
+                                db.commit().await?;
+                                commits.send_replace(());
+                                Ok(value)
+                            }
+                            Err(error) => {
+                                // Before the answer: who was refused holds nobody up any more.
+                                db.undo().await;
+                                Err(error)
+                            }
+                        }
                     };
                     within(limit, working).await
                 }));

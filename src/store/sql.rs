@@ -46,6 +46,15 @@ impl Db {
         }
     }
 
+    /// Undoes the transaction it holds, if it holds one. Where that fails, the connection is gone, and the transaction with it.
+    pub(super) async fn undo(self) {
+        if let Inner::PostgresTx(tx) = self.0
+            && let Err(error) = tx.rollback().await
+        {
+            tracing::debug!(%error, "a transaction ended with its connection");
+        }
+    }
+
     /// Runs several statements without binds in one call.
     pub(super) async fn execute_script(&mut self, script: &'static str) -> Result<(), StoreError> {
         match self.backend() {

@@ -12,7 +12,7 @@ use madang::domain::ledger::chart::{AccountName, Shard};
 use madang::domain::ledger::entry::{Entry, Line, Reference};
 use madang::domain::money::{Amount, Currency};
 use madang::store::Store;
-use madang::store::ledger::{BookError, Booked, book};
+use madang::store::ledger::{BookError, Booked, book_all};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -24,6 +24,8 @@ use crate::servers::postgres::Postgres;
 /// Who books at once; as many as make a group.
 const WRITERS: u64 = 64;
 const SHARDS: u8 = 16;
+/// Entries that are booked together.
+const BATCH: usize = 32;
 
 /// How a run books.
 #[derive(Clone, Copy)]
@@ -31,22 +33,30 @@ struct Booking {
     writers: u64,
     /// Parts that the accounts of every payment are split into.
     shards: u8,
+    /// Entries that one transaction books.
+    batch: usize,
 }
 
-/// On the embedded database with durable commits: many writers beside one, who waits for each commit.
+/// On the embedded database with durable commits, beside one writer who waits for each commit: entries that are booked
+/// together, and writers whose commits are.
 pub async fn together(plan: &Plan, io: &Handle, report: &mut Report) -> anyhow::Result<()> {
-    let (mut group, mut alone) = (Vec::new(), Vec::new());
+    let (mut batches, mut group, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..plan.rounds() {
-        for (writers, rates) in [(WRITERS, &mut group), (1, &mut alone)] {
+        for (writers, batch, rates) in
+            [(1, BATCH, &mut batches), (WRITERS, 1, &mut group), (1, 1, &mut alone)]
+        {
             let folder = Folder::new(&plan.folder())?;
             let store = open(folder.path(), "", io).await?;
-            rates.push(rate(plan, &store, io, Booking { writers, shards: 1 }).await?);
+            rates.push(rate(plan, &store, io, Booking { writers, shards: 1, batch }).await?);
             store.close().await;
         }
     }
-    report.either("money.sqlite_entries", median(group), median(alone), "1/s", 3_000.0, 10.0);
+    let (batches, group, alone) = (median(batches), median(group), median(alone));
+    report.either("money.sqlite_entries", batches, alone, "1/s", 3_000.0, 10.0);
+    report.compare("money.sqlite_writers", group, alone, "1/s", Bound::AtLeast(1.0));
     report.note(format!(
-        "money, SQLite: entries of one transfer each, `synchronous=FULL`, {WRITERS} writers beside one; median of {} round(s).",
+        "money, SQLite: entries of one transfer each, `synchronous=FULL`: {BATCH} booked together, and {WRITERS} writers whose \
+         commits are one, beside single commits; median of {} round(s).",
         plan.rounds(),
     ));
     Ok(())
@@ -60,7 +70,8 @@ pub async fn sharded(plan: &Plan, io: &Handle, report: &mut Report) -> anyhow::R
             let folder = Folder::new(&plan.folder())?;
             let postgres = Postgres::start(folder.path()).await?;
             let store = open(folder.path(), &postgres.url(), io).await?;
-            rates.push(rate(plan, &store, io, Booking { writers: WRITERS, shards: count }).await?);
+            let booking = Booking { writers: WRITERS, shards: count, batch: 1 };
+            rates.push(rate(plan, &store, io, booking).await?);
             store.close().await;
             postgres.stop().await?;
         }
@@ -107,12 +118,14 @@ async fn write(
 ) -> anyhow::Result<()> {
     let until = Instant::now() + length;
     while Instant::now() < until {
-        let entry = capture(booking.shards)?;
+        let entries: Vec<Entry> =
+            (0..booking.batch).map(|_| capture(booking.shards)).collect::<Result<_, _>>()?;
         let now = clock::now();
-        let done: Result<Booked, BookError> =
-            store.write(move |db| Box::pin(async move { book(db, &entry, now).await })).await;
-        anyhow::ensure!(done? == Booked::Now, "an entry was in the books before");
-        booked.fetch_add(1, Ordering::Relaxed);
+        let done: Result<Vec<Booked>, BookError> =
+            store.write(move |db| Box::pin(async move { book_all(db, &entries, now).await })).await;
+        let done = done?;
+        anyhow::ensure!(done.iter().all(|it| *it == Booked::Now), "an entry was booked before");
+        booked.fetch_add(u64::try_from(done.len())?, Ordering::Relaxed);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::domain::ledger::chart::AccountName;
 use crate::domain::ledger::{AccountKind, Counters};
 use crate::domain::money::Currency;
 use crate::domain::time::Timestamp;
-use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
+use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 
 /// What the accounts of one family come to, over all their shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +102,20 @@ pub async fn find_counters(
         name.id(currency).uuid(),
     )?;
     Ok(row.map(Counters::from).unwrap_or_default())
+}
+
+/// Whether anything was ever booked to an account.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn is_account(db: &mut Db, account: AccountId) -> Result<bool, StoreError> {
+    let (count,) = fetch_one!(
+        db,
+        (i64,),
+        "SELECT COUNT(*) FROM ledger_accounts WHERE id = $1",
+        account.uuid(),
+    )?;
+    Ok(count > 0)
 }
 
 /// Freezes an account, or lets it go: while it is frozen, nothing new touches it.

@@ -1,13 +1,14 @@
 //! The self-check: counters are folded from the transfers again, page after page, and compared.
 //!
 //! What was folded long ago is kept and not folded again: whoever changes it breaks a seal. Invariant: what is kept is of
-//! a time of which nothing is written any more.
+//! a time of which nothing is written any more, and which is sealed.
 
 use uuid::Uuid;
 
 use crate::domain::ids::AccountId;
 use crate::domain::ledger::Counters;
 use crate::domain::time::Timestamp;
+use crate::store::leases::Lease;
 use crate::store::{Store, StoreError, execute, fetch_all};
 
 /// Accounts that were looked at.
@@ -111,20 +112,22 @@ impl Store {
 }
 
 impl Store {
-    /// Keeps what the accounts after `after` come to until `until`, at most `limit` of them: the next check begins there.
-    /// Nothing may be written of that time any more.
+    /// Keeps what the accounts after `after` come to until `until`, at most `limit` of them and only where something has come
+    /// since: the next check begins there. Nothing may be written of that time any more, and it has to be sealed.
     ///
     /// # Errors
-    /// [`StoreError`] when the database refuses.
+    /// [`StoreError::LeaseLost`] when somebody else checks.
     pub async fn keep_folds(
         &self,
+        lease: &Lease,
         after: Option<AccountId>,
         limit: u16,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        let after = after.map_or(Uuid::nil(), AccountId::uuid);
+        let (lease, after) = (lease.clone(), after.map_or(Uuid::nil(), AccountId::uuid));
         self.write::<_, StoreError, _>(move |db| {
             Box::pin(async move {
+                lease.confirm(db).await?;
                 execute!(
                     db,
                     "INSERT INTO ledger_folds
@@ -161,7 +164,12 @@ impl Store {
                                  AS BIGINT)
                      FROM (SELECT id FROM ledger_accounts WHERE id > $1 ORDER BY id LIMIT $2) a
                      LEFT JOIN ledger_folds f ON f.account_id = a.id
-                     WHERE f.until IS NULL OR f.until < $3
+                     WHERE EXISTS (SELECT 1 FROM ledger_transfers t
+                                   WHERE t.debit_id = a.id AND t.at > coalesce(f.until, -1)
+                                     AND t.at <= $3)
+                        OR EXISTS (SELECT 1 FROM ledger_transfers t
+                                   WHERE t.credit_id = a.id AND t.at > coalesce(f.until, -1)
+                                     AND t.at <= $3)
                      ON CONFLICT (account_id) DO UPDATE
                      SET until = excluded.until, debits_pending = excluded.debits_pending,
                          debits_posted = excluded.debits_posted,

@@ -8,14 +8,16 @@ pub mod balances;
 pub mod check;
 pub mod statement;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::slice;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Db, StoreError, execute, fetch_all, fetch_one};
 use crate::domain::ids::{AccountId, EntryId, TransferId};
-use crate::domain::ledger::entry::{Entry, Hold, Transfer, deltas, resolve};
+use crate::domain::ledger::chart::AccountName;
+use crate::domain::ledger::entry::{Entry, Hold, Reference, Transfer, deltas, resolve};
 use crate::domain::ledger::{Counters, LedgerError};
 use crate::domain::money::{Amount, Currency};
 use crate::domain::time::Timestamp;
@@ -57,32 +59,77 @@ pub enum Booked {
 /// # Errors
 /// [`LedgerError`] where the books refuse it; the transaction must not be committed then.
 pub async fn book(db: &mut Db, entry: &Entry, now: Timestamp) -> Result<Booked, BookError> {
-    let booked = try_book(db, entry, now).await;
+    let booked = book_all(db, slice::from_ref(entry), now).await?;
+    Ok(booked.first().copied().unwrap_or(Booked::Before))
+}
+
+/// Books entries together, all or none, each as [`book`] does: an account that many of them touch is locked and counted
+/// on once. What one of them holds, none of the others can resolve.
+///
+/// # Errors
+/// As [`book`].
+pub async fn book_all(
+    db: &mut Db,
+    entries: &[Entry],
+    now: Timestamp,
+) -> Result<Vec<Booked>, BookError> {
+    let booked = try_book(db, entries, now).await;
     match &booked {
-        Ok(Booked::Now) => {
-            metrics::counter!("madang_ledger_txn_total", "kind" => entry.kind).increment(1);
+        Ok(booked) => {
+            for (entry, _) in entries.iter().zip(booked).filter(|(_, it)| **it == Booked::Now) {
+                metrics::counter!("madang_ledger_txn_total", "kind" => entry.kind).increment(1);
+            }
         }
         Err(BookError::Ledger(error)) => {
             let reason = error.word();
             metrics::counter!("madang_ledger_refused_total", "reason" => reason).increment(1);
         }
-        Ok(Booked::Before) | Err(BookError::Store(_)) => {}
+        Err(BookError::Store(_)) => {}
     }
     booked
 }
 
-async fn try_book(db: &mut Db, entry: &Entry, now: Timestamp) -> Result<Booked, BookError> {
-    if !insert_entry(db, entry, now).await? {
-        return Ok(Booked::Before);
+async fn try_book(
+    db: &mut Db,
+    entries: &[Entry],
+    now: Timestamp,
+) -> Result<Vec<Booked>, BookError> {
+    let booked = insert_entries(db, entries, now).await?;
+    let new: Vec<&Entry> =
+        entries.iter().zip(&booked).filter(|(_, it)| **it == Booked::Now).map(|it| it.0).collect();
+    let wanted: Vec<TransferId> = new.iter().flat_map(|entry| entry.holds()).collect();
+    let holds = list_holds(db, &wanted).await?;
+    let mut written = Vec::with_capacity(new.len());
+    for entry in &new {
+        written.push((*entry, resolve(entry, &holds, now)?));
     }
-    let holds = list_holds(db, &entry.holds()).await?;
-    let transfers = resolve(entry, &holds, now)?;
+    let transfers: Vec<Transfer> = written.iter().flat_map(|(_, it)| it).copied().collect();
     let deltas = deltas(&transfers)?;
-    insert_accounts(db, entry, now).await?;
-    insert_transfers(db, entry, &transfers, now).await?;
+    insert_accounts(db, &new, now).await?;
+    insert_transfers(db, &written, now).await?;
     require_open(db, &touched(&transfers)).await?;
     count(db, &deltas).await?;
-    Ok(Booked::Now)
+    Ok(booked)
+}
+
+/// Locks whatever an entry touches together with `others`, which are open, in the order of their ids: for whoever books
+/// more in the same transaction.
+///
+/// # Errors
+/// [`BookError`]; the transaction must not be committed then.
+pub async fn lock_accounts(
+    db: &mut Db,
+    entry: &Entry,
+    others: &[AccountName],
+    now: Timestamp,
+) -> Result<(), BookError> {
+    let holds = list_holds(db, &entry.holds()).await?;
+    insert_accounts(db, &[entry], now).await?;
+    let held = holds.values().flat_map(|hold| [hold.debit, hold.credit]);
+    let named = entry.accounts().into_iter().map(|account| account.id);
+    let others = others.iter().map(|name| name.id(entry.currency));
+    let all = held.chain(named).chain(others).map(|id| (id, false)).collect();
+    require_open(db, &all).await
 }
 
 /// Whether the entry with a key is in the books.
@@ -99,30 +146,65 @@ pub async fn is_booked(db: &mut Db, key: &str) -> Result<bool, StoreError> {
     Ok(count > 0)
 }
 
-/// Writes the entry's head; `false` where the same entry has one.
-async fn insert_entry(db: &mut Db, entry: &Entry, now: Timestamp) -> Result<bool, BookError> {
-    let (id, fingerprint) = (entry.id().uuid(), entry.fingerprint().to_vec());
-    let inserted = execute!(
-        db,
+/// Writes the heads of entries, but of those that have one.
+///
+/// # Errors
+/// [`LedgerError::KeyReused`] where another entry has the key of one.
+async fn insert_entries(
+    db: &mut Db,
+    entries: &[Entry],
+    now: Timestamp,
+) -> Result<Vec<Booked>, BookError> {
+    let said: Vec<(EntryId, [u8; 32])> =
+        entries.iter().map(|entry| (entry.id(), entry.fingerprint())).collect();
+    let rows: Vec<Value> = entries
+        .iter()
+        .zip(&said)
+        .map(|(entry, (id, fingerprint))| {
+            let Reference { kind, id: reference } = &entry.reference;
+            let digits: String = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+            json!([id, entry.key, digits, entry.kind, kind, reference, entry.actor])
+        })
+        .collect();
+    let insert = db.dialect(
         "INSERT INTO ledger_entries
              (id, key, fingerprint, kind, reference_kind, reference_id, actor, at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-         ON CONFLICT (id) DO NOTHING",
-        id,
-        entry.key.as_str(),
-        fingerprint.as_slice(),
-        entry.kind,
-        entry.reference.kind,
-        entry.reference.id,
-        entry.actor.as_str(),
-        now.millis(),
-    )?;
-    if inserted > 0 {
-        return Ok(true);
+         SELECT unhex(replace(j.value ->> 0, '-', '')), j.value ->> 1, unhex(j.value ->> 2),
+                j.value ->> 3, j.value ->> 4, unhex(replace(j.value ->> 5, '-', '')),
+                j.value ->> 6, $2
+         FROM json_each($1) j
+         WHERE TRUE
+         ON CONFLICT (id) DO NOTHING
+         RETURNING id",
+        "INSERT INTO ledger_entries
+             (id, key, fingerprint, kind, reference_kind, reference_id, actor, at)
+         SELECT (j.value ->> 0)::uuid, j.value ->> 1, decode(j.value ->> 2, 'hex'),
+                j.value ->> 3, j.value ->> 4, (j.value ->> 5)::uuid, j.value ->> 6, $2
+         FROM jsonb_array_elements($1::jsonb) j
+         ORDER BY j.value ->> 0
+         ON CONFLICT (id) DO NOTHING
+         RETURNING id",
+    );
+    let inserted = fetch_all!(db, (Uuid,), insert, json!(rows).to_string(), now.millis())?;
+    let mut inserted: HashSet<EntryId> = inserted.into_iter().map(|(id,)| id.into()).collect();
+    let mut booked = Vec::with_capacity(entries.len());
+    for (id, fingerprint) in said {
+        if inserted.remove(&id) {
+            booked.push(Booked::Now);
+            continue;
+        }
+        let (known,): (Vec<u8>,) = fetch_one!(
+            db,
+            (Vec<u8>,),
+            "SELECT fingerprint FROM ledger_entries WHERE id = $1",
+            id.uuid(),
+        )?;
+        if known != fingerprint {
+            return Err(LedgerError::KeyReused.into());
+        }
+        booked.push(Booked::Before);
     }
-    let (known,): (Vec<u8>,) =
-        fetch_one!(db, (Vec<u8>,), "SELECT fingerprint FROM ledger_entries WHERE id = $1", id)?;
-    if known == fingerprint { Ok(false) } else { Err(LedgerError::KeyReused.into()) }
+    Ok(booked)
 }
 
 async fn list_holds(
@@ -153,85 +235,97 @@ async fn list_holds(
     Ok(rows.into_iter().filter_map(hold).collect())
 }
 
-/// Opens the accounts that the entry names and that nobody has used before.
-async fn insert_accounts(db: &mut Db, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
-    let accounts: Vec<Value> = entry
-        .accounts()
-        .iter()
-        .map(|account| {
-            json!([
+/// Opens the accounts that entries name and that nobody has used before.
+async fn insert_accounts(
+    db: &mut Db,
+    entries: &[&Entry],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut rows = BTreeMap::new();
+    for entry in entries {
+        for account in entry.accounts() {
+            let row = json!([
                 account.id,
                 account.code,
                 account.family,
                 account.kind.as_str(),
                 account.owner,
                 account.guard.as_str(),
-            ])
-        })
-        .collect();
-    if accounts.is_empty() {
+                entry.currency.as_str(),
+            ]);
+            rows.insert(account.id, row);
+        }
+    }
+    if rows.is_empty() {
         return Ok(());
     }
+    // Whichever key it is by: of two that open an account at once, PostgreSQL refuses one by the key that it tries first.
     let insert = db.dialect(
         "INSERT INTO ledger_accounts
              (id, code, family, kind, owner_id, guard, currency, created_at)
          SELECT unhex(replace(j.value ->> 0, '-', '')), j.value ->> 1, j.value ->> 2, j.value ->> 3,
-                unhex(replace(j.value ->> 4, '-', '')), j.value ->> 5, $2, $3
+                unhex(replace(j.value ->> 4, '-', '')), j.value ->> 5, j.value ->> 6, $2
          FROM json_each($1) j
          WHERE TRUE
-         ON CONFLICT (id) DO NOTHING",
+         ON CONFLICT DO NOTHING",
         "INSERT INTO ledger_accounts
              (id, code, family, kind, owner_id, guard, currency, created_at)
          SELECT (j.value ->> 0)::uuid, j.value ->> 1, j.value ->> 2, j.value ->> 3,
-                (j.value ->> 4)::uuid, j.value ->> 5, $2, $3
+                (j.value ->> 4)::uuid, j.value ->> 5, j.value ->> 6, $2
          FROM jsonb_array_elements($1::jsonb) j
          ORDER BY j.value ->> 0
-         ON CONFLICT (id) DO NOTHING",
+         ON CONFLICT DO NOTHING",
     );
-    let accounts = json!(accounts).to_string();
-    execute!(db, insert, accounts, entry.currency.as_str(), now.millis()).map(|_| ())
+    let rows: Vec<Value> = rows.into_values().collect();
+    execute!(db, insert, json!(rows).to_string(), now.millis()).map(|_| ())
 }
 
 async fn insert_transfers(
     db: &mut Db,
-    entry: &Entry,
-    transfers: &[Transfer],
+    written: &[(&Entry, Vec<Transfer>)],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let rows: Vec<Value> = transfers
-        .iter()
-        .map(|transfer| {
+    let mut rows = Vec::new();
+    for (entry, transfers) in written {
+        let (id, currency) = (entry.id(), entry.currency.as_str());
+        rows.extend(transfers.iter().enumerate().map(|(line, transfer)| {
             json!([
                 transfer.id,
+                id,
+                line,
                 transfer.phase.as_str(),
                 transfer.hold.map(|(id, _)| id),
                 transfer.debit,
                 transfer.credit,
+                currency,
                 transfer.amount,
                 transfer.code,
                 transfer.expires_at.map(Timestamp::millis),
             ])
-        })
-        .collect();
+        }));
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
     let insert = db.dialect(
         "INSERT INTO ledger_transfers
              (id, entry_id, line, phase, hold_id, debit_id, credit_id, currency, amount, code,
               expires_at, at)
-         SELECT unhex(replace(j.value ->> 0, '-', '')), $2, j.key, j.value ->> 1,
-                unhex(replace(j.value ->> 2, '-', '')), unhex(replace(j.value ->> 3, '-', '')),
-                unhex(replace(j.value ->> 4, '-', '')), $3, j.value ->> 5, j.value ->> 6,
-                j.value ->> 7, $4
+         SELECT unhex(replace(j.value ->> 0, '-', '')), unhex(replace(j.value ->> 1, '-', '')),
+                j.value ->> 2, j.value ->> 3, unhex(replace(j.value ->> 4, '-', '')),
+                unhex(replace(j.value ->> 5, '-', '')), unhex(replace(j.value ->> 6, '-', '')),
+                j.value ->> 7, j.value ->> 8, j.value ->> 9, j.value ->> 10, $2
          FROM json_each($1) j",
         "INSERT INTO ledger_transfers
              (id, entry_id, line, phase, hold_id, debit_id, credit_id, currency, amount, code,
               expires_at, at)
-         SELECT (j.value ->> 0)::uuid, $2, j.place - 1, j.value ->> 1, (j.value ->> 2)::uuid,
-                (j.value ->> 3)::uuid, (j.value ->> 4)::uuid, $3, (j.value ->> 5)::bigint,
-                j.value ->> 6, (j.value ->> 7)::bigint, $4
-         FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS j (value, place)",
+         SELECT (j.value ->> 0)::uuid, (j.value ->> 1)::uuid, (j.value ->> 2)::bigint,
+                j.value ->> 3, (j.value ->> 4)::uuid, (j.value ->> 5)::uuid,
+                (j.value ->> 6)::uuid, j.value ->> 7, (j.value ->> 8)::bigint, j.value ->> 9,
+                (j.value ->> 10)::bigint, $2
+         FROM jsonb_array_elements($1::jsonb) j",
     );
-    let (id, currency) = (EntryId::uuid(entry.id()), entry.currency.as_str());
-    execute!(db, insert, json!(rows).to_string(), id, currency, now.millis()).map(|_| ())
+    execute!(db, insert, json!(rows).to_string(), now.millis()).map(|_| ())
 }
 
 /// Every account that transfers touch, in order, and whether something new begins there.

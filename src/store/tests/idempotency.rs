@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::super::idempotency::{Claimed, attach, attach_resource, claim, finish};
+use super::super::idempotency::{Claimed, SeenKey, attach, attach_resource, claim, finish};
 use super::super::{Store, StoreError, execute};
 use super::fixtures;
 use crate::clock;
 use crate::domain::idempotency::{
-    IdempotencyKey, IdempotentCall, KEPT, LOCKED, StoredAnswer, fingerprint,
+    IdempotencyKey, IdempotentCall, KEPT, KeyState, LOCKED, StoredAnswer, fingerprint,
 };
 use crate::domain::ids::WorkflowId;
 use crate::domain::time::Timestamp;
@@ -263,5 +263,42 @@ async fn requests_are_counted_by_what_became_of_them() {
         // The writer of SQLite counts on a thread of its own.
         let line = format!("madang_idempotency_total{{outcome=\"{outcome}\"}} 1");
         assert!(figures.contains(&line), "{line} is not in {figures}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_seen_as_it_stands_whoevers_it_is() {
+    for fixture in fixtures().await {
+        let store = &fixture.store;
+        let call = call("all-at-once");
+        let others = IdempotentCall { principal: "service:shop".to_owned(), ..call.clone() };
+        let look = async |principal: Option<&str>, now| -> Vec<SeenKey> {
+            let (key, principal) = (call.key.clone(), principal.map(str::to_owned));
+            store.list_idempotency_keys(key, principal, now).await.unwrap()
+        };
+        assert_eq!(look(None, START).await, []);
+        claimed(store, &call, START).await;
+        claimed(store, &others, START.plus(A_BIT)).await;
+
+        let both = look(None, START).await;
+        let whose: Vec<&str> = both.iter().map(|it| it.principal.as_str()).collect();
+        assert_eq!(whose, ["service:shop", "user:jisoo"]);
+        assert!(both.iter().all(|it| it.state == KeyState::UnderWay), "{both:?}");
+        assert_eq!(both[1].fingerprint, call.fingerprint);
+        assert_eq!(both[1].expires_at, START.plus(KEPT));
+        let own = async |now| look(Some("user:jisoo"), now).await.remove(0);
+        assert_eq!(own(START).await, both[1]);
+        assert_eq!(own(START.plus(LOCKED)).await.state, KeyState::Abandoned);
+        let workflow = WorkflowId::from(clock::new_uuid());
+        let attaching = call.clone();
+        let attached: Result<(), StoreError> = store
+            .write(move |db| Box::pin(async move { attach(db, &attaching, workflow).await }))
+            .await;
+        attached.unwrap();
+        let seen = own(START).await;
+        assert_eq!((seen.state, seen.workflow), (KeyState::Workflow, Some(workflow)));
+        finished(store, &call, answer("done")).await;
+        let seen = own(START.plus(LOCKED)).await;
+        assert_eq!((seen.state, seen.answer), (KeyState::Answered, Some(answer("done"))));
     }
 }

@@ -29,7 +29,7 @@ const SECONDS: &str = "MADANG_LEDGER_SECONDS";
 const OPERATIONS: usize = 50;
 const NOW: Timestamp = Timestamp::from_millis(1_795_262_400_000);
 
-fn won(minor: i64) -> Amount {
+pub(super) fn won(minor: i64) -> Amount {
     Amount::new(minor).unwrap()
 }
 
@@ -37,11 +37,11 @@ fn user(n: u128) -> UserId {
     Uuid::from_u128(n).into()
 }
 
-fn wallet(n: u128) -> AccountName {
+pub(super) fn wallet(n: u128) -> AccountName {
     AccountName::UserAvailable(user(n))
 }
 
-fn entry(key: &str, lines: Vec<Line>) -> Entry {
+pub(super) fn entry(key: &str, lines: Vec<Line>) -> Entry {
     Entry {
         key: key.to_owned(),
         kind: "test",
@@ -52,19 +52,19 @@ fn entry(key: &str, lines: Vec<Line>) -> Entry {
     }
 }
 
-fn moved(debit: AccountName, credit: AccountName, amount: i64) -> Line {
+pub(super) fn moved(debit: AccountName, credit: AccountName, amount: i64) -> Line {
     Line::Move { debit, credit, amount: won(amount), code: "test" }
 }
 
-fn held(debit: AccountName, credit: AccountName, amount: i64) -> Line {
+pub(super) fn held(debit: AccountName, credit: AccountName, amount: i64) -> Line {
     Line::Hold { debit, credit, amount: won(amount), code: "test", expires_at: None }
 }
 
-async fn booked(store: &Store, entry: Entry) -> Result<Booked, BookError> {
+pub(super) async fn booked(store: &Store, entry: Entry) -> Result<Booked, BookError> {
     store.write(move |db| Box::pin(async move { book(db, &entry, NOW).await })).await
 }
 
-async fn counters(store: &Store, name: AccountName) -> Counters {
+pub(super) async fn counters(store: &Store, name: AccountName) -> Counters {
     let found: Result<Counters, StoreError> = store
         .read(move |db| Box::pin(async move { find_counters(db, name, Currency::KRW).await }))
         .await;
@@ -79,7 +79,7 @@ fn refusal(result: Result<Booked, BookError>) -> Option<LedgerError> {
     }
 }
 
-async fn drifts(store: &Store) -> Vec<String> {
+pub(super) async fn drifts(store: &Store) -> Vec<String> {
     let (mut codes, mut after) = (Vec::new(), None);
     loop {
         let page = store.check_ledger(after, 3).await.unwrap();
@@ -182,6 +182,9 @@ async fn what_is_in_the_books_cannot_be_changed_or_taken_out() {
         booked(store, entry("in", vec![moved(AccountName::BankTrust, wallet(1), 100)]))
             .await
             .unwrap();
+        let hour = Duration::from_hours(1);
+        let lease = store.claim_lease("books", user(1).uuid().into(), hour).await.unwrap();
+        assert!(store.seal_hour(&lease.unwrap(), NOW.plus(hour * 3)).await.unwrap());
         macro_rules! refused {
             ($($sql:literal),+) => {$(
                 let tried: Result<u64, StoreError> =
@@ -193,7 +196,9 @@ async fn what_is_in_the_books_cannot_be_changed_or_taken_out() {
             "UPDATE ledger_transfers SET amount = 1",
             "DELETE FROM ledger_transfers",
             "UPDATE ledger_entries SET key = 'x'",
-            "DELETE FROM ledger_entries"
+            "DELETE FROM ledger_entries",
+            "UPDATE ledger_seals SET entries = 7",
+            "DELETE FROM ledger_seals"
         );
     }
 }
