@@ -13,7 +13,7 @@ help:
 	@echo 'make run            build everything and serve on http://127.0.0.1:8080 (the embedded default)'
 	@echo 'make cluster        three nodes with PostgreSQL and Redis behind HAProxy on http://127.0.0.1:8080 (NODES=n PORT=n)'
 	@echo 'make test           everything that CI runs; installs or starts what it needs'
-	@echo 'make sim            play workflows and payments with a death after any turn (SEEDS=n)'
+	@echo 'make sim            play workflows and payments with a death after any turn, and n swarms of nodes of each suite (SEEDS=n)'
 	@echo 'make check          formatting, lints, rustdoc, licences, spelling'
 	@echo 'make fmt            format the code'
 	@echo 'make bench          measure against the reference limit; prints ratios'

@@ -495,7 +495,7 @@ fn unrecorded(error: StepError) -> StepError {
 #[cfg(not(test))]
 #[expect(clippy::unused_self, clippy::unused_async, reason = "what a simulation does here")]
 impl Engine {
-    pub(super) async fn at(&self, _point: &'static str) {}
+    pub(in crate::actors) async fn at(&self, _point: &'static str) {}
 
     fn chance(&self) -> f64 {
         rand::rng().random_range(0.0..=1.0)

@@ -17,6 +17,8 @@ use tokio::time::timeout;
 
 use super::engine::Engine;
 use super::figures;
+#[cfg(test)]
+use super::simulation::scheduler::Handed;
 use crate::actors::kit::permanent::OnEscalate;
 use crate::actors::kit::vital::spawn_vital;
 use crate::domain::ids::WorkflowId;
@@ -73,6 +75,9 @@ struct Inner {
     /// Whose drive has ended, for those who wait.
     driven: broadcast::Sender<WorkflowId>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// Where a simulation has what requests begin.
+    #[cfg(test)]
+    handed: Option<Handed>,
 }
 
 impl Workflows {
@@ -101,6 +106,8 @@ impl Workflows {
             begun_places: Arc::new(Semaphore::new(workers.into())),
             driven: broadcast::Sender::new(DRIVEN_MAX),
             tasks: Mutex::default(),
+            #[cfg(test)]
+            handed: None,
         });
         let working = work(Arc::clone(&inner), stopped.clone());
         let counting = figures::count(engine, stopped);
@@ -115,6 +122,11 @@ impl Workflows {
     /// Drives a workflow that was begun here, as this node's own, by [`Engine::begin`]. With nobody free, and while the node
     /// stops, it is given back, and waits its turn with the others.
     pub fn begin(&self, running: Running) {
+        #[cfg(test)]
+        if let Some(handed) = &self.0.handed {
+            handed.lock().unwrap_or_else(PoisonError::into_inner).push_back(running);
+            return;
+        }
         match Arc::clone(&self.0.begun_places).try_acquire_owned() {
             Ok(place) => self.0.spawn(running, place),
             Err(_) => {
@@ -176,6 +188,24 @@ impl Workflows {
                 "a step outlasts this node; its workflow goes on when the lease is over"
             );
         }
+    }
+}
+
+#[cfg(test)]
+impl Workflows {
+    /// One that drives nothing: what requests begin is handed to a simulation.
+    pub(in crate::actors) fn handing(io: &Handle, engine: Engine, handed: Handed) -> Self {
+        Self(Arc::new(Inner {
+            io: io.clone(),
+            engine,
+            stop: watch::channel(false).0,
+            workers: 0,
+            places: Arc::new(Semaphore::new(0)),
+            begun_places: Arc::new(Semaphore::new(0)),
+            driven: broadcast::Sender::new(DRIVEN_MAX),
+            tasks: Mutex::default(),
+            handed: Some(handed),
+        }))
     }
 }
 

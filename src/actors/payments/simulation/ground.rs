@@ -1,7 +1,5 @@
-//! The ground of a run: payments that were confirmed, refunds that were asked for, disputes that were heard of, and
-//! what is wrong when everything is over.
+//! The ground of a run: payments that were confirmed, refunds that were asked for, and disputes that were heard of.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,17 +13,17 @@ use super::super::dispute::{told, write_down};
 use super::super::requests::{refund_workflow, send};
 use super::super::{PaymentsError, flows};
 use super::apart;
+use super::audit::Audit;
 use crate::actors::workflow::engine::{Clock, Engine};
 use crate::actors::workflow::simulation::scheduler::{Play, Played, Scheduler};
 use crate::clock;
 use crate::config::Config;
-use crate::domain::events::is_outward;
 use crate::domain::ids::{PaymentId, UserId};
 use crate::domain::ledger::chart::Shard;
 use crate::domain::money::{Amount, Currency};
 use crate::domain::payments::disputes::DisputeStatus;
 use crate::domain::payments::orders::{FeeBps, NewOrder, OrderKey, OrderName};
-use crate::domain::payments::refunds::{RefundStatus, Sums, refund_of};
+use crate::domain::payments::refunds::{Sums, refund_of};
 use crate::domain::payments::{Cause, PaymentStatus, ProviderName};
 use crate::domain::time::Timestamp;
 use crate::providers::payments::fake::FakeProvider;
@@ -33,15 +31,13 @@ use crate::providers::payments::fake::faults::{Fault, Faults, Operation};
 use crate::providers::payments::fake::payer::Method;
 use crate::providers::payments::{
     Answer, Capabilities, DeclineCode, Dispute, LookUp, PaymentProvider, Prepare, Providers,
-    RemoteKind,
 };
 use crate::store::payments::attempts::{get_attempt, insert_attempt, update_provider_key};
 use crate::store::payments::refunds::{NewRefund, request};
 use crate::store::payments::transitions::{By, created};
 use crate::store::payments::{Payment, get_locked};
-use crate::store::relay::OutboxPosition;
 use crate::store::testing::new_user;
-use crate::store::workflows::{count_open, insert_workflow};
+use crate::store::workflows::insert_workflow;
 use crate::store::{Store, StoreError};
 
 const START: i64 = 1_795_262_400_000;
@@ -66,7 +62,7 @@ pub(super) struct Ground {
     payer: UserId,
     now: Arc<AtomicI64>,
     runs: u64,
-    seen: OutboxPosition,
+    audit: Audit,
     /// Whether disputes are worked on as by the control.
     pub(super) is_apart: bool,
 }
@@ -102,7 +98,8 @@ impl Ground {
         store.migrate("test".to_owned()).await.unwrap();
         let now = Arc::new(AtomicI64::new(START));
         let payer = new_user(&store).await;
-        Self { store, data, payer, now, runs: 0, seen: OutboxPosition::START, is_apart: false }
+        let audit = Audit::new(store.clone());
+        Self { store, data, payer, now, runs: 0, audit, is_apart: false }
     }
 
     fn time(&self) -> Timestamp {
@@ -130,7 +127,7 @@ impl Ground {
         let mut wrongs: Vec<String> =
             [&confirming, &refunding].into_iter().filter_map(|it| it.failure.clone()).collect();
         self.now.fetch_add(i64::try_from(AFTERWARDS.as_millis()).unwrap(), Ordering::SeqCst);
-        wrongs.extend(self.wrongs(&run).await);
+        wrongs.extend(self.audit.wrongs(&run.provider, &run.payments).await);
         Outcome { confirming, refunding, wrongs }
     }
 
@@ -268,7 +265,8 @@ impl Ground {
                         let attempt = get_attempt(db, id).await?;
                         let part = Amount::new(payment.amount.minor() / 3).unwrap();
                         for asked in [Some(part), (!is_whole).then_some(part)] {
-                            let Ok(amount) = refund_of(payment.status, payment.sums, asked) else {
+                            let Ok(amount) = refund_of(payment.status, payment.sums, 0, asked)
+                            else {
                                 return Ok(());
                             };
                             let refund = NewRefund {
@@ -325,120 +323,5 @@ impl Ground {
                 .await;
             heard.unwrap();
         }
-    }
-
-    /// Everything that is wrong after a run.
-    async fn wrongs(&mut self, run: &Run) -> Vec<String> {
-        let mut wrongs = Vec::new();
-        let told = self.told().await;
-        for (id, order) in &run.payments {
-            let payment = self.store.find_payment(*id).await.unwrap().unwrap();
-            let movements = run.provider.movements(order);
-            let sum = |kind| -> i64 {
-                movements.iter().filter(|it| it.kind == kind).map(|it| it.amount.minor()).sum()
-            };
-            let charges = movements.iter().filter(|it| it.kind == RemoteKind::Charge).count();
-            if charges > 1 {
-                wrongs.push(format!("{id} was charged {charges} times"));
-            }
-            let gone = sum(RemoteKind::Cancel) + sum(RemoteKind::Chargeback);
-            let moved = sum(RemoteKind::Charge) - gone;
-            let booked = self.store.sum_receivable_of(id.uuid()).await.unwrap();
-            let Sums { captured, reserved, refunded } = payment.sums;
-            let borne = self.borne(*id, &mut wrongs).await;
-            if moved != booked || booked != captured - refunded - borne {
-                wrongs.push(format!(
-                    "{id}: moved {moved}, booked {booked}, {captured} less {refunded}"
-                ));
-            }
-            if reserved != 0 || payment.under_way.is_some() {
-                wrongs.push(format!("{id} is not over: {payment:?}"));
-            }
-            wrongs.extend(self.wrong_events(&payment, &told).await);
-        }
-        let (_, parked) = self
-            .store
-            .read::<_, StoreError, _>(|db| Box::pin(async move { count_open(db).await }))
-            .await
-            .unwrap();
-        if parked > 0 {
-            wrongs.push(format!("{parked} are parked"));
-        }
-        wrongs.extend(self.wrong_books().await);
-        wrongs
-    }
-
-    /// What of the disputes of a payment we bear ourselves.
-    async fn borne(&self, id: PaymentId, wrongs: &mut Vec<String>) -> i64 {
-        let disputes = self.store.list_disputes(id).await.unwrap();
-        if disputes.iter().any(|it| it.closed_at.is_none()) {
-            wrongs.push(format!("{id}: a dispute is not over"));
-        }
-        let lost = disputes.iter().filter(|it| it.status == DisputeStatus::Lost);
-        lost.map(|it| it.amount.minor() - it.covered).sum()
-    }
-
-    /// How often each event was told, by payment and name.
-    async fn told(&mut self) -> BTreeMap<(String, String), usize> {
-        let mut told = BTreeMap::new();
-        loop {
-            let events = self.store.list_outbox(self.seen, 500).await.unwrap();
-            let Some(last) = events.last() else { return told };
-            self.seen = last.position;
-            for event in events.into_iter().filter(|event| is_outward(&event.topic)) {
-                *told.entry((event.subject, event.name)).or_default() += 1;
-            }
-        }
-    }
-
-    /// Changes of a payment that were told not once.
-    async fn wrong_events(
-        &self,
-        payment: &Payment,
-        told: &BTreeMap<(String, String), usize>,
-    ) -> Vec<String> {
-        let mut expected = BTreeMap::<&str, usize>::new();
-        let refunds = self.store.list_refunds(payment.id).await.unwrap();
-        let made = refunds.iter().filter(|it| it.status == RefundStatus::Succeeded).count();
-        for row in self.store.list_payment_transitions(payment.id).await.unwrap() {
-            let from = row.from_status.as_deref().and_then(PaymentStatus::parse);
-            let to = PaymentStatus::parse(&row.to_status).unwrap();
-            if from.is_some_and(|from| from.next(to).is_err()) {
-                return vec![format!("{}: {row:?} is not legal", payment.id)];
-            }
-            match PaymentStatus::event(from, to) {
-                // Told for each refund, and for the end of a dispute of what was refunded meanwhile.
-                Some("PaymentRefunded") if row.actor != "disputes" => {}
-                Some(name) => *expected.entry(name).or_default() += 1,
-                None => {}
-            }
-        }
-        if made > 0 {
-            *expected.entry("PaymentRefunded").or_default() += made;
-        }
-        let subject = payment.id.to_string();
-        let of_it = told.iter().filter(|((about, _), _)| *about == subject);
-        let counted: BTreeMap<&str, usize> =
-            of_it.map(|((_, name), count)| (name.as_str(), *count)).collect();
-        if counted == expected {
-            return Vec::new();
-        }
-        vec![format!("{subject}: told {counted:?}, and not {expected:?}")]
-    }
-
-    async fn wrong_books(&self) -> Vec<String> {
-        let page = self.store.check_ledger(None, 500).await.unwrap();
-        let mut wrongs: Vec<String> =
-            page.drifts.iter().map(|drift| format!("{} has drifted", drift.code)).collect();
-        let families = self.store.list_family_balances().await.unwrap();
-        for family in &families {
-            if family.counters.debits_pending != 0 {
-                wrongs.push(format!("something of {} is still held", family.family));
-            }
-            if family.family == "suspense" && family.counters.credit_balance() != 0 {
-                wrongs.push("something is nobody's".to_owned());
-            }
-        }
-        wrongs
     }
 }

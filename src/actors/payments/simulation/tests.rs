@@ -9,12 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::ground::{Ground, Nature, Outcome};
 use crate::actors::workflow::simulation::Safeguard;
 use crate::actors::workflow::simulation::scheduler::{Play, Played};
+use crate::actors::workflow::simulation::seeds::{pairs, single_deaths, swarms};
 use crate::providers::payments::fake::{FORGETFUL, SILENT, SOUND};
 
-/// Seeds of the suites.
-const SEEDS: &str = "MADANG_SIM_SEEDS";
 const CONTROL_SEEDS: u64 = 200;
-const PAIRS_MAX: u64 = 40;
 /// Runs that share a database: it is small then, and opened seldom.
 const RUNS_PER_DATABASE: usize = 50;
 
@@ -25,16 +23,6 @@ pub(super) const FORGETTING: Nature =
 pub(super) const MUTE: Nature =
     Nature { name: "a silent provider", capabilities: SILENT, faults: 50 };
 pub(super) const NATURES: [Nature; 4] = [WELL, FAULTY, FORGETTING, MUTE];
-
-/// How much is played of a suite: as much as the variable says, or what fits into every test run.
-pub(super) fn seeds(usual: u64) -> u64 {
-    std::env::var(SEEDS).map_or(usual, |seeds| seeds.parse().unwrap())
-}
-
-/// The same of pairs of deaths, which are many for each seed.
-pub(super) fn usual_pairs(usual: u64) -> u64 {
-    seeds(usual).min(PAIRS_MAX)
-}
 
 /// What runs came to.
 #[derive(Default)]
@@ -118,25 +106,30 @@ pub(super) async fn play<G, N, R>(
 /// A death after every single turn that a run has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_point_of_a_payment_loses_and_doubles_nothing() {
-    play("one crash of a payment", seeds(4), Ground::new, async |mut ground: Ground, seed| {
-        let mut sum = Sum::default();
-        // Among the first of them are one that is refused and one that is taken otherwise than agreed.
-        let seed = seed * 7 + 3;
-        for nature in NATURES {
-            let quiet = Play::quiet(seed);
-            let whole = ground.run((quiet, quiet), nature, 1).await;
-            sum.count(nature.name, (quiet, quiet), &whole);
-            for point in 0..whole.confirming.points {
-                let plays = (Play { crash_at: Some(point), ..quiet }, quiet);
-                sum.count(nature.name, plays, &ground.run(plays, nature, 1).await);
+    play(
+        "one crash of a payment",
+        single_deaths(48),
+        Ground::new,
+        async |mut ground: Ground, seed| {
+            let mut sum = Sum::default();
+            // Among the first of them are one that is refused and one that is taken otherwise than agreed.
+            let seed = seed * 7 + 3;
+            for nature in NATURES {
+                let quiet = Play::quiet(seed);
+                let whole = ground.run((quiet, quiet), nature, 1).await;
+                sum.count(nature.name, (quiet, quiet), &whole);
+                for point in 0..whole.confirming.points {
+                    let plays = (Play { crash_at: Some(point), ..quiet }, quiet);
+                    sum.count(nature.name, plays, &ground.run(plays, nature, 1).await);
+                }
+                for point in 0..whole.refunding.points {
+                    let plays = (quiet, Play { crash_at: Some(point), ..quiet });
+                    sum.count(nature.name, plays, &ground.run(plays, nature, 1).await);
+                }
             }
-            for point in 0..whole.refunding.points {
-                let plays = (quiet, Play { crash_at: Some(point), ..quiet });
-                sum.count(nature.name, plays, &ground.run(plays, nature, 1).await);
-            }
-        }
-        (ground, sum)
-    })
+            (ground, sum)
+        },
+    )
     .await;
 }
 
@@ -144,7 +137,7 @@ async fn a_crash_at_any_point_of_a_payment_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_crashes_at_any_points_of_a_confirmation_lose_and_double_nothing() {
     let what = "two crashes of a confirmation";
-    play(what, usual_pairs(3), Ground::new, async |mut ground: Ground, seed| {
+    play(what, pairs(3), Ground::new, async |mut ground: Ground, seed| {
         let mut sum = Sum::default();
         for nature in [WELL, FORGETTING] {
             let quiet = Play::quiet(seed);
@@ -171,7 +164,7 @@ fn swarm(seed: u64) -> (Play, Play) {
 /// Three nodes that die and sleep through their leases at random, over several payments and their refunds.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_that_die_and_sleep_lose_and_double_no_payment() {
-    play("swarms of payments", seeds(60), Ground::new, async |mut ground: Ground, seed| {
+    play("swarms of payments", swarms(60), Ground::new, async |mut ground: Ground, seed| {
         let mut sum = Sum::default();
         let nature = NATURES[usize::try_from(seed % 4).unwrap()];
         sum.count(nature.name, swarm(seed), &ground.run(swarm(seed), nature, 3).await);

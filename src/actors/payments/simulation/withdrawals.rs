@@ -14,11 +14,13 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::ground::Nature;
-use super::tests::{FAULTY, FORGETTING, MUTE, NATURES, Sum, WELL, play, seeds, usual_pairs};
+use super::tests::{FAULTY, FORGETTING, MUTE, NATURES, Sum, WELL, play};
+use crate::actors::payments::bank_file::BankFile;
 use crate::actors::payments::wallets::{AccountDraft, Wallets};
 use crate::actors::workflow::engine::Clock;
 use crate::actors::workflow::simulation::Safeguard;
 use crate::actors::workflow::simulation::scheduler::{Play, Played, Scheduler, Visit};
+use crate::actors::workflow::simulation::seeds::{pairs, single_deaths, swarms};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::bank_accounts::{AccountDetails, BankCode};
@@ -27,6 +29,7 @@ use crate::domain::ids::{BankAccountId, UserId, WithdrawalId};
 use crate::domain::ledger::chart::AccountName;
 use crate::domain::ledger::entry::{Entry, Line, Reference};
 use crate::domain::money::{Amount, Currency};
+use crate::domain::payouts::{BANK_FILE, BankResult, EntryStatus, FailureCode};
 use crate::domain::time::Timestamp;
 use crate::domain::withdrawals::{WithdrawalRules, WithdrawalStatus};
 use crate::domain::workflows::Reason;
@@ -37,7 +40,7 @@ use crate::providers::seal::Seal;
 use crate::store::bank_accounts::Voucher;
 use crate::store::ledger::{BookError, book};
 use crate::store::relay::OutboxPosition;
-use crate::store::testing::new_user;
+use crate::store::testing::{new_user, sum_bank_of};
 use crate::store::withdrawals::Withdrawal;
 use crate::store::workflows::count_open;
 use crate::store::{Store, StoreError};
@@ -49,6 +52,8 @@ const IDLE_MAX: Duration = Duration::from_mins(3);
 const AFTERWARDS: Duration = Duration::from_mins(10);
 /// Turns between two looks at what banks have done.
 const WATCH_TURNS: usize = 40;
+/// Turns between two files that are carried to the bank.
+const CARRIED_TURNS: usize = 3;
 /// Decisions fall before this turn.
 const DECIDED_BEFORE: u64 = 30;
 const CONTROL_SEEDS: u64 = 200;
@@ -68,6 +73,8 @@ pub(super) struct Bank {
     now: Arc<AtomicI64>,
     runs: u64,
     seen: OutboxPosition,
+    /// Whether people carry files to a bank, and the provider pays nobody.
+    is_by_file: bool,
 }
 
 impl Drop for Bank {
@@ -97,7 +104,13 @@ impl Bank {
         let store = Store::connect(&config, Handle::current()).await.unwrap();
         store.migrate("test".to_owned()).await.unwrap();
         let now = Arc::new(AtomicI64::new(START));
-        Self { store, data, now, runs: 0, seen: OutboxPosition::START }
+        Self { store, data, now, runs: 0, seen: OutboxPosition::START, is_by_file: false }
+    }
+
+    async fn by_file() -> Self {
+        let mut bank = Self::new().await;
+        bank.is_by_file = true;
+        bank
     }
 
     fn clock(&self) -> Clock {
@@ -112,7 +125,7 @@ impl Bank {
         let wallets = run.wallets.clone();
         let flows = Arc::new(move |_| vec![wallets.flow()]);
         let scheduler = Scheduler::new(self.store.clone(), flows, Arc::clone(&self.now));
-        let mut scheduler = scheduler.idling(IDLE_MAX).visited(visit(&run));
+        let mut scheduler = scheduler.idling(IDLE_MAX).visited(self.visit(&run));
         let played = scheduler.play(play).await;
         self.now.fetch_add(i64::try_from(AFTERWARDS.as_millis()).unwrap(), Ordering::SeqCst);
         let mut wrongs: Vec<String> = played.failure.clone().into_iter().collect();
@@ -127,7 +140,12 @@ impl Bank {
         let shared: Arc<dyn PaymentProvider> = provider.clone();
         let seal = Some(Seal::new(&"k".repeat(43).into()).unwrap());
         let (store, clock) = (self.store.clone(), self.clock());
-        let wallets = Wallets::new(store, Providers::of(shared), seal, RULES, Currency::KRW, clock);
+        let mut providers = Providers::of(shared);
+        if self.is_by_file {
+            providers.add(Arc::new(BankFile::new(store.clone(), Arc::clone(&clock))));
+            providers.pay_out_by(BANK_FILE);
+        }
+        let wallets = Wallets::new(store, providers, seal, RULES, Currency::KRW, clock);
         let user = new_user(&self.store).await;
         self.earn(user).await;
         let account = open_account(&wallets, user).await;
@@ -179,8 +197,8 @@ impl Bank {
         let told = self.told().await;
         for asked in &run.asked {
             let found = self.store.find_withdrawal(asked.id).await.unwrap().unwrap();
-            let moved = run.provider.movements(&asked.id.to_string());
-            let sum: i64 = moved.iter().map(|it| it.amount.minor()).sum();
+            let moved = self.moved(run, asked.id).await;
+            let sum: i64 = moved.iter().sum();
             let (is_paid, amount) = (found.status == WithdrawalStatus::Paid, asked.amount.minor());
             if moved.len() > 1 {
                 wrongs.push(format!("{} was paid out {} times", asked.id, moved.len()));
@@ -192,7 +210,10 @@ impl Bank {
             if !is_paid && !found.status.is_final() {
                 wrongs.push(format!("{} is not over: {:?}", asked.id, found.status));
             }
-            let booked = -self.store.sum_receivable_of(asked.id.uuid()).await.unwrap();
+            let mut booked = -self.store.sum_receivable_of(asked.id.uuid()).await.unwrap();
+            if self.is_by_file {
+                booked -= sum_bank_of(&self.store, asked.id.uuid()).await;
+            }
             if booked != sum {
                 wrongs.push(format!("{}: {sum} was paid out, and {booked} booked", asked.id));
             }
@@ -220,6 +241,16 @@ impl Bank {
         let page = self.store.check_ledger(None, 500).await.unwrap();
         wrongs.extend(page.drifts.iter().map(|drift| format!("{} has drifted", drift.code)));
         wrongs
+    }
+
+    /// What was paid out for a withdrawal: by the provider, or by a bank, as somebody has said.
+    async fn moved(&self, run: &Run, id: WithdrawalId) -> Vec<i64> {
+        let moved = run.provider.movements(&id.to_string());
+        let mut moved: Vec<i64> = moved.iter().map(|it| it.amount.minor()).collect();
+        let entry = self.store.find_payout_entry(id).await.unwrap();
+        let paid = entry.filter(|it| it.status == EntryStatus::Paid);
+        moved.extend(paid.map(|it| it.amount.minor()));
+        moved
     }
 
     /// How often each event was told, by withdrawal and name.
@@ -272,8 +303,48 @@ fn decisions(seed: u64, asked: &[Withdrawal]) -> Decisions {
     Arc::new(Mutex::new(decisions))
 }
 
-/// People decide, and somebody asks banks; whoever comes too late is refused.
-fn visit(run: &Run) -> Visit {
+impl Bank {
+    /// People decide, carry files to the bank, and somebody asks banks; whoever comes too late is refused.
+    fn visit(&self, run: &Run) -> Visit {
+        let (decide, wallets) = (decide(run), run.wallets.clone());
+        let carrier = self.is_by_file.then(|| self.store.clone());
+        Arc::new(move |turn| {
+            let (deciding, wallets, carrier) = (decide(turn), wallets.clone(), carrier.clone());
+            async move {
+                deciding.await;
+                if let Some(store) = carrier.filter(|_| turn % CARRIED_TURNS == 0) {
+                    carry(&store, &wallets, turn).await;
+                }
+                if turn % WATCH_TURNS == WATCH_TURNS - 1 {
+                    wallets.watch().await.unwrap();
+                }
+            }
+            .boxed()
+        })
+    }
+}
+
+/// Takes out what waits, and says what the bank did. Every other time whoever does so dies before anybody is told.
+async fn carry(store: &Store, wallets: &Wallets, turn: usize) {
+    let reason = Reason::parse("carried").unwrap();
+    let admin = UserId::from(Uuid::from_u128(1));
+    // Nothing waits: there is nothing to carry.
+    let Ok(file) = wallets.make_payout_file(admin, reason.clone()).await else { return };
+    let inside = store.list_filed_payouts(file.id, None, 1_000).await.unwrap();
+    let result = |amount: i64| match amount % 5 {
+        0 => BankResult::Failed(FailureCode::InvalidBankAccount),
+        _ => BankResult::Paid,
+    };
+    let results = inside.iter().map(|it| (it.withdrawal, result(it.amount))).collect();
+    if turn.is_multiple_of(2) {
+        wallets.settle_payouts(file.id, admin, results, reason).await.unwrap();
+    } else {
+        let now = file.created_at;
+        store.settle_payouts(file.id, admin, results, reason, now).await.unwrap();
+    }
+}
+
+fn decide(run: &Run) -> Visit {
     let (wallets, user) = (run.wallets.clone(), run.user);
     let decisions = Arc::clone(&run.decisions);
     let reason = Reason::parse("looked at").unwrap();
@@ -292,9 +363,6 @@ fn visit(run: &Run) -> Visit {
                     _ => wallets.approve(admin, id, reason.clone()).await.is_ok(),
                 };
             }
-            if turn % WATCH_TURNS == WATCH_TURNS - 1 {
-                wallets.watch().await.unwrap();
-            }
         }
         .boxed()
     })
@@ -307,26 +375,54 @@ fn count(sum: &mut Sum, nature: Nature, play: Play, (played, wrongs): &(Played, 
 /// A death after every single turn that a run has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_point_of_a_withdrawal_loses_and_doubles_nothing() {
-    play("one crash of a withdrawal", seeds(10), Bank::new, async |mut bank: Bank, seed| {
-        let mut sum = Sum::default();
-        for nature in NATURES {
+    play(
+        "one crash of a withdrawal",
+        single_deaths(10),
+        Bank::new,
+        async |mut bank: Bank, seed| {
+            let mut sum = Sum::default();
+            for nature in NATURES {
+                let quiet = Play::quiet(seed);
+                let whole = bank.run(quiet, nature, 1).await;
+                count(&mut sum, nature, quiet, &whole);
+                for point in 0..whole.0.points {
+                    let play = Play { crash_at: Some(point), ..quiet };
+                    count(&mut sum, nature, play, &bank.run(play, nature, 1).await);
+                }
+            }
+            (bank, sum)
+        },
+    )
+    .await;
+}
+
+/// The same where people carry files to a bank.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_point_of_a_payout_by_file_loses_and_doubles_nothing() {
+    play(
+        "one crash of a payout by file",
+        single_deaths(10),
+        Bank::by_file,
+        async |mut bank: Bank, seed| {
+            let mut sum = Sum::default();
             let quiet = Play::quiet(seed);
-            let whole = bank.run(quiet, nature, 1).await;
-            count(&mut sum, nature, quiet, &whole);
+            let whole = bank.run(quiet, WELL, 2).await;
+            count(&mut sum, WELL, quiet, &whole);
             for point in 0..whole.0.points {
                 let play = Play { crash_at: Some(point), ..quiet };
-                count(&mut sum, nature, play, &bank.run(play, nature, 1).await);
+                count(&mut sum, WELL, play, &bank.run(play, WELL, 2).await);
             }
-        }
-        (bank, sum)
-    })
+            count(&mut sum, WELL, swarm(seed), &bank.run(swarm(seed), WELL, 4).await);
+            (bank, sum)
+        },
+    )
     .await;
 }
 
 /// A death after every turn, and another after every turn of what comes then.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_crashes_at_any_points_of_a_withdrawal_lose_and_double_nothing() {
-    play("two crashes of a withdrawal", usual_pairs(4), Bank::new, async |mut bank: Bank, seed| {
+    play("two crashes of a withdrawal", pairs(4), Bank::new, async |mut bank: Bank, seed| {
         let mut sum = Sum::default();
         for nature in [WELL, FORGETTING] {
             let quiet = Play::quiet(seed);
@@ -351,7 +447,7 @@ fn swarm(seed: u64) -> Play {
 /// Three nodes that die and sleep through their leases at random, over several withdrawals.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_that_die_and_sleep_lose_and_double_no_withdrawal() {
-    play("swarms of withdrawals", seeds(60), Bank::new, async |mut bank: Bank, seed| {
+    play("swarms of withdrawals", swarms(60), Bank::new, async |mut bank: Bank, seed| {
         let mut sum = Sum::default();
         let nature = NATURES[usize::try_from(seed % 4).unwrap()];
         count(&mut sum, nature, swarm(seed), &bank.run(swarm(seed), nature, 4).await);

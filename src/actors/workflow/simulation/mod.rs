@@ -6,6 +6,7 @@
 
 mod flows;
 pub(in crate::actors) mod scheduler;
+pub(in crate::actors) mod seeds;
 mod tests;
 mod world;
 
@@ -50,7 +51,7 @@ impl Engine {
         self.without == Some(safeguard)
     }
 
-    pub(super) async fn at(&self, point: &'static str) {
+    pub(in crate::actors) async fn at(&self, point: &'static str) {
         if let Some(points) = &self.points {
             points.at(point).await;
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: at most one node runs at a time, and while it runs nothing else happens; so a seed plays the same way again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,10 +20,12 @@ use super::super::flow::Flow;
 use super::{Points, Safeguard};
 use crate::domain::events::DomainEvent;
 use crate::domain::time::Timestamp;
-use crate::store::workflows::count_open;
+use crate::store::workflows::{Running, count_open};
 use crate::store::{Store, StoreError, outbox};
 
 const TURNS_MAX: usize = 60_000;
+/// Of those beside the nodes; one of them may sleep while the other goes on.
+const BESIDE_MAX: usize = 2;
 
 /// Events that a node has not sent yet, by workflow: for a control that sends them afterwards.
 pub(in crate::actors) type Unsent = Arc<Mutex<BTreeMap<Uuid, DomainEvent>>>;
@@ -33,6 +35,18 @@ pub(in crate::actors) type MakeFlows = Arc<dyn Fn(Option<Unsent>) -> Vec<Flow> +
 
 /// Does something from outside before a turn, by its number.
 pub(in crate::actors) type Visit = Arc<dyn Fn(usize) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// What requests have begun, and no node has taken up yet.
+pub(in crate::actors) type Handed = Arc<Mutex<VecDeque<Running>>>;
+
+/// Somebody beside the nodes that drive workflows, who dies and sleeps as they do.
+#[derive(Clone)]
+pub(in crate::actors) struct Beside {
+    /// A life, which tells its engine where it is; `idle` where it finds nothing to do.
+    pub(in crate::actors) live: Arc<dyn Fn(Engine) -> BoxFuture<'static, StoreError> + Send + Sync>,
+    /// Whether there is nothing left to do.
+    pub(in crate::actors) is_done: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+}
 
 /// How a run is played.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +88,7 @@ struct Node {
     life: JoinHandle<StoreError>,
     /// Asleep until that turn.
     asleep: usize,
+    is_beside: bool,
 }
 
 struct Gate {
@@ -110,11 +125,15 @@ pub(in crate::actors) struct Scheduler {
     idle_max: Duration,
     lives: u128,
     visit: Option<Visit>,
+    handed: Option<Handed>,
+    beside: Option<Beside>,
 }
 
 impl Scheduler {
     pub(in crate::actors) fn new(store: Store, flows: MakeFlows, now: Arc<AtomicI64>) -> Self {
-        Self { store, flows, now, idle_max: Duration::from_secs(20), lives: 0, visit: None }
+        let (visit, handed, beside) = (None, None, None);
+        let idle_max = Duration::from_secs(20);
+        Self { store, flows, now, idle_max, lives: 0, visit, handed, beside }
     }
 
     /// Lets more time pass where there is nothing to do: for what waits for long.
@@ -125,6 +144,16 @@ impl Scheduler {
     /// Has somebody come by before each turn.
     pub(in crate::actors) fn visited(self, visit: Visit) -> Self {
         Self { visit: Some(visit), ..self }
+    }
+
+    /// Has nodes take up what requests have begun, before anything else.
+    pub(in crate::actors) fn handed(self, handed: Handed) -> Self {
+        Self { handed: Some(handed), ..self }
+    }
+
+    /// Has somebody live beside the nodes.
+    pub(in crate::actors) fn beside(self, beside: Beside) -> Self {
+        Self { beside: Some(beside), ..self }
     }
 
     fn clock(&self) -> Clock {
@@ -141,10 +170,16 @@ impl Scheduler {
         let open: Result<(i64, i64), StoreError> =
             self.store.read(|db| Box::pin(async move { count_open(db).await })).await;
         let (open, parked) = open.unwrap();
-        open == parked
+        if open != parked {
+            return false;
+        }
+        match &self.beside {
+            Some(beside) => (beside.is_done)().await,
+            None => true,
+        }
     }
 
-    async fn born(&mut self, play: &Play) -> Node {
+    async fn born(&mut self, play: &Play, is_beside: bool) -> Node {
         self.lives += 1;
         let unsent =
             (play.without == Some(Safeguard::EventInside)).then(|| Arc::new(Mutex::default()));
@@ -157,20 +192,11 @@ impl Scheduler {
         let gate = Gate { reached, go: tokio::sync::Mutex::new(going), store, unsent };
         engine.points = Some(Arc::new(gate));
         engine.without = play.without;
-        let life = tokio::spawn(async move {
-            loop {
-                engine.at("idle").await;
-                let driven = match engine.claim().await {
-                    Ok(None) => Ok(()),
-                    Ok(Some(running)) => engine.drive(running).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = driven {
-                    return error;
-                }
-            }
-        });
-        let mut node = Node { reached: at, go, life, asleep: 0 };
+        let life = match self.beside.as_ref().filter(|_| is_beside) {
+            Some(beside) => tokio::spawn((beside.live)(engine)),
+            None => tokio::spawn(drive(engine, self.handed.clone())),
+        };
+        let mut node = Node { reached: at, go, life, asleep: 0, is_beside };
         assert_eq!(node.reached.recv().await, Some("idle"));
         node
     }
@@ -180,7 +206,11 @@ impl Scheduler {
         let mut rng = StdRng::seed_from_u64(play.seed);
         let mut nodes = Vec::new();
         for _ in 0..play.nodes {
-            nodes.push(self.born(&play).await);
+            nodes.push(self.born(&play, false).await);
+        }
+        let beside = if self.beside.is_some() { play.nodes.min(BESIDE_MAX) } else { 0 };
+        for _ in 0..beside {
+            nodes.push(self.born(&play, true).await);
         }
         let mut played = Played::default();
         for turn in 0..TURNS_MAX {
@@ -216,7 +246,7 @@ impl Scheduler {
                 played.crashes += 1;
                 nodes[at].life.abort();
                 let _ = (&mut nodes[at].life).await;
-                nodes[at] = self.born(&play).await;
+                nodes[at] = self.born(&play, nodes[at].is_beside).await;
             } else if rng.random_ratio(play.sleeps, 100) {
                 nodes[at].asleep = turn + rng.random_range(20..120);
                 self.pass(LEASE * 2, &mut rng);
@@ -230,5 +260,25 @@ impl Scheduler {
             played.failure = Some("a workflow has not come to its end".to_owned());
         }
         played
+    }
+}
+
+/// A node that drives workflows: what it was handed, and then whatever is due.
+async fn drive(engine: Engine, handed: Option<Handed>) -> StoreError {
+    loop {
+        engine.at("idle").await;
+        let begun = handed.as_ref().and_then(|handed| handed.lock().unwrap().pop_front());
+        let claimed = match begun {
+            Some(running) => Ok(Some(running)),
+            None => engine.claim().await,
+        };
+        let driven = match claimed {
+            Ok(None) => Ok(()),
+            Ok(Some(running)) => engine.drive(running).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = driven {
+            return error;
+        }
     }
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Safeguard;
 use super::flows::{OrderState, flows};
 use super::scheduler::{Play, Played, Scheduler};
+use super::seeds::{pairs, single_deaths, swarms};
 use super::world::{Nature, World};
 use crate::clock;
 use crate::config::Config;
@@ -26,8 +27,6 @@ use crate::store::relay::OutboxPosition;
 use crate::store::workflows::{NewWorkflow, insert_workflow};
 use crate::store::{Store, StoreError};
 
-/// Seeds of the swarms.
-const SEEDS: &str = "MADANG_SIM_SEEDS";
 const START: i64 = 1_795_262_400_000;
 /// Runs that share a database: it is small then, and opened seldom.
 const RUNS_PER_DATABASE: usize = 200;
@@ -284,11 +283,6 @@ const ONE_OF_EACH: [Scene; 6] = [
     ("an order and a silent provider", SILENT, (1, 0)),
 ];
 
-/// How much is played of a suite: as much as the variable says, or what fits into every test run.
-fn seeds(usual: u64) -> u64 {
-    std::env::var(SEEDS).map_or(usual, |seeds| seeds.parse().unwrap())
-}
-
 /// Plays `run` for every seed on two grounds at once, each renewed now and then; gives what the runs came to, in all.
 async fn on_grounds<R>(seeds: u64, run: impl Fn(Ground, u64) -> R + Send + Sync + 'static) -> Sum
 where
@@ -356,7 +350,7 @@ impl Sum {
 /// A death after every single turn that a run has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_point_loses_and_doubles_nothing() {
-    let sum = on_grounds(seeds(60), async |mut ground: Ground, seed| {
+    let sum = on_grounds(single_deaths(66), async |mut ground: Ground, seed| {
         let mut sum = Sum::default();
         for (name, nature, scenes) in ONE_OF_EACH {
             let quiet = Play::quiet(seed);
@@ -376,7 +370,7 @@ async fn a_crash_at_any_point_loses_and_doubles_nothing() {
 /// A death after every turn, and another after every turn of what comes then.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_crashes_at_any_points_lose_and_double_nothing() {
-    let sum = on_grounds(seeds(3).min(40), async |mut ground: Ground, seed| {
+    let sum = on_grounds(pairs(3), async |mut ground: Ground, seed| {
         let mut sum = Sum::default();
         for (name, nature, scenes) in [ONE_OF_EACH[0], ONE_OF_EACH[1], ONE_OF_EACH[2]] {
             let quiet = Play::quiet(seed);
@@ -404,7 +398,7 @@ fn swarm(seed: u64) -> (Play, Nature) {
 /// Three nodes that die and sleep through their leases at random, over several workflows.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_that_die_and_sleep_lose_and_double_nothing() {
-    let sum = on_grounds(seeds(1_000), async |mut ground: Ground, seed| {
+    let sum = on_grounds(swarms(1_000), async |mut ground: Ground, seed| {
         let (mut sum, (play, nature)) = (Sum::default(), swarm(seed));
         sum.count("a swarm", play, &run(&mut ground, play, nature, (3, 2)).await);
         (ground, sum)
