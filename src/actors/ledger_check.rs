@@ -10,20 +10,21 @@ use crate::domain::calendar::day_of;
 use crate::domain::ids::NodeId;
 use crate::domain::reconciliation::{Break, Bucket, RunKind};
 use crate::domain::time::Timestamp;
+use crate::store::leases::Lease;
 use crate::store::ledger::check::Drift;
-use crate::store::reconciliation::Ended;
 use crate::store::reconciliation::checks::finding;
+use crate::store::reconciliation::{Ended, Run};
 use crate::store::{Store, StoreError};
 
 /// Accounts that one question is about.
 const PAGE: u16 = 200;
-/// Longer than a page takes.
+/// Longer than a page takes, or an hour of entries.
 const LEASE: Duration = Duration::from_secs(90);
 const LEASE_NAME: &str = "reconciliation:books";
 /// What is compared has no provider.
 const BOOKS: &str = "books";
-/// Nothing is written any more of what was so long ago.
-const SETTLED_AFTER: Duration = Duration::from_hours(1);
+/// Hours that one check seals, more than a year has; what is left is the next one's.
+const SEALED_MAX: usize = 10_000;
 
 /// Checks the ledger, on one node at a time. Gives what does not agree; nothing where another node checks.
 ///
@@ -38,44 +39,92 @@ pub async fn check_ledger(
         return Ok(Vec::new());
     };
     let today = day_of(now).map_err(|_| StoreError::NotFound)?;
-    let run = store.begin_run(&lease, BOOKS, today, RunKind::Ledger, now).await?;
-    let mut found = Vec::new();
-    let mut after = None;
-    loop {
-        let page = store.check_ledger(after, PAGE).await?;
-        if page.drifts.is_empty() {
-            store.keep_folds(after, PAGE, now.minus(SETTLED_AFTER)).await?;
-        }
-        found.extend(page.drifts.iter().flat_map(of_drift));
-        store.renew_lease(&lease, LEASE).await?;
-        after = page.last;
-        if after.is_none() {
-            break;
-        }
-    }
-    found.extend(store.list_ledger_findings().await?);
-    store.renew_lease(&lease, LEASE).await?;
-    store.seal_ledger(now).await?;
-    store.renew_lease(&lease, LEASE).await?;
-    found.extend(store.list_broken_seals(now).await?);
-    for it in &found {
-        tracing::error!(
-            ledger.subject = it.subject,
-            ledger.rows = it.local_amount,
-            ledger.booked = it.remote_amount,
-            "the ledger does not agree: {}",
-            it.says
-        );
-    }
-    store.record_breaks(&lease, &run, found.clone(), now).await?;
+    let run = store.begin_run(&lease, BOOKS, (today, RunKind::Ledger), None, now).await?;
+    let mut check = Check { store, lease, run, now, found: Vec::new() };
+    check.seal().await?;
+    check.fold().await?;
+    check.tell(store.list_ledger_findings().await?).await?;
+    check.look_at_seals().await?;
+    let Check { lease, run, found, .. } = check;
     store.end_run(&lease, &run, Ended::Whole, now).await?;
     store.release_lease(&lease).await?;
-    show(store, found.is_empty(), now).await?;
+    show(store, now).await?;
     Ok(found)
 }
 
-async fn show(store: &Store, is_clean: bool, now: Timestamp) -> Result<(), StoreError> {
-    metrics::gauge!("madang_ledger_selfcheck_ok").set(if is_clean { 1.0 } else { 0.0 });
+/// A check, and what it has found so far.
+struct Check<'s> {
+    store: &'s Store,
+    lease: Lease,
+    run: Run,
+    now: Timestamp,
+    found: Vec<Break>,
+}
+
+impl Check<'_> {
+    /// Seals before anything is folded for good: what is neither can be changed, and nobody sees it.
+    async fn seal(&self) -> Result<(), StoreError> {
+        for _ in 0..SEALED_MAX {
+            if !self.store.seal_hour(&self.lease, self.now).await? {
+                break;
+            }
+            self.stay().await?;
+        }
+        Ok(())
+    }
+
+    /// Folds the counters of all accounts, page after page.
+    async fn fold(&mut self) -> Result<(), StoreError> {
+        let sealed = self.store.find_last_seal().await?;
+        let mut after = None;
+        loop {
+            let page = self.store.check_ledger(after, PAGE).await?;
+            if let (Some(sealed), true) = (&sealed, page.drifts.is_empty()) {
+                self.store.keep_folds(&self.lease, after, PAGE, sealed.until()).await?;
+            }
+            self.tell(page.drifts.iter().flat_map(of_drift).collect()).await?;
+            after = page.last;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn look_at_seals(&mut self) -> Result<(), StoreError> {
+        let turn = self.store.list_turn(BOOKS, self.now).await?;
+        for hour in &turn.hours {
+            let broken = self.store.check_seal(*hour).await?;
+            self.tell(broken.into_iter().collect()).await?;
+        }
+        self.store.end_turn(&self.lease, &turn).await
+    }
+
+    /// Writes down what was found before anything else is looked at, and keeps the lease.
+    async fn tell(&mut self, found: Vec<Break>) -> Result<(), StoreError> {
+        for it in &found {
+            tracing::error!(
+                ledger.subject = it.subject,
+                ledger.rows = it.local_amount,
+                ledger.booked = it.remote_amount,
+                "the ledger does not agree: {}",
+                it.says
+            );
+        }
+        self.stay().await?;
+        self.store.record_breaks(&self.lease, &self.run, found.clone(), self.now).await?;
+        self.found.extend(found);
+        Ok(())
+    }
+
+    async fn stay(&self) -> Result<(), StoreError> {
+        self.store.renew_lease(&self.lease, LEASE).await
+    }
+}
+
+/// It is well as long as nothing is open, by whichever check it was found.
+async fn show(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    let open = store.count_open_findings(BOOKS).await?;
+    metrics::gauge!("madang_ledger_selfcheck_ok").set(if open == 0 { 1.0 } else { 0.0 });
     let seconds = u32::try_from(now.millis().div_euclid(1_000)).unwrap_or(u32::MAX);
     metrics::gauge!("madang_ledger_checked_at_seconds").set(seconds);
     for (bucket, count, _) in store.count_open_breaks().await? {

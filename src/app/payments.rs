@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::escalate;
-use super::wallets::{open_settlements, open_wallets};
+use super::wallets::{add_bank_file, open_settlements, open_wallets};
 use crate::actors::kit::permanent::OnEscalate;
 use crate::actors::ledger_check::check_ledger;
 use crate::actors::nodes::Nodes;
@@ -31,6 +31,7 @@ use crate::store::Store;
 /// Workflows that a node drives at once; most of the time each waits for a provider.
 const WORKERS: u16 = 32;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+const DISPUTES_INTERVAL: Duration = Duration::from_secs(3_600);
 const CLEAR_INTERVAL: Duration = Duration::from_secs(3_600);
 const CHECK_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Keys that one transaction forgets.
@@ -71,6 +72,7 @@ impl Money {
         }
         let clock: Clock = Arc::new(clock::now);
         let on_escalate: OnEscalate = Arc::new(escalate);
+        let providers = add_bank_file(config, store, providers, &clock);
         let wallets = open_wallets(config, store, &providers, &clock).await?;
         let desk = Desk::new(store.clone(), providers.clone(), Arc::clone(&clock));
         let desk = desk.with_seal(wallets.seal());
@@ -138,6 +140,15 @@ impl Money {
                 })
             })
         };
+        let looking = self.payments.clone();
+        let look = move || {
+            let payments = looking.clone();
+            done(async move {
+                payments.look_for_disputes().await.map(|news| {
+                    tracing::debug!(news, "the providers were asked for disputes");
+                })
+            })
+        };
         let watch = move || {
             let wallets = wallets.clone();
             done(async move { wallets.watch().await })
@@ -163,6 +174,7 @@ impl Money {
         tasks.extend([
             Task { name: "withdrawals", every: SWEEP_INTERVAL, run: Arc::new(watch) },
             Task { name: "payments", every: SWEEP_INTERVAL, run: Arc::new(sweep) },
+            Task { name: "disputes", every: DISPUTES_INTERVAL, run: Arc::new(look) },
             Task { name: "idempotency keys", every: CLEAR_INTERVAL, run: Arc::new(forget_keys) },
             Task {
                 name: "payment webhooks",

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::actors::payments::bank_file::BankFile;
 use crate::actors::payments::settlements::{SettlementRules, Settlements};
 use crate::actors::payments::wallets::Wallets;
 use crate::actors::workflow::engine::Clock;
-use crate::config::Config;
+use crate::config::{Config, Payouts};
 use crate::domain::calendar::BusinessCalendar;
+use crate::domain::payouts::BANK_FILE;
 use crate::providers::payments::Providers;
 use crate::providers::seal::{BANK_SEAL, Seal};
 use crate::secrets::{self, SecretError};
@@ -29,6 +31,25 @@ pub(super) async fn open_wallets(
     let rules = config.payments.withdrawals.rules();
     let (store, providers, clock) = (store.clone(), providers.clone(), Arc::clone(clock));
     Ok(Wallets::new(store, providers, seal, rules, config.payments.currency, clock))
+}
+
+/// Adds the bank file to those who move money: what waits there is looked after, whatever the settings are by then.
+pub(super) fn add_bank_file(
+    config: &Config,
+    store: &Store,
+    mut providers: Providers,
+    clock: &Clock,
+) -> Providers {
+    providers.add(Arc::new(BankFile::new(store.clone(), Arc::clone(clock))));
+    if config.payments.payouts == Payouts::BankFile {
+        providers.pay_out_by(BANK_FILE);
+    }
+    if providers.preferred().is_some() && providers.paying_out().is_none() {
+        tracing::warn!(
+            "nobody can take money out: the provider pays nobody, and `payments.payouts` is not \"bank_file\""
+        );
+    }
+    providers
 }
 
 /// Settlements, with the calendar of the settings.

@@ -6,14 +6,16 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{io_runtime, out, resources};
 use crate::app::wallets::read_calendar;
 use crate::clock;
-use crate::config::{Backend, Config, ConfigError};
+use crate::config::{Backend, Config, ConfigError, Payouts};
 use crate::domain::calendar::{DAYS_LEFT_MIN, day_of};
 use crate::domain::time::Timestamp;
+use crate::providers::payments::Providers;
 use crate::secrets;
 use crate::store::Store;
 
@@ -89,6 +91,7 @@ fn findings(config: &Config) -> Vec<Finding> {
         clock_set(),
         clock_skew(&config.data.dir),
         calendar(config, clock::now()),
+        payments(config),
     ]
 }
 
@@ -239,6 +242,30 @@ fn calendar(config: &Config, now: Timestamp) -> Finding {
     }
 }
 
+/// Whoever takes payments has to be opened, and somebody has to pay out.
+fn payments(config: &Config) -> Finding {
+    const SUBJECT: &str = "payments";
+    let providers = match Providers::open(config, Arc::new(clock::now), None) {
+        Ok(providers) => providers,
+        Err(error) => return Finding::new(SUBJECT, Verdict::Fail, error.to_string()),
+    };
+    let Some(provider) = providers.preferred() else {
+        return Finding::new(SUBJECT, Verdict::Ok, "nobody takes any");
+    };
+    let name = provider.name();
+    let detail = match (config.payments.payouts, providers.paying_out()) {
+        (Payouts::BankFile, _) => format!("{name} takes them, and users are paid by bank file"),
+        (Payouts::Provider, Some(_)) => format!("{name} takes them, and pays users"),
+        (Payouts::Provider, None) => {
+            let detail = format!(
+                "{name} takes them, and nobody pays users: set payments.payouts to \"bank_file\""
+            );
+            return Finding::new(SUBJECT, Verdict::Warn, detail);
+        }
+    };
+    Finding::new(SUBJECT, Verdict::Ok, detail)
+}
+
 /// A network file system has a clock of its own.
 fn clock_skew(dir: &Path) -> Finding {
     const SUBJECT: &str = "file clock";
@@ -290,6 +317,7 @@ impl Drop for Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::payments::ProviderName;
 
     fn config(dir: &Path, mode: &str) -> Config {
         Config::read(None, [("MADANG__DATA__DIR", dir.to_str().unwrap()), ("MADANG__MODE", mode)])
@@ -341,6 +369,21 @@ mod tests {
             fs::write(&file, text).unwrap();
             assert_eq!(calendar(&config, now).verdict, verdict, "{text}");
         }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_provider_that_pays_nobody_is_a_warning_without_bank_files() {
+        let dir = std::env::temp_dir().join(format!("madang-doctor-{}", clock::new_uuid()));
+        let mut config = config(&dir, "development");
+        assert_eq!(payments(&config).verdict, Verdict::Ok);
+        config.payments.provider = Some(ProviderName::Toss);
+        assert_eq!(payments(&config).verdict, Verdict::Fail, "its secret is not there");
+        fs::create_dir_all(dir.join("secrets")).unwrap();
+        fs::write(dir.join("secrets/toss_secret_key"), "test_sk_1").unwrap();
+        assert_eq!(payments(&config).verdict, Verdict::Warn);
+        config.payments.payouts = Payouts::BankFile;
+        assert_eq!(payments(&config).verdict, Verdict::Ok);
         fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -53,7 +53,7 @@ pub use log::{LogConfig, LogFormat};
 pub use mail::{MailConfig, MailProvider, MailTls};
 pub use notifications::NotificationsConfig;
 pub use outward::OutwardConfig;
-pub use payments::{FakeConfig, PaymentsConfig, StripeConfig, TossConfig};
+pub use payments::{FakeConfig, PaymentsConfig, Payouts, StripeConfig, TossConfig};
 pub use phones::PhonesConfig;
 pub use presence::PresenceConfig;
 pub use push::PushConfig;

@@ -11,6 +11,7 @@ use super::problems::Problems;
 use super::wallets::{ReconciliationConfig, SettlementsConfig, WithdrawalsConfig};
 use crate::domain::money::Currency;
 use crate::domain::payments::ProviderName;
+use crate::domain::payouts::BANK_FILE;
 use crate::domain::workflows::CALL_MAX;
 
 /// How payments are made. Keys of providers are the secrets `toss_secret_key`, `stripe_secret_key` and
@@ -26,6 +27,8 @@ pub struct PaymentsConfig {
     /// Those with which payments were made before, and that are still looked after.
     #[serde(deserialize_with = "list::deserialize")]
     pub others: Vec<ProviderName>,
+    #[serde(deserialize_with = "payouts")]
+    pub payouts: Payouts,
     pub expires_minutes: u64,
     pub timeout_ms: u64,
     /// Empty: the provider's own page, where it has one.
@@ -37,6 +40,15 @@ pub struct PaymentsConfig {
     pub fake: FakeConfig,
     pub toss: TossConfig,
     pub stripe: StripeConfig,
+}
+
+/// How users are paid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payouts {
+    /// By whoever takes payments, if they can.
+    Provider,
+    /// By files that administrators carry to a bank.
+    BankFile,
 }
 
 /// The fake provider: nobody's money.
@@ -189,6 +201,15 @@ fn one_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ProviderName
     text.parse().map(Some).map_err(D::Error::custom)
 }
 
+fn payouts<'de, D: Deserializer<'de>>(from: D) -> Result<Payouts, D::Error> {
+    let text = String::deserialize(from)?;
+    match text.as_str() {
+        "" => Ok(Payouts::Provider),
+        BANK_FILE => Ok(Payouts::BankFile),
+        other => Err(D::Error::custom(format!("{other:?} is neither \"bank_file\" nor \"\""))),
+    }
+}
+
 fn is_url(url: &str) -> bool {
     ["https://", "http://"]
         .iter()
@@ -220,6 +241,13 @@ mod tests {
     }
 
     #[test]
+    fn users_are_paid_out_by_the_provider_unless_it_is_by_bank_file() {
+        let payouts = |settings| read(settings).unwrap().payments.payouts;
+        assert_eq!(payouts(&[]), Payouts::Provider);
+        assert_eq!(payouts(&[("MADANG__PAYMENTS__PAYOUTS", "bank_file")]), Payouts::BankFile);
+    }
+
+    #[test]
     fn those_of_before_are_still_used() {
         let settings = [
             ("MADANG__PAYMENTS__PROVIDER", "toss"),
@@ -242,6 +270,7 @@ mod tests {
         for (name, value, key) in [
             ("MADANG__PAYMENTS__CURRENCY", "won", "payments.currency"),
             ("MADANG__PAYMENTS__PROVIDER", "cash", "payments.provider"),
+            ("MADANG__PAYMENTS__PAYOUTS", "cash", "payments.payouts"),
             ("MADANG__PAYMENTS__EXPIRES_MINUTES", "0", "payments.expires_minutes"),
             ("MADANG__PAYMENTS__TIMEOUT_MS", "30000", "payments.timeout_ms"),
             ("MADANG__PAYMENTS__FAKE__URL", "localhost", "payments.fake.url"),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::stored_as;
+
 /// How long a key stands for its first request.
 pub const KEPT: Duration = Duration::from_hours(15 * 24);
 /// How long whoever has begun a request has for it, before another may go on: longer than a call to the outside takes.
@@ -74,6 +76,26 @@ pub struct StoredAnswer {
     /// JSON.
     pub body: String,
 }
+
+/// How a request under a key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyState {
+    /// Whoever repeats it is given the answer.
+    Answered,
+    /// A workflow does it; whoever repeats it waits for that.
+    Workflow,
+    /// Somebody does it just now.
+    UnderWay,
+    /// Whoever began it did not come back in time: whoever repeats it goes on with it.
+    Abandoned,
+}
+
+stored_as!(KeyState {
+    Answered = "answered",
+    Workflow = "workflow",
+    UnderWay = "under_way",
+    Abandoned = "abandoned"
+});
 
 /// SHA-256 of the canonical JSON: fields in the order of their names, nothing between them.
 #[must_use]

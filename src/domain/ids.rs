@@ -98,12 +98,16 @@ ids! {
     BankAccountId,
     /// Money that a user takes out.
     WithdrawalId,
+    /// What was taken out at once to be paid by a bank.
+    PayoutFileId,
     /// What a payee has earned in a while, summed up.
     SettlementId,
     /// One line of what people did about money by hand.
     DeedId,
     /// What somebody has seen at a provider of a payment that is conflicted.
     ProposalId,
+    /// Money that two people move out of suspense, or into it.
+    JournalEntryId,
     /// One comparison of one provider's day.
     ReconRunId,
     /// Something that did not agree, however often it was found.

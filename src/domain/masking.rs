@@ -23,6 +23,9 @@ pub fn mask(value: &mut Value) {
             for (name, value) in fields {
                 match value {
                     Value::String(text) if is_secret(name) => *text = masked(text),
+                    Value::Array(items) if is_list_of_secrets(name) => {
+                        items.iter_mut().for_each(mask_text);
+                    }
                     other => mask(other),
                 }
             }
@@ -42,6 +45,18 @@ pub fn masked_purpose(dedupe_key: &str) -> String {
         }
         _ => dedupe_key.to_owned(),
     }
+}
+
+fn mask_text(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = masked(text),
+        other => mask(other),
+    }
+}
+
+/// What a charge calls its disputes is the provider's keys of them.
+fn is_list_of_secrets(name: &str) -> bool {
+    name == "disputes"
 }
 
 /// The keys of effects are our own, and say nothing.
@@ -70,6 +85,7 @@ mod tests {
         let mut answer = json!({
             "provider_key": "pay_0123456789", "effect_key": "0123456789", "amount": 1,
             "cancels": [{ "provider_key": "cancel_987654", "amount": 1 }],
+            "disputes": ["dp_1a2b3c4d", { "provider_key": "dp_5e6f7a8b" }],
         });
         mask(&mut answer);
         assert_eq!(
@@ -77,6 +93,7 @@ mod tests {
             json!({
                 "provider_key": "****6789", "effect_key": "0123456789", "amount": 1,
                 "cancels": [{ "provider_key": "****7654", "amount": 1 }],
+                "disputes": ["****3c4d", { "provider_key": "****7a8b" }],
             })
         );
         for what in ["orphan", "let_go", "dispute"] {

@@ -4,8 +4,12 @@
 
 use std::fmt;
 
-use super::ids::{PaymentId, ReconBreakId, SettlementId, UserId, WithdrawalId, WorkflowId};
+use super::ids::{
+    BankAccountId, JournalEntryId, PaymentId, PayoutFileId, ReconBreakId, ReconRunId, SettlementId,
+    UserId, WithdrawalId, WorkflowId,
+};
 use super::payments::ProviderName;
+use super::payments::orders::OrderKey;
 use super::stored_as;
 
 /// What somebody did.
@@ -33,6 +37,31 @@ pub enum Action {
     BreakExplained,
     /// An entry of the ledger puts a break right.
     BreakFixed,
+    JournalProposed,
+    /// It is in the ledger.
+    JournalApproved,
+    JournalRejected,
+    /// What waits to be paid out was put into a file.
+    PayoutFileMade,
+    /// Somebody has the numbers of accounts that are in a file.
+    PayoutFileRead,
+    /// What a bank did with a withdrawal.
+    PayoutSettled,
+    /// A bank account is its user's own: it may be paid to.
+    BankAccountVouched,
+    OrderRegistered,
+    /// What it costs, or who pays or gets it.
+    OrderChanged,
+    OrderReleased,
+    /// A payment is to be given up or given back; what came of it is in its history.
+    PaymentRefunded,
+    /// What was set aside is to be taken.
+    PaymentCaptured,
+    /// How a refund is to end of which another amount was given back.
+    RefundSettlingProposed,
+    RefundSettled,
+    /// A day of a provider is compared before its time, or again.
+    DayCompared,
 }
 
 stored_as!(Action {
@@ -51,11 +80,26 @@ stored_as!(Action {
     ConflictProposed = "conflict_proposed",
     ConflictConfirmed = "conflict_confirmed",
     BreakExplained = "break_explained",
-    BreakFixed = "break_fixed"
+    BreakFixed = "break_fixed",
+    JournalProposed = "journal_proposed",
+    JournalApproved = "journal_approved",
+    JournalRejected = "journal_rejected",
+    PayoutFileMade = "payout_file_made",
+    PayoutFileRead = "payout_file_read",
+    PayoutSettled = "payout_settled",
+    BankAccountVouched = "bank_account_vouched",
+    OrderRegistered = "order_registered",
+    OrderChanged = "order_changed",
+    OrderReleased = "order_released",
+    PaymentRefunded = "payment_refunded",
+    PaymentCaptured = "payment_captured",
+    RefundSettlingProposed = "refund_settling_proposed",
+    RefundSettled = "refund_settled",
+    DayCompared = "day_compared"
 });
 
 /// What it was done to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     Withdrawal(WithdrawalId),
     /// Of this user.
@@ -65,6 +109,12 @@ pub enum Target {
     Settlement(SettlementId),
     Payment(PaymentId),
     Break(ReconBreakId),
+    JournalEntry(JournalEntryId),
+    PayoutFile(PayoutFileId),
+    BankAccount(BankAccountId),
+    Order(OrderKey),
+    /// How a day is compared.
+    Run(ReconRunId),
 }
 
 impl fmt::Display for Target {
@@ -77,6 +127,11 @@ impl fmt::Display for Target {
             Self::Settlement(id) => write!(f, "settlement:{id}"),
             Self::Payment(id) => write!(f, "payment:{id}"),
             Self::Break(id) => write!(f, "break:{id}"),
+            Self::JournalEntry(id) => write!(f, "journal_entry:{id}"),
+            Self::PayoutFile(id) => write!(f, "payout_file:{id}"),
+            Self::BankAccount(id) => write!(f, "bank_account:{id}"),
+            Self::Order(key) => write!(f, "order:{key}"),
+            Self::Run(id) => write!(f, "run:{id}"),
         }
     }
 }
@@ -92,5 +147,7 @@ mod tests {
         let id = Uuid::nil();
         assert_eq!(Target::Payment(id.into()).to_string(), format!("payment:{id}"));
         assert_eq!(Target::Provider(ProviderName::Toss).to_string(), "provider:toss");
+        let order = OrderKey::parse("job", "2026-117").unwrap();
+        assert_eq!(Target::Order(order).to_string(), "order:job/2026-117");
     }
 }

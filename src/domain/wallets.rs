@@ -1,6 +1,7 @@
 //! Wallets: why something is not done with what somebody has.
 
 use super::bank_accounts::BankAccountError;
+use super::payouts::PayoutFileError;
 use super::withdrawals::{IllegalWithdrawal, WithdrawalRefusal};
 
 /// What a caller may be refused, in words that tell nothing of anybody else.
@@ -12,6 +13,8 @@ pub enum WalletError {
     Refused(#[from] WithdrawalRefusal),
     #[error(transparent)]
     Account(#[from] BankAccountError),
+    #[error(transparent)]
+    PayoutFile(#[from] PayoutFileError),
     #[error("There is no such withdrawal.")]
     NotFound,
     #[error(transparent)]

@@ -6,6 +6,7 @@ use crate::accounts::service_keys::ServiceKeysError;
 use crate::actors::payment_webhooks::NotTaken;
 use crate::actors::payments::PaymentsError;
 use crate::actors::payments::conflicts::ResolvingError;
+use crate::actors::payments::journal::JournalFailure;
 use crate::actors::payments::operating::OperatingError;
 use crate::actors::payments::reconciliation::RunError;
 use crate::actors::payments::settlements::early::EarlyError;
@@ -114,6 +115,8 @@ impl From<PaymentsError> for ApiError {
         match error {
             PaymentsError::NotFound => PaymentError::NotFound.into(),
             PaymentsError::ProviderStopped => PaymentError::ProviderStopped.into(),
+            PaymentsError::OwnDecision => PaymentError::OwnDecision.into(),
+            PaymentsError::NotInReview => PaymentError::NotInReview.into(),
             PaymentsError::KeyInUse => IdempotencyError::InUse.into(),
             PaymentsError::KeyReused => IdempotencyError::Reused.into(),
             PaymentsError::Unavailable(reason) => {
@@ -144,6 +147,22 @@ impl From<ResolvingError> for ApiError {
         match error {
             ResolvingError::Conflict(error) => Self::Conflict(error),
             ResolvingError::Payments(error) => error.into(),
+        }
+    }
+}
+
+impl From<JournalFailure> for ApiError {
+    fn from(error: JournalFailure) -> Self {
+        match error {
+            JournalFailure::Journal(error) => Self::Journal(error),
+            JournalFailure::Break(error) => Self::Reconciliation(error),
+            JournalFailure::Payment(error) => Self::Payment(error),
+            JournalFailure::Key(error) => Self::Idempotency(error),
+            JournalFailure::Store(error) => Self::Store(error),
+            JournalFailure::Broken(error) => {
+                tracing::error!(%error, "a journal entry cannot be booked");
+                Self::Internal
+            }
         }
     }
 }
@@ -199,6 +218,7 @@ impl From<ReleaseError> for ApiError {
             ReleaseError::NotFound => PaymentError::OrderNotFound.into(),
             ReleaseError::NotPaid => WalletError::OrderNotPaid.into(),
             ReleaseError::RefundUnderWay => WalletError::RefundUnderWay.into(),
+            ReleaseError::OwnDecision => PaymentError::OwnDecision.into(),
             ReleaseError::Share(_) => WalletError::FeeTooHigh.into(),
             ReleaseError::Book(BookError::Store(error)) => Self::Store(error),
             ReleaseError::Book(BookError::Ledger(error)) => {

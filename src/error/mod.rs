@@ -20,6 +20,7 @@ use crate::domain::follows::FollowError;
 use crate::domain::friends::FriendError;
 use crate::domain::idempotency::IdempotencyError;
 use crate::domain::images::ImageError;
+use crate::domain::journal::JournalError;
 use crate::domain::notifications::NotificationError;
 use crate::domain::payments::PaymentError;
 use crate::domain::payments::conflicts::ConflictError;
@@ -127,6 +128,8 @@ pub enum ApiError {
     #[error(transparent)]
     Conflict(#[from] ConflictError),
     #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
     Settlement(#[from] SettlementError),
     #[error(transparent)]
     Reconciliation(#[from] ReconciliationError),
@@ -233,6 +236,7 @@ impl ApiError {
             Self::Wallet(error) => table::of_wallet(*error),
             Self::Workflow(error) => table::of_workflow(*error),
             Self::Conflict(error) => table::of_conflict(*error),
+            Self::Journal(error) => table::of_journal(*error),
             Self::Settlement(error) => table::of_settlement(*error),
             Self::Reconciliation(error) => table::of_reconciliation(*error),
             Self::Call(error) => table::of_call(*error),
@@ -361,6 +365,8 @@ impl ApiError {
             Self::Order(OrderError::InvalidFee) => "/fee_bps",
             Self::Order(OrderError::InvalidType) => "/order_type",
             Self::Order(OrderError::InvalidId) => "/order_id",
+            Self::Journal(JournalError::DebitNotAllowed) => "/debit",
+            Self::Journal(JournalError::CreditNotAllowed) => "/credit",
             Self::Payment(PaymentError::InvalidKey) => "/payment_key",
             Self::Payment(PaymentError::InvalidReason) => "/reason",
             Self::Payment(PaymentError::CurrencyNotSupported) => "/currency",

@@ -11,11 +11,13 @@ use crate::domain::follows::FollowError;
 use crate::domain::friends::FriendError;
 use crate::domain::idempotency::IdempotencyError;
 use crate::domain::images::ImageError;
+use crate::domain::journal::JournalError;
 use crate::domain::notifications::NotificationError;
 use crate::domain::passwords::PasswordError;
 use crate::domain::payments::PaymentError;
 use crate::domain::payments::conflicts::ConflictError;
 use crate::domain::payments::orders::OrderError;
+use crate::domain::payouts::PayoutFileError;
 use crate::domain::phones::PhoneError;
 use crate::domain::preferences::PreferenceError;
 use crate::domain::reconciliation::ReconciliationError;
@@ -299,6 +301,8 @@ pub(super) fn of_payment(error: PaymentError) -> (StatusCode, &'static str) {
         PaymentError::InvalidKey => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_payment_key"),
         PaymentError::InvalidReason => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_reason"),
         PaymentError::UnknownProvider => (StatusCode::NOT_FOUND, "provider_not_found"),
+        PaymentError::NotInReview => (StatusCode::CONFLICT, "wrong_state"),
+        PaymentError::OwnDecision => (StatusCode::FORBIDDEN, "own_decision"),
         PaymentError::WebhookUnsigned => (StatusCode::UNAUTHORIZED, "invalid_signature"),
         PaymentError::ProviderStopped => (StatusCode::SERVICE_UNAVAILABLE, "provider_stopped"),
         PaymentError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "payments_unavailable"),
@@ -321,9 +325,28 @@ pub(super) fn of_conflict(error: ConflictError) -> (StatusCode, &'static str) {
         ConflictError::GivenBack => (StatusCode::CONFLICT, "give_back_under_way"),
         ConflictError::Superseded => (StatusCode::CONFLICT, "proposal_superseded"),
         ConflictError::SaysOtherwise => (StatusCode::CONFLICT, "provider_says_otherwise"),
+        ConflictError::Disputed => (StatusCode::CONFLICT, "disputed"),
         ConflictError::TooMuch => (StatusCode::CONFLICT, "more_than_agreed"),
-        ConflictError::OwnProposal => (StatusCode::FORBIDDEN, "own_decision"),
+        ConflictError::OwnProposal | ConflictError::OwnDecision => {
+            (StatusCode::FORBIDDEN, "own_decision")
+        }
         ConflictError::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "payments_unavailable"),
+    }
+}
+
+pub(super) fn of_journal(error: JournalError) -> (StatusCode, &'static str) {
+    match error {
+        JournalError::NotFound => (StatusCode::NOT_FOUND, "journal_entry_not_found"),
+        JournalError::DebitNotAllowed | JournalError::CreditNotAllowed => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "account_not_allowed")
+        }
+        JournalError::NotOneSuspense => (StatusCode::UNPROCESSABLE_ENTITY, "suspense_required"),
+        JournalError::Decided(_) => (StatusCode::CONFLICT, "wrong_state"),
+        JournalError::Expired => (StatusCode::CONFLICT, "proposal_expired"),
+        JournalError::OwnEntry => (StatusCode::FORBIDDEN, "own_decision"),
+        JournalError::Overdraft => (StatusCode::CONFLICT, "suspense_overdrawn"),
+        JournalError::AccountFrozen => (StatusCode::CONFLICT, "account_frozen"),
+        JournalError::TooLarge => (StatusCode::CONFLICT, "balance_too_large"),
     }
 }
 
@@ -341,6 +364,7 @@ pub(super) fn of_wallet(error: WalletError) -> (StatusCode, &'static str) {
         WalletError::Insufficient => (StatusCode::PAYMENT_REQUIRED, "insufficient_available"),
         WalletError::Refused(refusal) => of_withdrawal(refusal),
         WalletError::Account(error) => of_bank_account(error),
+        WalletError::PayoutFile(error) => of_payout_file(error),
         WalletError::NotFound => (StatusCode::NOT_FOUND, "withdrawal_not_found"),
         WalletError::WrongStatus(_) => (StatusCode::CONFLICT, "wrong_state"),
         WalletError::OwnDecision => (StatusCode::FORBIDDEN, "own_decision"),
@@ -357,6 +381,9 @@ pub(super) fn of_reconciliation(error: ReconciliationError) -> (StatusCode, &'st
         ReconciliationError::NotFound => (StatusCode::NOT_FOUND, "break_not_found"),
         ReconciliationError::Closed => (StatusCode::CONFLICT, "wrong_state"),
         ReconciliationError::EntryNotFound => (StatusCode::UNPROCESSABLE_ENTITY, "entry_not_found"),
+        ReconciliationError::EntryElsewhere => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "entry_elsewhere")
+        }
         ReconciliationError::UnknownProvider => (StatusCode::NOT_FOUND, "provider_not_found"),
         ReconciliationError::InvalidDay => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_day"),
         ReconciliationError::Running => (StatusCode::CONFLICT, "reconciliation_running"),
@@ -371,6 +398,16 @@ fn of_withdrawal(refusal: WithdrawalRefusal) -> (StatusCode, &'static str) {
         | WithdrawalRefusal::TooLarge(_)
         | WithdrawalRefusal::TooMany(_)
         | WithdrawalRefusal::TooMuch(_) => (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal_limit"),
+    }
+}
+
+fn of_payout_file(error: PayoutFileError) -> (StatusCode, &'static str) {
+    match error {
+        PayoutFileError::NotFound => (StatusCode::NOT_FOUND, "payout_file_not_found"),
+        PayoutFileError::NothingWaiting => (StatusCode::CONFLICT, "nothing_to_pay_out"),
+        PayoutFileError::Finished => (StatusCode::CONFLICT, "payout_file_finished"),
+        PayoutFileError::NotInFile(_) => (StatusCode::UNPROCESSABLE_ENTITY, "payout_not_in_file"),
+        PayoutFileError::Contradicted(_) => (StatusCode::CONFLICT, "result_contradicted"),
     }
 }
 

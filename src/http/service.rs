@@ -13,6 +13,7 @@ use super::caller::{Admin, Caller};
 use super::gateway::rate_limit::{check_service_key, check_wrong_credentials};
 pub use crate::accounts::service_keys::Service;
 use crate::accounts::service_keys::{ServiceKeys, ServiceKeysError};
+use crate::domain::ids::UserId;
 use crate::domain::service_keys::{KeyText, Scope, ServiceKeyError};
 use crate::error::{ApiError, ApiResult, Problem};
 
@@ -35,6 +36,15 @@ impl Principal {
         match self {
             Self::Service(service) => format!("service:{}", service.id),
             Self::Admin(caller) => format!("user:{}", caller.user_id),
+        }
+    }
+
+    /// The administrator, whose deeds are in the audit.
+    #[must_use]
+    pub const fn admin(&self) -> Option<UserId> {
+        match self {
+            Self::Service(_) => None,
+            Self::Admin(caller) => Some(caller.user_id),
         }
     }
 

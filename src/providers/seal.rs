@@ -8,9 +8,10 @@ use aes_gcm::aead::{Aead as _, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit as _, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use sha2::{Digest as _, Sha256};
 
 /// The name of the secret that all nodes share.
@@ -39,6 +40,7 @@ pub enum SealError {
 /// One key. Cheap enough to keep for ever; it is wiped when it goes.
 pub struct Seal {
     cipher: Aes256Gcm,
+    digest_key: SecretSlice<u8>,
     mark: String,
 }
 
@@ -55,7 +57,18 @@ impl Seal {
         let of = |use_of: &str| Sha256::new().chain_update(use_of).chain_update(secret).finalize();
         let mark: String =
             of("madang seal, mark\0").iter().take(MARK_BYTES).map(|b| format!("{b:02x}")).collect();
-        Ok(Self { cipher: Aes256Gcm::new(&of("madang seal, key\0")), mark })
+        let digest_key = SecretSlice::from(of("madang seal, digest\0").to_vec());
+        Ok(Self { cipher: Aes256Gcm::new(&of("madang seal, key\0")), digest_key, mark })
+    }
+
+    /// What tells a text from another: the same for the same text under the same key, and nobody without the key finds out
+    /// the text by trying.
+    #[must_use]
+    pub fn digest(&self, text: &str) -> String {
+        let mac = <Hmac<Sha256> as Mac>::new_from_slice(self.digest_key.expose_secret());
+        // Every length of key is one.
+        let Ok(mac) = mac.map(|mac| mac.chain_update(text)) else { return String::new() };
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// By which a key is known without being told.
@@ -147,5 +160,14 @@ mod tests {
         assert_ne!(one.mark(), other.mark());
         assert!(!format!("{one:?}").contains("aaaa"));
         assert_eq!(Seal::new(&"hunter2".into()).unwrap_err(), SealError::WeakKey);
+    }
+
+    #[test]
+    fn a_digest_is_of_a_text_under_a_key() {
+        let one = seal("a").digest("110123456789");
+        assert_eq!(one, seal("a").digest("110123456789"));
+        assert_eq!(one.len(), 64);
+        assert_ne!(one, seal("a").digest("110123456780"));
+        assert_ne!(one, seal("b").digest("110123456789"));
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! Invariant: a number is stored sealed and in no event; nobody vouches for an account of their own.
 
+use serde_json::json;
 use uuid::Uuid;
 
+use super::money_audit::{Deed, record};
 use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 use crate::domain::bank_accounts::{ACCOUNTS_MAX, BankAccountError, BankCode};
 use crate::domain::ids::{BankAccountId, UserId};
+use crate::domain::money_audit::{Action, Target};
 use crate::domain::time::Timestamp;
 
 /// Why nothing was done with a bank account.
@@ -101,9 +104,21 @@ pub async fn find_bank_account(
     Ok(row.map(BankAccount::from))
 }
 
+/// What is written down when an administrator vouches for an account.
+fn vouched(account: &BankAccount, by: UserId) -> Deed<'static> {
+    let said = |is_verified: bool| json!({ "user_id": account.user, "is_verified": is_verified });
+    Deed {
+        by,
+        action: Action::BankAccountVouched,
+        target: Target::BankAccount(account.id),
+        reason: None,
+        before: said(false),
+        after: said(true),
+    }
+}
+
 impl Store {
-    /// Stores a bank account for which nobody has vouched. Of two that come at the same moment, both may still find
-    /// room.
+    /// Stores a bank account for which nobody has vouched. Those of one user wait for one another.
     ///
     /// # Errors
     /// [`BankAccountError::TooMany`], or the database does not answer.
@@ -114,6 +129,11 @@ impl Store {
     ) -> Result<BankAccount, AccountChangeError> {
         self.write(move |db| {
             Box::pin(async move {
+                let lock = db.dialect(
+                    "SELECT 1 WHERE $1 IS NULL",
+                    "SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE",
+                );
+                execute!(db, lock, new.user.uuid())?;
                 let (count,) = fetch_one!(
                     db,
                     (i64,),
@@ -201,6 +221,9 @@ impl Store {
                 if voucher == Voucher::User(found.user) {
                     return Err(BankAccountError::OwnAccount.into());
                 }
+                if let (Voucher::User(by), None) = (&voucher, found.verified_at) {
+                    record(db, &vouched(&found, *by), now).await?;
+                }
                 let verified_at = found.verified_at.unwrap_or(now);
                 execute!(
                     db,
@@ -278,7 +301,7 @@ impl Store {
         Ok(SealedAccount { bank_code, details })
     }
 
-    /// The marks of the keys under which bank accounts are sealed.
+    /// The marks of the keys under which bank accounts are sealed, those of refunds that are on their way too.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -289,9 +312,10 @@ impl Store {
                     fetch_all!(
                         db,
                         (String,),
-                        "SELECT DISTINCT seal FROM bank_accounts
-                         WHERE deleted_at IS NULL
-                         ORDER BY seal"
+                        "SELECT seal FROM bank_accounts WHERE deleted_at IS NULL
+                         UNION
+                         SELECT account_seal FROM refunds WHERE account_seal IS NOT NULL
+                         ORDER BY 1"
                     )
                 })
             })

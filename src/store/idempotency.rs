@@ -5,8 +5,10 @@
 
 use uuid::Uuid;
 
-use super::{Db, Store, StoreError, execute, fetch_one, fetch_optional};
-use crate::domain::idempotency::{IdempotentCall, KEPT, LOCKED, StoredAnswer};
+use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
+use crate::domain::idempotency::{
+    IdempotencyKey, IdempotentCall, KEPT, KeyState, LOCKED, StoredAnswer,
+};
 use crate::domain::ids::WorkflowId;
 use crate::domain::time::Timestamp;
 
@@ -33,6 +35,67 @@ struct KeyRow {
     workflow_id: Option<Uuid>,
     http_status: Option<i64>,
     body: Option<String>,
+}
+
+/// Requests under one key that are shown, the newest.
+const SHOWN_MAX: i64 = 50;
+
+/// A request under its key, as somebody looks at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenKey {
+    /// Such as `user:<id>`.
+    pub principal: String,
+    pub route: String,
+    /// Of the body; nobody can tell from it what that said.
+    pub fingerprint: Vec<u8>,
+    pub state: KeyState,
+    /// What was made for it that is gone on with.
+    pub resource: Option<Uuid>,
+    pub workflow: Option<WorkflowId>,
+    pub answer: Option<StoredAnswer>,
+    pub created_at: Timestamp,
+    /// Until when it is whoever's who has begun it.
+    pub locked_until: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct SeenRow {
+    principal: String,
+    route: String,
+    fingerprint: Vec<u8>,
+    resource_id: Option<Uuid>,
+    workflow_id: Option<Uuid>,
+    http_status: Option<i64>,
+    body: Option<String>,
+    created_at: i64,
+    locked_until: i64,
+    expires_at: i64,
+}
+
+impl SeenRow {
+    fn into_seen(self, now: Timestamp) -> SeenKey {
+        let status = self.http_status.map(|it| u16::try_from(it).unwrap_or_default());
+        let answer = status.zip(self.body).map(|(status, body)| StoredAnswer { status, body });
+        let state = match (&answer, self.workflow_id) {
+            (Some(_), _) => KeyState::Answered,
+            (None, Some(_)) => KeyState::Workflow,
+            (None, None) if self.locked_until > now.millis() => KeyState::UnderWay,
+            (None, None) => KeyState::Abandoned,
+        };
+        SeenKey {
+            principal: self.principal,
+            route: self.route,
+            fingerprint: self.fingerprint,
+            state,
+            resource: self.resource_id,
+            workflow: self.workflow_id.map(WorkflowId::from),
+            answer,
+            created_at: Timestamp::from_millis(self.created_at),
+            locked_until: Timestamp::from_millis(self.locked_until),
+            expires_at: Timestamp::from_millis(self.expires_at),
+        }
+    }
 }
 
 /// Claims a request: the first statement of the transaction that does what it asks for.
@@ -196,6 +259,39 @@ pub async fn finish(
 }
 
 impl Store {
+    /// The requests under a key, of everybody or of one, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_idempotency_keys(
+        &self,
+        key: IdempotencyKey,
+        principal: Option<String>,
+        now: Timestamp,
+    ) -> Result<Vec<SeenKey>, StoreError> {
+        let principal = principal.unwrap_or_default();
+        let rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        SeenRow,
+                        "SELECT principal, route, fingerprint, resource_id, workflow_id,
+                                http_status, body, created_at, locked_until, expires_at
+                         FROM idempotency_keys
+                         WHERE key = $1 AND ($2 = '' OR principal = $2)
+                         ORDER BY created_at DESC, principal, route
+                         LIMIT $3",
+                        key.as_str(),
+                        principal,
+                        SHOWN_MAX,
+                    )
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(|row| row.into_seen(now)).collect())
+    }
+
     /// Forgets keys whose time is over, at most `limit`; gives how many.
     ///
     /// # Errors

@@ -113,20 +113,31 @@ impl Store {
         let rows = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
-                    fetch_all!(
-                        db,
-                        Row,
-                        "SELECT id, actor_id, action, target, reason, before, after, at
-                         FROM money_audit
-                         WHERE id < $1 AND ($2 = $3 OR actor_id = $2) AND ($4 = '' OR target = $4)
-                         ORDER BY id DESC
-                         LIMIT $5",
-                        before,
-                        by,
-                        Uuid::nil(),
-                        target,
-                        limit,
-                    )
+                    // Each walks along an index of its own.
+                    let select = match (target.is_empty(), by.is_nil()) {
+                        (false, _) => {
+                            "SELECT id, actor_id, action, target, reason, before, after, at
+                             FROM money_audit
+                             WHERE target = $1 AND id < $2 AND ($3 = $4 OR actor_id = $3)
+                             ORDER BY id DESC
+                             LIMIT $5"
+                        }
+                        (true, false) => {
+                            "SELECT id, actor_id, action, target, reason, before, after, at
+                             FROM money_audit
+                             WHERE actor_id = $3 AND id < $2 AND $1 = '' AND $3 <> $4
+                             ORDER BY id DESC
+                             LIMIT $5"
+                        }
+                        (true, true) => {
+                            "SELECT id, actor_id, action, target, reason, before, after, at
+                             FROM money_audit
+                             WHERE id < $2 AND $1 = '' AND $3 = $4
+                             ORDER BY id DESC
+                             LIMIT $5"
+                        }
+                    };
+                    fetch_all!(db, Row, select, target, before, by, Uuid::nil(), limit)
                 })
             })
             .await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
+use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 use crate::domain::ids::NodeId;
 use crate::domain::time::Timestamp;
 
@@ -101,6 +101,25 @@ impl Store {
             })
             .await?;
         Ok((rows.into_iter().map(NodeRow::into_node).collect(), was_over))
+    }
+
+    /// What time it is at the database.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find_database_time(&self) -> Result<Timestamp, StoreError> {
+        let (now,) = self
+            .read::<_, StoreError, _>(|db| {
+                Box::pin(async move {
+                    let select = db.dialect(
+                        "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+                        "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+                    );
+                    fetch_one!(db, (i64,), select)
+                })
+            })
+            .await?;
+        Ok(Timestamp::from_millis(now))
     }
 
     /// Every node that lives.

@@ -3,11 +3,14 @@
 //! Invariant: the row is locked before a payment of it begins and before it is changed, so that nobody pays a price
 //! that was changed meanwhile.
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::money_audit::{Deed, record};
 use super::{Db, Store, StoreError, execute, fetch_one, fetch_optional};
 use crate::domain::ids::UserId;
 use crate::domain::money::{Amount, Currency};
+use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::orders::{FeeBps, NewOrder, OrderKey};
 use crate::domain::time::Timestamp;
 
@@ -125,25 +128,78 @@ impl Store {
     /// [`StoreError`] when the database refuses.
     pub async fn put_order(&self, order: NewOrder, now: Timestamp) -> Result<PutOrder, StoreError> {
         self.write(move |db| {
+            Box::pin(async move { put(db, &order, now).await.map(|(put, _)| put) })
+        })
+        .await
+    }
+
+    /// As [`Self::put_order`], because an administrator says so: what that changes is in the audit.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database refuses.
+    pub async fn put_order_by_hand(
+        &self,
+        order: NewOrder,
+        by: UserId,
+        now: Timestamp,
+    ) -> Result<PutOrder, StoreError> {
+        self.write(move |db| {
             Box::pin(async move {
-                if insert(db, &order, now).await? {
-                    let created = find_order(db, &order.key).await?;
-                    return created.map(PutOrder::Created).ok_or(StoreError::NotFound);
+                let (put, before) = put(db, &order, now).await?;
+                let (action, after) = match &put {
+                    PutOrder::Created(order) => (Action::OrderRegistered, order),
+                    PutOrder::Changed(order) => (Action::OrderChanged, order),
+                    PutOrder::HasPayment => return Ok(put),
+                };
+                if before.as_ref() != Some(after) {
+                    let deed = Deed {
+                        by,
+                        action,
+                        target: Target::Order(after.key.clone()),
+                        reason: None,
+                        before: before.as_ref().map_or(Value::Null, said),
+                        after: said(after),
+                    };
+                    record(db, &deed, now).await?;
                 }
-                let known = lock_order(db, &order.key).await?.ok_or(StoreError::NotFound)?;
-                if is_same(&known, &order) {
-                    return Ok(PutOrder::Changed(known));
-                }
-                if has_payment(db, &order.key).await? {
-                    return Ok(PutOrder::HasPayment);
-                }
-                update(db, &order, now).await?;
-                let changed = find_order(db, &order.key).await?;
-                changed.map(PutOrder::Changed).ok_or(StoreError::NotFound)
+                Ok(put)
             })
         })
         .await
     }
+}
+
+/// Gives what the order was before, too.
+async fn put(
+    db: &mut Db,
+    order: &NewOrder,
+    now: Timestamp,
+) -> Result<(PutOrder, Option<Order>), StoreError> {
+    if insert(db, order, now).await? {
+        let created = find_order(db, &order.key).await?.ok_or(StoreError::NotFound)?;
+        return Ok((PutOrder::Created(created), None));
+    }
+    let known = lock_order(db, &order.key).await?.ok_or(StoreError::NotFound)?;
+    if is_same(&known, order) {
+        return Ok((PutOrder::Changed(known.clone()), Some(known)));
+    }
+    if has_payment(db, &order.key).await? {
+        return Ok((PutOrder::HasPayment, Some(known)));
+    }
+    update(db, order, now).await?;
+    let changed = find_order(db, &order.key).await?.ok_or(StoreError::NotFound)?;
+    Ok((PutOrder::Changed(changed), Some(known)))
+}
+
+/// What the audit says of an order.
+fn said(order: &Order) -> Value {
+    json!({
+        "payer_id": order.payer,
+        "payee_id": order.payee,
+        "amount": order.amount,
+        "currency": order.currency,
+        "fee_bps": order.fee.get(),
+    })
 }
 
 async fn insert(db: &mut Db, order: &NewOrder, now: Timestamp) -> Result<bool, StoreError> {

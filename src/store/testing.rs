@@ -99,6 +99,55 @@ pub(crate) async fn approve_without_rules(
         .await
 }
 
+/// Lets what a payee was paid be disputed.
+pub(crate) async fn open_dispute(store: &Store, payee: UserId) {
+    let done: Result<u64, StoreError> = store
+        .write(move |db| {
+            Box::pin(async move {
+                let (id, now) = (clock::new_uuid(), clock::now().millis());
+                let order = id.to_string();
+                execute!(
+                    db,
+                    "INSERT INTO orders
+                         (order_type, order_id, payee_id, amount, currency, name, fee_bps,
+                          created_at, updated_at)
+                     VALUES ('job', $1, $2, 1000, 'KRW', 'disputed', 0, $3, $3)",
+                    order.as_str(),
+                    payee.uuid(),
+                    now,
+                )?;
+                execute!(
+                    db,
+                    "INSERT INTO payments
+                         (id, order_type, order_id, payer_id, payee_id, provider, ledger_shard,
+                          currency, amount, captured, status, is_captured_later, is_by_deposit,
+                          expires_at, created_at, updated_at)
+                     VALUES ($1, 'job', $2, $1, $3, 'fake', 0, 'KRW', 1000, 1000, 'disputed', $4,
+                             $4, $5, $5, $5)",
+                    id,
+                    order.as_str(),
+                    payee.uuid(),
+                    false,
+                    now,
+                )?;
+                execute!(
+                    db,
+                    "INSERT INTO disputes
+                         (id, payment_id, payee_id, provider, provider_key, currency, amount,
+                          status, opened_at, looked_at, created_at, updated_at)
+                     VALUES ($1, $1, $2, 'fake', $3, 'KRW', 1000, 'needs_response', $4, $4, $4,
+                             $4)",
+                    id,
+                    payee.uuid(),
+                    order,
+                    now,
+                )
+            })
+        })
+        .await;
+    assert_eq!(done.unwrap(), 1);
+}
+
 /// Whether a wallet is frozen, as code would look that forgets to lock it.
 pub(crate) async fn is_frozen(
     db: &mut Db,
@@ -220,6 +269,29 @@ pub(crate) async fn pending_by_rows(store: &Store, payee: UserId) -> i64 {
                                                   OR (status = 'carried' AND carried_to IS NULL))), 0)
                             AS BIGINT)",
                     payee.uuid(),
+                )
+            })
+        })
+        .await;
+    sum.unwrap().0
+}
+
+/// What came to our bank account, less what left it, by the entries about one thing.
+pub(crate) async fn sum_bank_of(store: &Store, reference: Uuid) -> i64 {
+    let sum: Result<(i64,), StoreError> = store
+        .read(move |db| {
+            Box::pin(async move {
+                fetch_one!(
+                    db,
+                    (i64,),
+                    "SELECT CAST(COALESCE(SUM(CASE WHEN a.id = t.debit_id THEN t.amount
+                                                   ELSE -t.amount END), 0) AS BIGINT)
+                     FROM ledger_entries e
+                     JOIN ledger_transfers t ON t.entry_id = e.id
+                     JOIN ledger_accounts a ON a.id IN (t.debit_id, t.credit_id)
+                     WHERE e.reference_id = $1 AND t.phase IN ('single', 'post')
+                       AND a.family = 'bank:operating'",
+                    reference,
                 )
             })
         })

@@ -230,7 +230,7 @@ impl Store {
                 if frozen > 0 {
                     publish(db, "WalletFrozen", user, by, now).await?;
                     let action = Action::WalletFrozen;
-                    record(db, &deed(user, by, action, Some(&reason)), now).await?;
+                    record(db, &deed(user, by, action, &reason), now).await?;
                 }
                 Ok(frozen > 0)
             })
@@ -247,6 +247,7 @@ impl Store {
         user: UserId,
         currency: Currency,
         by: UserId,
+        reason: Reason,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.write(move |db| {
@@ -263,7 +264,7 @@ impl Store {
                 if freed > 0 {
                     publish(db, "WalletUnfrozen", user, by, now).await?;
                     let action = Action::WalletUnfrozen;
-                    record(db, &deed(user, by, action, None), now).await?;
+                    record(db, &deed(user, by, action, &reason), now).await?;
                 }
                 Ok(freed > 0)
             })
@@ -273,10 +274,10 @@ impl Store {
 }
 
 /// What is written down of freezing a wallet, or of letting it go.
-fn deed(user: UserId, by: UserId, action: Action, reason: Option<&Reason>) -> Deed<'_> {
+fn deed(user: UserId, by: UserId, action: Action, reason: &Reason) -> Deed<'_> {
     let is_frozen = matches!(action, Action::WalletFrozen);
     let (before, after) = (json!({ "is_frozen": !is_frozen }), json!({ "is_frozen": is_frozen }));
-    Deed { by, action, target: Target::Wallet(user), reason, before, after }
+    Deed { by, action, target: Target::Wallet(user), reason: Some(reason), before, after }
 }
 
 /// Without the reason: it stays in the row.

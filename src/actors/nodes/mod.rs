@@ -149,6 +149,8 @@ impl Nodes {
                 }
                 let count = u32::try_from(living.len()).unwrap_or(u32::MAX);
                 metrics::gauge!("madang_nodes_living").set(f64::from(count));
+                let nodes = self.clone();
+                tokio::spawn(async move { nodes.compare_clocks().await });
                 true
             }
             Ok(Err(StoreError::LeaseLost)) => {
@@ -166,6 +168,18 @@ impl Nodes {
                 false
             }
         }
+    }
+
+    /// Says by how much the clock of this node is ahead of the database's: what is due is due by the nodes' clocks.
+    async fn compare_clocks(&self) {
+        let before = clock::now().millis();
+        let asked = tokio::time::timeout(RENEW_MAX, self.0.store.find_database_time()).await;
+        // Without an answer the last figure stands; that the database does not answer is told elsewhere.
+        let Ok(Ok(there)) = asked else { return };
+        let between = before.midpoint(clock::now().millis());
+        let skew_ms = between.saturating_sub(there.millis());
+        let skew_ms = i32::try_from(skew_ms).unwrap_or(i32::MAX);
+        metrics::gauge!("madang_clock_skew_ms").set(f64::from(skew_ms));
     }
 
     async fn come_back(&self, herald: &Herald) -> bool {

@@ -112,7 +112,10 @@ impl PaymentWebhooks {
     /// # Errors
     /// [`NotTaken`]; then it was not kept.
     pub async fn receive(&self, provider: &str, raw: RawWebhook) -> Result<(), NotTaken> {
-        let provider = self.providers.get(provider).ok_or(NotTaken::UnknownProvider)?;
+        // Whoever only pays out has none.
+        let charging = ProviderName::parse(provider).map(ProviderName::as_str);
+        let provider = charging.and_then(|name| self.providers.get(name));
+        let provider = provider.ok_or(NotTaken::UnknownProvider)?;
         let (name, now) = (provider.name(), raw.received_at);
         let trust = match provider.capabilities().webhooks {
             WebhookTrust::Signed => Trust::Signed,

@@ -102,6 +102,7 @@ impl Payments {
             }
             LookUp::Unknown(why) => return Err(PaymentsError::Unavailable(why)),
         };
+        self.0.engine.at("looked").await;
         let is_news = self.look_at_disputes(&payment, &attempt, &charge.disputes).await?;
         let (now, seen) = (self.now(), payment.version);
         let is_changed = self

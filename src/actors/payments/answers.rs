@@ -101,6 +101,11 @@ pub(super) const DISPUTED: Refusal =
     refusal(409, "disputed", "The payment is disputed: its payer's bank decides.");
 pub(super) const RELEASED: Refusal =
     refusal(409, "released", "The order is fulfilled: whoever sold it gives the money back.");
+pub(super) const TOO_MANY_REFUNDS: Refusal = refusal(
+    409,
+    "too_many_refunds",
+    "The payment was refunded in so many parts that only all that is left can be given back.",
+);
 pub(super) const PAYMENT_KEY_IN_USE: Refusal =
     refusal(409, "payment_key_in_use", "The payment key belongs to another payment.");
 pub(super) const EXPIRED: Refusal =

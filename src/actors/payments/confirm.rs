@@ -35,6 +35,8 @@ use crate::store::payments::{Payment, get_locked, update_under_way};
 pub(super) const CONFIRM: &str = "payment_confirm";
 pub(super) const CAPTURE: &str = "payment_capture";
 pub(super) const VERSION: i64 = 1;
+/// The step that gives back what was taken otherwise than agreed.
+pub(super) const GIVE_BACK: &str = "give_back";
 const ACTOR: &str = "workflow";
 /// From the end of a term until somebody has looked for certain.
 const LAST_LOOK: Duration = Duration::from_hours(1);
@@ -69,7 +71,7 @@ pub(super) fn flows(desk: &Desk) -> [Flow; 2] {
         let take = Half::Effect(Arc::new(Take { desk: desk.clone(), call }));
         let give_back = Half::Effect(Arc::new(GiveBack { desk: desk.clone() }));
         let step = |name, forward| Step { name, forward, backward: Half::Nothing };
-        let steps = vec![step(call.as_str(), take), step("give_back", give_back)];
+        let steps = vec![step(call.as_str(), take), step(GIVE_BACK, give_back)];
         Flow { kind, version: VERSION, steps }
     })
 }
@@ -355,7 +357,14 @@ impl EffectHalf for GiveBack {
         Ok(Next::End)
     }
 
-    async fn reject(&self, _: &mut Db, _: &mut Context, code: &str) -> Result<Next, StepError> {
-        Ok(Next::Park(format!("the provider does not give back what it has taken: {code}")))
+    async fn reject(
+        &self,
+        db: &mut Db,
+        context: &mut Context,
+        code: &str,
+    ) -> Result<Next, StepError> {
+        let state = context.state::<ConfirmState>()?;
+        let payment = get_locked(db, state.payment).await?;
+        Ok(desk::kept(payment.is_by_deposit, code))
     }
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::super::workflow::engine::Clock;
-use super::super::workflow::flow::{Context, Found, Outcome, Repeating, StepError};
+use super::super::workflow::flow::{Context, Found, Next, Outcome, Repeating, StepError};
 use crate::domain::payments::ProviderName;
 use crate::domain::payments::charges::{Reported, Standing};
 use crate::domain::workflows::{EffectKey, TRIED_MAX};
@@ -187,33 +187,39 @@ impl Desk {
         }
     }
 
-    /// What became of giving a whole charge back: found by our key, or by the charge's being canceled, whoever did so.
+    /// What became of giving a whole charge back: found by the charge's being canceled, whoever did so and in how many
+    /// parts, or by our key.
     async fn find_whole_cancel(
         &self,
         name: ProviderName,
         request: &Cancel,
         key: &EffectKey,
     ) -> Found {
-        let by_key = self.find_cancel(name, request, key).await;
-        if matches!(by_key, Found::Outcome(Outcome::Done(_))) {
-            return by_key;
-        }
-        let has_keys = self.repeating_cancel(name).has_look_up;
         let charge = self.find_charge(name, &request.order, Some(&request.provider_key)).await;
+        let is_ours = |charge: &Charge| charge.order == request.order;
+        if let LookUp::Found(charge) = &charge
+            && is_ours(charge)
+            && is_let_go(charge.status, request)
+        {
+            let canceled = Canceled {
+                provider_key: charge.provider_key.clone(),
+                effect_key: None,
+                amount: request.amount.unwrap_or(charge.amount),
+                at: None,
+            };
+            return Found::Outcome(done(&canceled));
+        }
+        let by_key = self.find_cancel(name, request, key).await;
+        let has_keys = self.repeating_cancel(name).has_look_up;
         match charge {
-            LookUp::Found(charge)
-                if charge.order == request.order && is_let_go(charge.status, request) =>
-            {
-                let canceled = Canceled {
-                    provider_key: charge.provider_key,
-                    effect_key: None,
-                    amount: request.amount.unwrap_or(charge.amount),
-                    at: None,
-                };
-                Found::Outcome(done(&canceled))
-            }
             // Where it cannot be asked for by our key, the charge says that it was not given back.
-            LookUp::Found(charge) if charge.order == request.order && !has_keys => Found::Absent,
+            LookUp::Found(charge) if is_ours(&charge) && !has_keys && !charge.has_open_cancels => {
+                Found::Absent
+            }
+            // Somebody else may have given it back, under no key of ours.
+            LookUp::Unknown(why) if by_key == Found::Absent => {
+                Found::Outcome(Outcome::Unknown(why))
+            }
             LookUp::Found(_) | LookUp::Absent | LookUp::Unknown(_) => by_key,
         }
     }
@@ -328,6 +334,18 @@ pub(super) fn read<T: DeserializeOwned>(answer: &Value) -> Result<T, StepError> 
 pub(super) fn wait_after(attempt: u32) -> Duration {
     let attempt = usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1);
     LOOK_UP_SECONDS.get(attempt).map_or(LATER, |seconds| Duration::from_secs(*seconds))
+}
+
+/// A provider keeps what is to be given back, for good: somebody has to look.
+pub(super) fn kept(is_by_deposit: bool, code: &str) -> Next {
+    let why = if is_by_deposit {
+        format!(
+            "it came by a transfer, and nobody has named an account that it goes back to: {code}"
+        )
+    } else {
+        format!("the provider does not give back what it has taken: {code}")
+    };
+    Next::Park(why)
 }
 
 /// What the rules refuse in the middle of a flow is for somebody to look at: money has moved.

@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::workflow::flow::{Context, Flow, Half, Next, Step, StepError, WaitHalf, Waited};
+use super::again::{LookAgain, Looked};
 use super::desk::stuck;
 use super::{Payments, PaymentsError};
 use crate::clock;
-use crate::domain::payments::ProviderName;
 use crate::domain::payments::disputes::Demand;
+use crate::domain::payments::{Cause, ProviderName};
 use crate::domain::time::Timestamp;
-use crate::providers::payments::{Dispute as Reported, LookUp};
-use crate::store::disputes::holds::{Opened, free, give, open};
+use crate::providers::payments::{Dispute as Reported, ListedDispute, LookUp, PaymentProvider};
+use crate::store::disputes::holds::{Opened, free, give, open, waits_for_refund};
 use crate::store::disputes::{Dispute, Told, close_unopened, find_dispute, record_dispute};
 use crate::store::payments::Payment;
 use crate::store::payments::attempts::Attempt;
@@ -35,8 +36,14 @@ const TOLD: &str = "told";
 const POLL: Duration = Duration::from_hours(1);
 /// A payment that is disputed was taken: that will be known soon.
 const TAKEN_POLL: Duration = Duration::from_mins(1);
+/// What a refund has taken that is still on its way is with the payer, or there to be given: that will be known.
+const REFUND_POLL: Duration = Duration::from_mins(1);
 /// How often a provider is asked about a dispute of which nothing is heard.
 pub(super) const ASKED_EVERY: Duration = Duration::from_hours(1);
+/// How old a dispute may be that we have not heard of.
+const LISTED_FOR: Duration = Duration::from_hours(7 * 24);
+/// Pages of disputes that are asked for in one go.
+const LISTED_PAGES_MAX: usize = 1_000;
 
 /// Which dispute it is about.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -104,6 +111,9 @@ impl WaitHalf for Close {
         match dispute.status.demand() {
             Demand::None | Demand::Hold => return Ok(Waited::Until(now.plus(POLL))),
             Demand::Free => free(db, &dispute, now).await.map_err(stuck)?,
+            Demand::Give if waits_for_refund(db, &dispute).await? => {
+                return Ok(Waited::Until(now.plus(REFUND_POLL)));
+            }
             Demand::Give => give(db, &dispute, now).await.map_err(stuck)?,
         }
         Ok(Waited::Over(Next::End))
@@ -128,27 +138,60 @@ impl Payments {
         Ok(is_news)
     }
 
-    /// Asks about the disputes that are not over and of which nothing was heard for a while. Gives how many there was
-    /// something new of, and of how many nobody knows.
+    /// Asks about a dispute of which nothing was heard for a while. Says whether there is something new of it.
     ///
     /// # Errors
-    /// [`PaymentsError`] when the database does not answer.
-    pub(super) async fn look_at_old_disputes(
+    /// [`PaymentsError::Unavailable`] when the provider does not say how it stands: to be tried again.
+    pub(super) async fn look_at_old_dispute(
         &self,
-        limit: i64,
-    ) -> Result<(usize, usize), PaymentsError> {
-        let (store, before) = (&self.0.desk.store, self.now().minus(ASKED_EVERY));
-        let (mut news, mut unknown) = (0_usize, 0_usize);
-        for dispute in store.list_disputes_to_look_at(before, limit).await? {
-            let found = store.find_payment(dispute.payment).await?;
-            let payment = found.ok_or(StoreError::NotFound)?;
-            match self.look_at_dispute(&payment, None, &dispute.provider_key).await {
-                Ok(is_news) => news = news.saturating_add(usize::from(is_news)),
-                Err(PaymentsError::Unavailable(_)) => unknown = unknown.saturating_add(1),
-                Err(error) => return Err(error),
+        dispute: &Dispute,
+    ) -> Result<bool, PaymentsError> {
+        let found = self.0.desk.store.find_payment(dispute.payment).await?;
+        let payment = found.ok_or(StoreError::NotFound)?;
+        self.look_at_dispute(&payment, None, &dispute.provider_key).await
+    }
+
+    /// Asks every provider that tells of disputes for those of the last days, and looks at the payments of such as nobody
+    /// has told us of: a webhook may have been lost. Gives how many there was something new of.
+    ///
+    /// # Errors
+    /// [`PaymentsError`] when the database does not answer. Whoever does not answer is named in the log and asked again the
+    /// next time.
+    pub async fn look_for_disputes(&self) -> Result<usize, PaymentsError> {
+        let since = self.now().minus(LISTED_FOR);
+        let mut news = 0_usize;
+        for provider in self.0.desk.providers.all() {
+            let name = ProviderName::parse(provider.name());
+            let Some(name) = name.filter(|_| provider.capabilities().has_disputes) else {
+                continue;
+            };
+            for listed in list_disputes(provider.as_ref(), since).await {
+                news = news.saturating_add(usize::from(self.hear_of(name, listed).await?));
             }
         }
-        Ok((news, unknown))
+        Ok(news)
+    }
+
+    /// Looks at the payment of a dispute that is listed, unless it is known. Says whether that is news.
+    async fn hear_of(
+        &self,
+        provider: ProviderName,
+        listed: ListedDispute,
+    ) -> Result<bool, PaymentsError> {
+        let ListedDispute { provider_key, charge } = listed;
+        if self.0.desk.store.is_dispute_known(provider, provider_key).await? {
+            return Ok(false);
+        }
+        let again = LookAgain { order: None, provider_key: Some(charge), cause: Cause::Sync };
+        match self.look_again(provider, again).await {
+            Ok(looked) => Ok(looked == Looked::Changed),
+            Err(PaymentsError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                let name = provider.as_str();
+                tracing::warn!(payment.provider = name, %error, "a dispute cannot be looked at");
+                Ok(false)
+            }
+        }
     }
 
     async fn look_at_dispute(
@@ -178,6 +221,30 @@ impl Payments {
         let store = &self.0.desk.store;
         store.write(move |db| Box::pin(async move { write_down(db, &told, now).await })).await
     }
+}
+
+/// What a provider lists, as far as it answers.
+async fn list_disputes(provider: &dyn PaymentProvider, since: Timestamp) -> Vec<ListedDispute> {
+    let (mut listed, mut cursor) = (Vec::new(), None);
+    for _ in 0..LISTED_PAGES_MAX {
+        let page = match provider.list_disputes(since, cursor.as_deref()).await {
+            Ok(page) => page,
+            Err(why) => {
+                let name = provider.name();
+                tracing::warn!(
+                    payment.provider = name,
+                    why,
+                    "nobody says which disputes there are"
+                );
+                return listed;
+            }
+        };
+        listed.extend(page.items);
+        let Some(next) = page.next else { return listed };
+        cursor = Some(next);
+    }
+    tracing::error!(payment.provider = provider.name(), "there are more disputes than are read");
+    listed
 }
 
 pub(super) fn told(payment: &Payment, dispute: &Reported) -> Told {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 
 use super::again::Looked;
+use super::dispute::ASKED_EVERY;
 use super::{Payments, PaymentsError, desk};
 use crate::domain::ids::PaymentId;
 use crate::domain::payments::{Cause, PaymentStatus};
@@ -22,7 +23,7 @@ const SWEPT_AFTER: Duration = Duration::from_mins(1);
 const SWEPT_MAX: i64 = 500;
 /// What waits for the outside is asked about so often, whatever was heard.
 const WATCHED_EVERY: Duration = Duration::from_hours(1);
-/// Payments that one sweep asks about.
+/// Payments that one sweep asks about, and disputes.
 const WATCHED_MAX: i64 = 100;
 /// How many it asks about at once.
 const LOOKS: usize = 4;
@@ -44,12 +45,24 @@ impl Swept {
     fn note(&mut self, payment: PaymentId, outcome: Result<bool, PaymentsError>) {
         match outcome {
             Ok(is_expired) => self.expired += usize::from(is_expired),
-            Err(PaymentsError::Unavailable(_)) => self.unknown += 1,
-            Err(error) => {
-                tracing::error!(payment.id = %payment, %error, "a payment cannot be looked at");
-                self.broken += 1;
-            }
+            Err(error) => self.note_failure(payment, &error),
         }
+    }
+
+    fn note_dispute(&mut self, payment: PaymentId, outcome: Result<bool, PaymentsError>) {
+        match outcome {
+            Ok(is_news) => self.told += usize::from(is_news),
+            Err(error) => self.note_failure(payment, &error),
+        }
+    }
+
+    fn note_failure(&mut self, payment: PaymentId, error: &PaymentsError) {
+        if let PaymentsError::Unavailable(_) = error {
+            self.unknown += 1;
+            return;
+        }
+        tracing::error!(payment.id = %payment, %error, "a payment cannot be looked at");
+        self.broken += 1;
     }
 }
 
@@ -77,9 +90,14 @@ impl Payments {
         while let Some((id, watched)) = looking.next().await {
             swept.note(id, watched);
         }
-        let (told, unknown) = self.look_at_old_disputes(SWEPT_MAX).await?;
-        swept.told += told;
-        swept.unknown += unknown;
+        let since = now.minus(ASKED_EVERY);
+        let disputes = store.take_disputes_to_look_at(since, now, WATCHED_MAX).await?;
+        let mut looking = stream::iter(disputes)
+            .map(|it| async move { (it.payment, self.look_at_old_dispute(&it).await) })
+            .buffer_unordered(LOOKS);
+        while let Some((payment, looked)) = looking.next().await {
+            swept.note_dispute(payment, looked);
+        }
         Ok(swept)
     }
 

@@ -1,4 +1,4 @@
-//! Figures of payments: of how many nobody knows what became of them, and which withdrawals wait.
+//! Figures of payments: of how many nobody knows what became of them, which withdrawals wait, and which for a bank.
 //!
 //! Every node tells the same, since it is in the database: take the maximum over nodes, not the sum. Nothing is written.
 
@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::super::workflow::engine::Clock;
+use crate::domain::payouts::EntryStatus;
 use crate::domain::withdrawals::WithdrawalStatus;
 use crate::store::{Store, StoreError};
 
@@ -47,6 +48,15 @@ pub(super) async fn tell(store: &Store, clock: &Clock) -> Result<(), StoreError>
         metrics::gauge!("madang_withdrawals_pending", "status" => status).set(gauge(count));
         metrics::gauge!("madang_withdrawals_oldest_seconds", "status" => status)
             .set(age.as_secs_f64());
+    }
+    let open = store.count_open_payouts().await?;
+    for status in [EntryStatus::Waiting, EntryStatus::Exported] {
+        let found = open.iter().find(|(known, ..)| known == status.as_str());
+        let (count, age) =
+            found.map_or((0, Duration::ZERO), |(_, count, since)| (*count, now.since(*since)));
+        let status = status.as_str();
+        metrics::gauge!("madang_payouts_open", "status" => status).set(gauge(count));
+        metrics::gauge!("madang_payouts_oldest_seconds", "status" => status).set(age.as_secs_f64());
     }
     Ok(())
 }

@@ -3,25 +3,28 @@
 //!
 //! [`requests`] are what callers ask for, each answered once however often it is sent; `confirm`, `refund`,
 //! `void`, `orphan` and `dispute` the flows; [`again`] looks at a payment of which something was heard, and `expiry` at
-//! those of which nothing was. [`operating`] and [`conflicts`] are what people do by hand, [`reconciliation`] holds what
+//! those of which nothing was. [`operating`], [`conflicts`], [`settling`] and [`journal`] are what people do by hand, [`reconciliation`] holds what
 //! providers say against ours. [`settlements`] is how what was paid becomes somebody's, [`wallets`] what users have
-//! and take out, and [`withdraw`] how that gets to their banks. Invariant: a provider is called by a flow and by nobody
+//! and take out, [`withdraw`] how that gets to their banks, and [`bank_file`] one of those who bring it there. Invariant: a provider is called by a flow and by nobody
 //! else, but to get a payment ready and to look.
 
 pub mod again;
 pub mod answers;
+pub mod bank_file;
 mod confirm;
 pub mod conflicts;
 pub mod desk;
 mod dispute;
 mod expiry;
 pub mod figures;
+pub mod journal;
 pub mod operating;
 mod orphan;
 pub mod reconciliation;
 mod refund;
 pub mod requests;
 pub mod settlements;
+pub mod settling;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -73,6 +76,12 @@ pub enum PaymentsError {
     KeyInUse,
     #[error("the key was used for another request")]
     KeyReused,
+    /// An administrator pays it or is paid by it; nothing was done.
+    #[error("nobody decides about what is their own")]
+    OwnDecision,
+    /// A refund that nobody has to look at, or that is being asked for again; nothing was done.
+    #[error("the refund does not wait for anybody's decision")]
+    NotInReview,
     /// Somebody has stopped the provider; nothing was done.
     #[error("the provider takes nothing new for now")]
     ProviderStopped,

@@ -26,7 +26,7 @@ use crate::providers::payments::{Cancel, Canceled, Charge, ChargeStatus};
 use crate::store::Db;
 use crate::store::ledger::book;
 use crate::store::payments::transitions::{By, tell};
-use crate::store::payments::{ChangeError, Payment};
+use crate::store::payments::{ChangeError, Payment, get_locked};
 use crate::store::workflows::{NewWorkflow, find_workflow, insert_workflow};
 
 pub(super) const ORPHAN: &str = "orphan_refund";
@@ -183,6 +183,7 @@ impl EffectHalf for GiveBack {
             // It was taken meanwhile, and another workflow gives it back.
             return Ok(Next::End);
         }
-        Ok(Next::Park(format!("the provider does not give back what it has taken: {code}")))
+        let payment = get_locked(db, state.payment).await?;
+        Ok(desk::kept(payment.is_by_deposit, code))
     }
 }

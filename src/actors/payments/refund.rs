@@ -27,6 +27,8 @@ use crate::store::payments::transitions::By;
 
 pub(super) const REFUND: &str = "payment_refund";
 pub(super) const VERSION: i64 = 1;
+/// Its only step.
+pub(super) const STEP: &str = "refund";
 const ACTOR: &str = "workflow";
 
 /// What is to be given back.
@@ -62,7 +64,7 @@ impl GivesBack for RefundState {
 
 pub(super) fn flow(desk: &Desk) -> Flow {
     let forward = Half::Effect(Arc::new(GiveBack { desk: desk.clone() }));
-    let steps = vec![Step { name: "refund", forward, backward: Half::Nothing }];
+    let steps = vec![Step { name: STEP, forward, backward: Half::Nothing }];
     Flow { kind: REFUND, version: VERSION, steps }
 }
 

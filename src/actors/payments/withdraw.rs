@@ -18,7 +18,7 @@ use crate::actors::workflow::flow::{
 use crate::domain::bank_accounts::AccountDetails;
 use crate::domain::ids::{BankAccountId, WithdrawalId, WorkflowId};
 use crate::domain::money::{Amount, Currency};
-use crate::domain::payments::Cause;
+use crate::domain::payments::{Cause, ProviderName};
 use crate::domain::time::Timestamp;
 use crate::domain::withdrawals::WithdrawalStatus;
 use crate::domain::workflows::{Direction, EffectKey, TRIED_MAX};
@@ -26,11 +26,13 @@ use crate::providers::payments::{
     Answer, Decline, LookUp, PaidOut, PaymentProvider, Payout, PayoutStatus, Providers,
 };
 use crate::providers::seal::Seal;
+use crate::store::disputes::arrivals::book_arrival;
 use crate::store::disputes::is_payee_disputed;
 use crate::store::ledger::{BookError, book};
+use crate::store::payments::stops::is_stopped;
 use crate::store::wallets::lock_wallet;
 use crate::store::withdrawals::{
-    Change, TransitionError, Withdrawal, lock_withdrawal, paid_out, transition,
+    Change, TransitionError, Withdrawal, find_last_actor, lock_withdrawal, paid_out, transition,
     update_provider_key, voided,
 };
 use crate::store::workflows::signals::Signal;
@@ -46,6 +48,8 @@ pub const DIFFERS: &str = "differs";
 const SEND: &str = "send";
 /// How often it looks by itself whether somebody has decided; whoever does wakes it.
 const DECISION_POLL: Duration = Duration::from_hours(1);
+/// How often it looks whether its provider is still stopped.
+const STOPPED_POLL: Duration = Duration::from_mins(10);
 /// How often it looks whether a wallet is still frozen.
 const FROZEN_POLL: Duration = Duration::from_mins(10);
 /// How often it looks whether what its user was paid is still disputed.
@@ -127,6 +131,12 @@ impl WaitHalf for Approve {
         }
         if now < withdrawal.not_before {
             return Ok(Waited::Until(withdrawal.not_before));
+        }
+        // What is `sending` goes on.
+        if let Some(provider) = ProviderName::parse(&state.provider)
+            && is_stopped(db, provider).await?
+        {
+            return Ok(Waited::Until(now.plus(STOPPED_POLL)));
         }
         // Locked until it is `sending`: whoever freezes the wallet meanwhile is answered afterwards.
         let wallet = lock_wallet(db, withdrawal.user, withdrawal.currency, now).await?;
@@ -252,6 +262,9 @@ impl EffectHalf for Send {
             }
             return Ok(differs());
         }
+        if is_ended_by_another(db, &withdrawal, context).await? {
+            return Ok(Next::End);
+        }
         if paid.status == PayoutStatus::Pending {
             update_provider_key(db, &withdrawal, &paid.provider_key, context.now).await?;
             return Ok(Next::On);
@@ -270,6 +283,9 @@ impl EffectHalf for Send {
     ) -> Result<Next, StepError> {
         let state: WithdrawState = context.state()?;
         let withdrawal = lock_withdrawal(db, state.withdrawal).await?;
+        if is_ended_by_another(db, &withdrawal, context).await? {
+            return Ok(Next::End);
+        }
         let way = Way { cause: Cause::Provider, actor: actor(context) };
         record_failed(db, &withdrawal, code, way, context.now).await?;
         Ok(Next::End)
@@ -332,6 +348,18 @@ pub(super) fn is_what_was_asked_for(withdrawal: &Withdrawal, paid: &PaidOut) -> 
         && paid.currency == withdrawal.currency
 }
 
+/// Whether its end is recorded, and not by this workflow: where that was stopped, whoever watches it may have done so.
+async fn is_ended_by_another(
+    db: &mut Db,
+    withdrawal: &Withdrawal,
+    context: &Context,
+) -> Result<bool, StepError> {
+    if matches!(withdrawal.status, WithdrawalStatus::Sending | WithdrawalStatus::Unknown) {
+        return Ok(false);
+    }
+    Ok(find_last_actor(db, withdrawal).await? != actor(context))
+}
+
 /// Books a withdrawal as sent.
 pub(super) async fn record_paid(
     db: &mut Db,
@@ -359,7 +387,7 @@ pub(super) async fn record_failed(
     let mut change = Change::new(WithdrawalStatus::Failed, way.cause, way.actor);
     change.failure_code = Some(code.to_owned());
     transition(db, withdrawal, change, now).await.map_err(refused)?;
-    book(db, &voided(withdrawal), now).await.map_err(not_booked)?;
+    book_arrival(db, withdrawal.user, &voided(withdrawal), now).await.map_err(not_booked)?;
     Ok(())
 }
 

@@ -15,9 +15,7 @@ pub enum ConflictError {
     NotFound,
     #[error("the payment is not conflicted")]
     NotConflicted,
-    #[error(
-        "the provider is being asked to give it back; only what it does not give back can be kept"
-    )]
+    #[error("the provider gives it back, or may yet; only what it does not give back can be kept")]
     GivenBack,
     #[error("there is a later proposal, or this one was confirmed")]
     Superseded,
@@ -27,6 +25,10 @@ pub enum ConflictError {
     TooMuch,
     #[error("nobody confirms a proposal of their own")]
     OwnProposal,
+    #[error("its payer's bank wants it back, or has taken it")]
+    Disputed,
+    #[error("nobody decides about what is their own")]
+    OwnDecision,
     #[error("the provider does not say how the payment stands")]
     Unknown,
 }
@@ -41,8 +43,12 @@ pub struct Confirming {
     pub confirmed_by: UserId,
     /// Whether it is the latest, and not confirmed.
     pub is_open: bool,
-    /// Whether somebody may be asking the provider to give it back.
+    /// Whether whoever confirms is its payer or its payee.
+    pub is_own: bool,
+    /// Whether the provider gives it back, or may yet, because somebody asks it or has asked lately.
     pub is_given_back: bool,
+    /// Whether its payer's bank wants it back, or has taken it.
+    pub is_disputed: bool,
     pub agreed: (Amount, Currency),
     /// What the books have in suspense for it; `None` where no money has moved.
     pub in_suspense: Option<(Amount, Currency)>,
@@ -65,8 +71,14 @@ impl Confirming {
         if self.proposed_by == self.confirmed_by {
             return Err(ConflictError::OwnProposal);
         }
+        if self.is_own {
+            return Err(ConflictError::OwnDecision);
+        }
         if self.is_given_back {
             return Err(ConflictError::GivenBack);
+        }
+        if self.is_disputed {
+            return Err(ConflictError::Disputed);
         }
         let (agreed, currency) = self.agreed;
         let said = Some((self.proposed, currency));
@@ -96,7 +108,9 @@ mod tests {
             proposed_by: somebody(1),
             confirmed_by: somebody(2),
             is_open: true,
+            is_own: false,
             is_given_back: false,
+            is_disputed: false,
             agreed: krw(1_000),
             in_suspense: Some(krw(999)),
             at_provider: Some(krw(999)),
@@ -107,7 +121,9 @@ mod tests {
             (Confirming { status: PaymentStatus::Canceled, ..sound }, ConflictError::NotConflicted),
             (Confirming { is_open: false, ..sound }, ConflictError::Superseded),
             (Confirming { confirmed_by: somebody(1), ..sound }, ConflictError::OwnProposal),
+            (Confirming { is_own: true, ..sound }, ConflictError::OwnDecision),
             (Confirming { is_given_back: true, ..sound }, ConflictError::GivenBack),
+            (Confirming { is_disputed: true, ..sound }, ConflictError::Disputed),
             (Confirming { in_suspense: None, ..sound }, ConflictError::SaysOtherwise),
             (Confirming { at_provider: Some(krw(998)), ..sound }, ConflictError::SaysOtherwise),
             (Confirming { at_provider: Some(dollars), ..sound }, ConflictError::SaysOtherwise),

@@ -70,6 +70,10 @@ pub enum PaymentError {
     InvalidReason,
     #[error("there is no payment provider of this name here")]
     UnknownProvider,
+    #[error("nobody decides about what is their own")]
+    OwnDecision,
+    #[error("the refund does not wait for anybody's decision")]
+    NotInReview,
     #[error("the signature is missing or wrong")]
     WebhookUnsigned,
     #[error("nothing new is taken by this payment provider for now; nothing was done")]

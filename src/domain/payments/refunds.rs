@@ -7,6 +7,9 @@ use crate::domain::money::Amount;
 use crate::domain::stored_as;
 
 pub const REASON_CHARS_MAX: usize = 200;
+/// Refunds that one payment may have, but for one that gives back all that is left: whoever asks the provider about it
+/// reads all of them.
+pub const REFUNDS_MAX: i64 = 50;
 
 /// Where a refund is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +33,17 @@ stored_as!(RefundStatus {
     Failed = "failed",
     NeedsReview = "needs_review"
 });
+
+/// How a refund ends that somebody had to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settling {
+    /// Its payer has all of it, from the provider or otherwise.
+    Succeeded,
+    /// Its payer has nothing of it, and keeps what was paid for.
+    Failed,
+}
+
+stored_as!(Settling { Succeeded = "succeeded", Failed = "failed" });
 
 impl RefundStatus {
     /// Whether another may follow.
@@ -78,6 +92,8 @@ pub enum RefundError {
     WrongStatus(PaymentStatus),
     #[error("{refundable} are left to be refunded")]
     ExceedsRefundable { refundable: i64 },
+    #[error("a payment is refunded {REFUNDS_MAX} times at most; all that is left still can be")]
+    TooMany,
 }
 
 /// What a payment has come to, in minor units.
@@ -107,13 +123,15 @@ impl Sums {
     }
 }
 
-/// How much goes back where so much is asked for, or all that is left.
+/// How much goes back where so much is asked for, or all that is left. `made` counts the refunds that there are and that have
+/// not failed.
 ///
 /// # Errors
 /// [`RefundError`].
 pub fn refund_of(
     status: PaymentStatus,
     sums: Sums,
+    made: i64,
     asked: Option<Amount>,
 ) -> Result<Amount, RefundError> {
     match status {
@@ -127,6 +145,9 @@ pub fn refund_of(
     let amount = asked.unwrap_or(left);
     if amount > left {
         return Err(RefundError::ExceedsRefundable { refundable });
+    }
+    if made >= REFUNDS_MAX && amount < left {
+        return Err(RefundError::TooMany);
     }
     Ok(amount)
 }
@@ -159,20 +180,30 @@ mod tests {
     #[test]
     fn all_that_is_left_may_go_back_and_not_more() {
         let sums = Sums { captured: 1_000, reserved: 200, refunded: 300 };
-        let of = |asked| refund_of(PaymentStatus::PartiallyRefunded, sums, asked);
+        let of = |asked| refund_of(PaymentStatus::PartiallyRefunded, sums, 1, asked);
         assert_eq!(of(None), Ok(won(500)));
         assert_eq!(of(Some(won(500))), Ok(won(500)));
         assert_eq!(of(Some(won(501))), Err(RefundError::ExceedsRefundable { refundable: 500 }));
         let nothing = Sums { captured: 1_000, reserved: 1_000, refunded: 0 };
-        let refused = refund_of(PaymentStatus::Captured, nothing, None);
+        let refused = refund_of(PaymentStatus::Captured, nothing, 0, None);
         assert_eq!(refused, Err(RefundError::ExceedsRefundable { refundable: 0 }));
+    }
+
+    #[test]
+    fn after_so_many_parts_only_all_that_is_left_goes_back() {
+        let sums = Sums { captured: 1_000, reserved: 0, refunded: 300 };
+        let of = |made, asked| refund_of(PaymentStatus::PartiallyRefunded, sums, made, asked);
+        assert_eq!(of(REFUNDS_MAX - 1, Some(won(1))), Ok(won(1)));
+        assert_eq!(of(REFUNDS_MAX, Some(won(699))), Err(RefundError::TooMany));
+        assert_eq!(of(REFUNDS_MAX, Some(won(700))), Ok(won(700)));
+        assert_eq!(of(REFUNDS_MAX + 1, None), Ok(won(700)));
     }
 
     #[test]
     fn only_what_was_captured_is_refunded() {
         let sums = Sums { captured: 1_000, ..Sums::default() };
         for status in PaymentStatus::ALL {
-            let refund = refund_of(status, sums, Some(won(1)));
+            let refund = refund_of(status, sums, 0, Some(won(1)));
             let expected = match status {
                 PaymentStatus::Captured | PaymentStatus::PartiallyRefunded => Ok(won(1)),
                 PaymentStatus::Disputed => Err(RefundError::Disputed),

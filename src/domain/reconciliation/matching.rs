@@ -69,8 +69,10 @@ pub enum Subject {
     Row(String),
     /// A charge that was not agreed, set aside: by the provider's key, or `None` for the one of the order.
     Aside(Option<String>),
-    /// It was given back.
-    GivenBack,
+    /// It was given back, by the key of the entry.
+    GivenBack(String),
+    /// A payer's bank has taken it, by the key of the entry.
+    TakenBack(String),
 }
 
 /// An entry of the ledger that moves what a provider owes us.
@@ -97,6 +99,8 @@ pub struct Terms {
     pub lag: Duration,
     /// What the provider keeps of a charge, in hundredths of a percent; `None` where that is not compared.
     pub fee_bps: Option<u16>,
+    /// Whether the provider's list has what payers' banks take.
+    pub lists_chargebacks: bool,
 }
 
 /// What came of comparing.
@@ -112,11 +116,20 @@ pub struct Compared {
     pub breaks: Vec<Break>,
 }
 
+/// By how much a fee may be another than was agreed: some round each of its parts.
+const ROUNDED_MAX: u64 = 1;
+
 /// What a provider keeps of an amount, rounded down.
 #[must_use]
 pub fn fee_of(amount: i64, bps: u16) -> i64 {
     let fee = i128::from(amount).saturating_mul(bps.into()) / 10_000;
     i64::try_from(fee).unwrap_or(i64::MAX)
+}
+
+/// Whether a provider keeps what was agreed, however it rounds.
+#[must_use]
+pub const fn is_agreed(fee: i64, agreed: i64) -> bool {
+    fee.abs_diff(agreed) <= ROUNDED_MAX
 }
 
 /// Compares three lists. Every line about an order has to be in them, of whatever day.
@@ -262,7 +275,9 @@ impl<'l> Judge<'_, 'l> {
             Subject::Aside(key) => {
                 line.kind == Kind::Charge && key.as_ref().is_none_or(|key| *key == line.key)
             }
-            Subject::GivenBack => line.kind == Kind::Refund && it.amount == line.amount,
+            Subject::GivenBack(_) | Subject::TakenBack(_) => {
+                line.kind == Kind::Refund && it.amount == line.amount
+            }
             Subject::Row(_) => false,
         };
         self.booked(is_it, asides)
@@ -331,7 +346,7 @@ impl<'l> Judge<'_, 'l> {
     fn fee(&mut self, line: &Remote, id: Option<&str>) {
         let (Some(bps), Kind::Charge) = (self.terms.fee_bps, line.kind) else { return };
         let agreed = fee_of(line.amount, bps);
-        if line.fee != 0 && line.fee != agreed {
+        if line.fee != 0 && !is_agreed(line.fee, agreed) {
             let says = "the provider keeps another fee than was agreed";
             self.tell(Break {
                 remote_amount: Some(line.fee),
@@ -389,13 +404,17 @@ impl<'l> Judge<'_, 'l> {
             }
         }
         for (n, entry) in order.booked.iter().enumerate() {
-            if matches!(entry.subject, Subject::Row(_)) || asides.contains(&n) {
+            if asides.contains(&n) {
                 continue;
             }
             let what = match &entry.subject {
+                Subject::Row(_) => continue,
+                // Nobody has told of it, and nobody will.
+                Subject::TakenBack(_) if !self.terms.lists_chargebacks => continue,
                 Subject::Aside(Some(key)) => format!("aside:{key}"),
                 Subject::Aside(None) => "aside".to_owned(),
-                Subject::GivenBack | Subject::Row(_) => "given_back".to_owned(),
+                Subject::GivenBack(key) => format!("given_back:{key}"),
+                Subject::TakenBack(key) => format!("taken_back:{key}"),
             };
             let name = format!("{what}:{}", entry.order);
             // The name has the provider's key, which is nobody's to see.

@@ -30,6 +30,7 @@ fn terms() -> Terms {
         local_until: Timestamp::from_millis(FROM + DAY_MS + 6 * 3_600 * 1_000),
         lag: LAG,
         fee_bps: Some(FEE_BPS),
+        lists_chargebacks: true,
     }
 }
 
@@ -128,7 +129,8 @@ impl Day {
         self.remote.push(row(Kind::Refund, &format!("{key}-back")));
         let aside = self.dice.random_bool(0.5).then(|| key.clone());
         self.booked.push(entry(Kind::Charge, Subject::Aside(aside)));
-        self.booked.push(entry(Kind::Refund, Subject::GivenBack));
+        let back = Subject::GivenBack(format!("conflict_back:{order}"));
+        self.booked.push(entry(Kind::Refund, back));
         self.local.push(Local {
             kind: Kind::Charge,
             order: order.to_owned(),
@@ -170,7 +172,7 @@ impl Day {
                 let key = format!("{}+2", twin.key);
                 self.remote.push(Remote { key, ..twin });
             }
-            Bucket::Fee => self.remote.last_mut().unwrap().fee += 1,
+            Bucket::Fee => self.remote.last_mut().unwrap().fee += 2,
             Bucket::Timing => {
                 self.remote.pop();
                 (self.local[n].at, self.booked.last_mut().unwrap().at) = (late, late);
@@ -283,6 +285,35 @@ fn what_may_yet_come_is_missing_once_it_has_had_its_time() {
     let (key, at) = (key.unwrap(), terms().until.plus(Duration::from_secs(1)));
     day.remote.push(Remote { kind, order, key, amount, fee: 0, at });
     assert_eq!(reconcile(&day.remote, &day.local, &day.booked, &later).breaks, []);
+}
+
+/// An order of which two banks have taken a part, of which the provider has told once.
+fn taken_back() -> Day {
+    let mut day = Day::new(3);
+    day.agreed(Kind::Charge, "md_1", 10_000);
+    let (kind, amount, at) = (Kind::Refund, 1_000, late_enough());
+    for nth in ["first", "second"] {
+        let (order, key) = ("md_1".to_owned(), format!("dispute_lost:{nth}"));
+        day.booked.push(Booked { kind, order, subject: Subject::TakenBack(key), amount, at });
+    }
+    let (order, key) = ("md_1".to_owned(), "dispute".to_owned());
+    day.remote.push(Remote { kind, order, key, amount, fee: 0, at });
+    day
+}
+
+#[test]
+fn what_a_bank_has_taken_is_missing_only_where_the_provider_lists_it() {
+    let mut day = taken_back();
+    let silent = Terms { lists_chargebacks: false, ..terms() };
+    assert_eq!(reconcile(&day.remote, &day.local, &day.booked, &silent).breaks, []);
+    let compared = reconcile(&day.remote, &day.local, &day.booked, &terms());
+    let found: Vec<_> = compared.breaks.iter().map(|it| it.bucket).collect();
+    assert_eq!(found, [Bucket::MissingRemote]);
+    // Each is something of its own.
+    day.remote.pop();
+    let compared = reconcile(&day.remote, &day.local, &day.booked, &terms());
+    let subjects: BTreeSet<_> = compared.breaks.iter().map(|it| it.subject.clone()).collect();
+    assert_eq!(subjects.len(), 2);
 }
 
 #[test]

@@ -142,6 +142,8 @@ pub enum ReconciliationError {
     Closed,
     #[error("There is no such entry in the ledger.")]
     EntryNotFound,
+    #[error("The entry moves neither what the provider owes nor what is set aside.")]
+    EntryElsewhere,
     #[error("There is no payment provider of this name here.")]
     UnknownProvider,
     #[error("A day is `YYYY-MM-DD`, and today in Seoul at the latest.")]

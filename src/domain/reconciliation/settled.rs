@@ -1,6 +1,6 @@
 //! What a provider pays us, line by line: whether it adds up, is ours, and keeps what was agreed.
 
-use super::matching::{Kind, Remote, fee_of};
+use super::matching::{Kind, Remote, fee_of, is_agreed};
 use super::{Break, Bucket};
 
 /// A line of what a provider paid us: for a charge, or with a minus for what it took back.
@@ -51,7 +51,7 @@ pub fn judge(
     }
     let agreed = fee_bps.filter(|_| moved.kind == Kind::Charge).map(|bps| fee_of(gross, bps));
     let breaks = match agreed {
-        Some(agreed) if agreed != line.fee => {
+        Some(agreed) if !is_agreed(line.fee, agreed) => {
             let says = "the provider has kept another fee than was agreed";
             vec![found(Bucket::Fee, Some(agreed), Some(line.fee), says)]
         }
@@ -87,7 +87,8 @@ mod tests {
     fn a_line_that_does_not_fit_says_why() {
         let charge = moved(Kind::Charge, 10_000);
         for (settled, moved, booked, bucket) in [
-            (line(10_000, 301, 9_699), Some(&charge), true, Bucket::Fee),
+            (line(10_000, 302, 9_698), Some(&charge), true, Bucket::Fee),
+            (line(10_000, 298, 9_702), Some(&charge), true, Bucket::Fee),
             (line(10_000, 300, 9_699), Some(&charge), false, Bucket::Amount),
             (line(9_999, 300, 9_699), Some(&charge), false, Bucket::Amount),
             (line(10_000, 300, 9_700), None, false, Bucket::MissingLocal),
@@ -96,6 +97,15 @@ mod tests {
             let (is_booked, breaks) = judge(&settled, moved, Some(300));
             let buckets: Vec<Bucket> = breaks.iter().map(|it| it.bucket).collect();
             assert_eq!((is_booked, buckets), (booked, vec![bucket]), "{settled:?}");
+        }
+    }
+
+    #[test]
+    fn a_fee_whose_parts_were_rounded_is_the_agreed_one() {
+        let charge = moved(Kind::Charge, 10_000);
+        for fee in [299, 300, 301] {
+            let settled = line(10_000, fee, 10_000 - fee);
+            assert_eq!(judge(&settled, Some(&charge), Some(300)), (true, vec![]), "{fee}");
         }
     }
 

@@ -68,7 +68,7 @@ pub(super) async fn propose_keeping(
 /// much as it has taken.
 ///
 /// 409: `give_back_under_way` while its workflow is not parked, `provider_says_otherwise`, `more_than_agreed`,
-/// `proposal_superseded`, `wrong_state`.
+/// `proposal_superseded`, `disputed`, `wrong_state`.
 #[utoipa::path(
     tag = "admin",
     params(("id" = PaymentId, Path), ("proposal_id" = ProposalId, Path)),

@@ -1,13 +1,17 @@
 //! Operating payments over HTTP, for administrators: what happened, what stands still, and what people do about it.
 //!
 //! Invariant: whoever does something here says why, and it is in the audit; no answer has a key of a provider or a number of
-//! a bank account in full.
+//! a bank account in full, but the file that a bank is given.
 
 mod audit;
 mod conflicts;
+mod idempotency_keys;
+mod journal;
 mod ledger;
 mod payments;
+mod payout_files;
 mod providers;
+mod refunds;
 mod settlements;
 mod timeline;
 mod workflow_views;
@@ -23,7 +27,11 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .configure(providers::routes)
         .configure(ledger::routes)
         .configure(settlements::routes)
+        .configure(journal::routes)
+        .configure(idempotency_keys::routes)
+        .configure(payout_files::routes)
         .configure(conflicts::routes)
+        .configure(refunds::routes)
         .configure(payments::routes);
 }
 
@@ -46,8 +54,20 @@ pub fn routes(cfg: &mut ServiceConfig) {
     settlements::close_settlements,
     settlements::read_settlement,
     settlements::release_settlement,
+    journal::propose_journal_entry,
+    journal::list_journal_entries,
+    journal::read_journal_entry,
+    journal::approve_journal_entry,
+    journal::reject_journal_entry,
+    idempotency_keys::list_idempotency_keys,
+    payout_files::make_payout_file,
+    payout_files::list_payout_files,
+    payout_files::read_payout_file,
+    payout_files::download_payout_file,
+    payout_files::settle_payouts,
     conflicts::propose_keeping,
     conflicts::confirm_keeping,
+    refunds::settle_refund,
     payments::list_payments,
     payments::read_payment,
 ))]

@@ -65,16 +65,16 @@ pub(super) struct PayeeSettlementView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ClosedView {
     settlements: Vec<PayeeSettlementView>,
-    /// Who has a batch of today already: what they have earned since is in that of tomorrow.
+    /// The payee who was named, where they have a batch of today already: what they have earned since is in that of tomorrow.
     closed_before: Vec<UserId>,
-    /// Whether there are more payees; the same request closes the next 200.
+    /// Whether there are more payees without a batch of today; the same request closes the next 200.
     has_more: bool,
 }
 
 /// What a batch is made of: what a payment has given, or a refund has taken back, with the sign that this has.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ItemView {
-    /// `payment`, `refund` or `failed_refund`.
+    /// `payment`, `refund`, `failed_refund`, `dispute` or `dispute_won`.
     #[schema(example = "payment")]
     source_type: String,
     source_id: Uuid,
@@ -125,7 +125,9 @@ pub(super) async fn list_settlements(
 
 /// Closes what was earned until now, without waiting for the night, and however little it is.
 ///
-/// A payee has one batch a day: what they earn later today is in that of tomorrow.
+/// A payee has one batch a day: what they earn later today is in that of tomorrow. Where a payee is named, what was carried is
+/// closed too, even if they have earned nothing since. Nobody closes what is their own (`own_decision`); where everybody's is
+/// closed, the caller's waits for the night. Before ten past midnight the day before is closed first.
 #[utoipa::path(
     tag = "admin",
     security(("bearer" = [])),

@@ -9,6 +9,8 @@ use super::audit::DeedView;
 use super::payments::OperatedPaymentView;
 use super::workflow_views::WorkflowDetailsView;
 use super::workflows::details;
+use crate::actors::payments::journal::JournalEntryView;
+use crate::clock;
 use crate::domain::ids::{AttemptId, ProposalId, RefundId, UserId};
 use crate::domain::masking::masked;
 use crate::domain::money::Amount;
@@ -16,6 +18,7 @@ use crate::domain::money_audit::Target;
 use crate::domain::time::Timestamp;
 use crate::error::ApiResult;
 use crate::store::Store;
+use crate::store::journal::JournalFilter;
 use crate::store::money_audit::DeedFilter;
 use crate::store::payments::Payment;
 use crate::store::payments::conflicts::Proposal;
@@ -25,9 +28,10 @@ use crate::store::payments::transitions::TransitionRow;
 
 const WORKFLOWS_MAX: i64 = 50;
 const DEEDS_MAX: i64 = 100;
+const JOURNAL_MAX: i64 = 100;
 const SHOWN_MAX: usize = 200;
 
-/// A payment and all that is known of it. No list has more than 200 lines.
+/// A payment and all that is known of it. No list has more than 200 lines, and of the workflows there are 50: the last.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TimelineView {
     payment: OperatedPaymentView,
@@ -41,6 +45,8 @@ pub(super) struct TimelineView {
     ledger: Vec<LedgerLineView>,
     /// What people have seen at the provider where it is conflicted, the latest first.
     proposals: Vec<ProposalView>,
+    /// What two people were to move by hand about it, the latest first.
+    journal: Vec<JournalEntryView>,
     /// What people did to it by hand, the latest first.
     audit: Vec<DeedView>,
 }
@@ -140,10 +146,11 @@ pub(super) async fn timeline(store: &Store, payment: Payment) -> ApiResult<Timel
     for attempt in &attempts {
         webhooks.extend(store.list_webhooks_of(attempt).await?);
     }
-    webhooks.truncate(SHOWN_MAX);
     let refunds = store.list_refunds(id).await?;
     let filter = DeedFilter { by: None, target: Some(Target::Payment(id).to_string()) };
     let audit = store.list_money_audit(filter, None, DEEDS_MAX).await?;
+    let (filter, now) = (JournalFilter { status: None, payment: Some(id) }, clock::now());
+    let journal = store.list_journal_entries(filter, None, JOURNAL_MAX, now).await?;
     Ok(TimelineView {
         transitions: shown(store.list_payment_transitions(id).await?),
         attempts: shown(attempts),
@@ -152,13 +159,16 @@ pub(super) async fn timeline(store: &Store, payment: Payment) -> ApiResult<Timel
         webhooks: shown(webhooks),
         ledger: shown(store.list_ledger_lines(id.uuid()).await?),
         proposals: shown(store.list_conflict_proposals(id).await?),
+        journal: journal.into_iter().map(|it| JournalEntryView::of(it, now)).collect(),
         audit: shown(audit),
         payment: payment.into(),
     })
 }
 
+/// The last of them: what somebody looks for has happened of late.
 fn shown<R, V: From<R>>(rows: Vec<R>) -> Vec<V> {
-    rows.into_iter().take(SHOWN_MAX).map(V::from).collect()
+    let skipped = rows.len().saturating_sub(SHOWN_MAX);
+    rows.into_iter().skip(skipped).map(V::from).collect()
 }
 
 impl From<TransitionRow> for TransitionView {

@@ -75,10 +75,18 @@ pub(super) struct SignalView {
 pub(super) struct WorkflowDetailsView {
     #[serde(flatten)]
     pub(super) workflow: WorkflowView,
+    /// What it has noted, such as which payment it is about; keys of providers are masked.
+    #[schema(value_type = Object, nullable)]
+    pub(super) state: Value,
     /// In order; the last 500 of them.
     pub(super) steps: Vec<StepView>,
     /// The latest first; 100 of them.
     pub(super) signals: Vec<SignalView>,
+}
+
+/// What a workflow has noted, as anybody may see it.
+pub(super) fn masked_state(text: &str) -> Value {
+    read(text)
 }
 
 fn read(text: &str) -> Value {

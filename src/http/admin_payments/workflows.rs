@@ -4,7 +4,9 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{get, post};
 use serde::Deserialize;
 
-use super::workflow_views::{SignalView, StepView, WorkflowDetailsView, WorkflowView};
+use super::workflow_views::{
+    SignalView, StepView, WorkflowDetailsView, WorkflowView, masked_state,
+};
 use crate::actors::payments::Payments;
 use crate::domain::ids::WorkflowId;
 use crate::domain::time::Timestamp;
@@ -18,7 +20,6 @@ use crate::store::workflows::admin::{SeenWorkflow, WorkflowCursor, WorkflowFilte
 use crate::store::{Store, StoreError};
 
 const SIGNALS_MAX: i64 = 100;
-const STEPS_MAX: usize = 500;
 const KIND_BYTES_MAX: usize = 64;
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
@@ -176,10 +177,11 @@ pub(super) async fn details(store: &Store, id: WorkflowId) -> ApiResult<Workflow
         error => error.into(),
     })?;
     let signals = store.list_workflow_signals(id, SIGNALS_MAX).await?;
-    let skipped = steps.len().saturating_sub(STEPS_MAX);
+    let state = store.get_workflow_state(id).await?;
     Ok(WorkflowDetailsView {
         workflow: seen.into(),
-        steps: steps.into_iter().skip(skipped).map(StepView::from).collect(),
+        state: masked_state(&state),
+        steps: steps.into_iter().map(StepView::from).collect(),
         signals: signals.into_iter().map(SignalView::from).collect(),
     })
 }

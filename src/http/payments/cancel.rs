@@ -47,8 +47,9 @@ pub(super) async fn cancel_payment(
     payments: web::Data<Payments>,
 ) -> ApiResult<HttpResponse> {
     let actor = format!("user:{}", caller.user_id);
-    let call = key.call(actor.clone(), CANCEL, &*body)?;
-    let request = asked(body.into_inner(), Some(caller.user_id), actor)?;
+    let said = body.told_apart(|text| payments.disguise(text))?;
+    let call = key.call(actor.clone(), CANCEL, &said)?;
+    let request = asked(body.into_inner(), Some(caller.user_id), (actor, None))?;
 
     let payments = payments.get_ref().clone();
     response(undisturbed(async move { payments.cancel(request, call).await }).await??)
@@ -67,7 +68,7 @@ pub(super) async fn cancel_payment(
         (status = 202, description = "Nobody knows yet; `Location` says where to ask", body = CanceledView),
         (
             status = 403,
-            description = "The caller is no administrator, or the key has no scope for this (`scope_missing`)",
+            description = "The caller is no administrator, or the key has no scope for this (`scope_missing`); nobody decides about what is their own (`own_decision`)",
             body = Problem,
             content_type = "application/problem+json",
         ),
@@ -83,17 +84,22 @@ pub(super) async fn refund_payment(
     payments: web::Data<Payments>,
 ) -> ApiResult<HttpResponse> {
     let actor = keeper.0.label();
-    let call = key.call(actor.clone(), REFUND, &*body)?;
-    let request = asked(body.into_inner(), None, actor)?;
+    let said = body.told_apart(|text| payments.disguise(text))?;
+    let call = key.call(actor.clone(), REFUND, &said)?;
+    let request = asked(body.into_inner(), None, (actor, keeper.0.admin()))?;
 
     let payments = payments.get_ref().clone();
     response(undisturbed(async move { payments.cancel(request, call).await }).await??)
 }
 
 /// `payer`: whose it has to be.
-fn asked(body: CancelBody, payer: Option<UserId>, actor: String) -> ApiResult<CancelPayment> {
+fn asked(
+    body: CancelBody,
+    payer: Option<UserId>,
+    (actor, admin): (String, Option<UserId>),
+) -> ApiResult<CancelPayment> {
     let CancelBody { payment_id: payment, amount, reason, refund_account } = body;
     let reason = RefundReason::parse(&reason).ok_or(PaymentError::InvalidReason)?;
     let refund_account = refund_account.map(RefundAccountBody::parse).transpose()?;
-    Ok(CancelPayment { payment, payer, actor, amount, reason, refund_account })
+    Ok(CancelPayment { payment, payer, actor, admin, amount, reason, refund_account })
 }

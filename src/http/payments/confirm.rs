@@ -82,7 +82,7 @@ pub(super) async fn confirm_payment(
         ),
         (
             status = 403,
-            description = "The caller is no administrator, or the key has no scope for this (`scope_missing`)",
+            description = "The caller is no administrator, or the key has no scope for this (`scope_missing`); nobody decides about what is their own (`own_decision`)",
             body = Problem,
             content_type = "application/problem+json",
         ),
@@ -104,7 +104,7 @@ pub(super) async fn capture_payment(
     payments: web::Data<Payments>,
 ) -> ApiResult<HttpResponse> {
     let call = key.call(keeper.0.label(), CAPTURE, &*body)?;
-    let request = CapturePayment { payment: body.payment_id, payer: None };
+    let request = CapturePayment { payment: body.payment_id, payer: None, admin: keeper.0.admin() };
 
     let payments = payments.get_ref().clone();
     response(undisturbed(async move { payments.capture(request, call).await }).await??)

@@ -75,6 +75,22 @@ pub struct CancelBody {
     pub refund_account: Option<RefundAccountBody>,
 }
 
+impl CancelBody {
+    /// What tells it from another under the same key, and is kept: of an account only what `disguise` makes of it.
+    ///
+    /// # Errors
+    /// [`ApiError::Internal`] for a body that cannot be written as JSON, which there is not.
+    pub fn told_apart(&self, disguise: impl Fn(&str) -> String) -> ApiResult<Value> {
+        let mut body = serde_json::to_value(self).map_err(|_| ApiError::Internal)?;
+        for field in ["/refund_account/account_number", "/refund_account/holder"] {
+            if let Some(Value::String(text)) = body.pointer_mut(field) {
+                *text = disguise(text);
+            }
+        }
+        Ok(body)
+    }
+}
+
 /// A bank account of the payer's.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -213,8 +229,8 @@ pub enum MoneyRefusals {
     /// It does not exist, or is somebody else's: `order_not_found`, `payment_not_found`.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(#[to_schema] Problem),
-    /// Not as things stand: `wrong_state`, `payment_under_way`, `payment_exists`, `disputed`; or the same request is being done
-    /// (`idempotency_key_in_use`, with `Retry-After`).
+    /// Not as things stand: `wrong_state`, `payment_under_way`, `payment_exists`, `disputed`, `too_many_refunds`; or the same
+    /// request is being done (`idempotency_key_in_use`, with `Retry-After`).
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(#[to_schema] Problem),
     /// An input is not allowed (`amount_mismatch`, `exceeds_refundable`), or the key was used for something else
@@ -258,4 +274,32 @@ pub fn response(answered: Answered) -> ApiResult<HttpResponse> {
         response.insert_header((LOCATION, format!("/v1/payments/{payment}")));
     }
     Ok(response.body(answer.body))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    use super::*;
+
+    #[test]
+    fn of_an_account_only_what_it_is_disguised_as_is_kept() {
+        let body = |account: Value| -> CancelBody {
+            from_value(json!({
+                "payment_id": PaymentId::from(uuid::Uuid::nil()), "amount": 1, "reason": "늦음",
+                "refund_account": account,
+            }))
+            .unwrap()
+        };
+        let account =
+            json!({ "bank": "088", "account_number": "110123456789", "holder": "김하나" });
+        let said = body(account).told_apart(|text| format!("{} characters", text.chars().count()));
+        let said = said.unwrap();
+        let account = json!({
+            "bank": "088", "account_number": "12 characters", "holder": "3 characters",
+        });
+        assert_eq!(said["refund_account"], account);
+        let without = body(Value::Null);
+        assert_eq!(without.told_apart(str::to_owned).unwrap(), to_value(&without).unwrap());
+    }
 }

@@ -69,7 +69,7 @@ pub(super) async fn read_recon_break(
     Ok(web::Json(row.into()))
 }
 
-/// Says why a break is right as it is. It stays so, however often it is found.
+/// Says why a break is right as it is. It stays so, however often it is found as it was seen; what differs otherwise is open again.
 #[utoipa::path(
     tag = "admin",
     params(("id" = ReconBreakId, Path)),

@@ -1,12 +1,14 @@
 //! Runs and reports: how days were compared, and comparing one now.
 
+use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{get, post};
+use actix_web::{HttpResponse, get, post};
 use jiff::civil::Date;
 
 use super::views::{ReportCursor, ReportView, RunBody, RunView, RunsView};
+use crate::actors::payments::ANSWERED_WITHIN;
 use crate::actors::payments::reconciliation::Reconciliation;
-use crate::domain::reconciliation::ReconciliationError;
+use crate::domain::reconciliation::{ReconciliationError, RunStatus};
 use crate::error::ApiResult;
 use crate::http::caller::Admin;
 use crate::http::page::{Page, PageQuery};
@@ -42,11 +44,13 @@ pub(super) async fn list_recon_runs(
 }
 
 /// Compares a day of a provider now: what it moved, and what it paid. What was found before and is not found again is closed.
+/// A day that takes longer than a caller waits goes on: its runs say in the list how they ended.
 #[utoipa::path(
     tag = "admin",
     security(("bearer" = [])),
     responses(
         (status = 200, description = "It was compared; a run that failed says why", body = RunsView),
+        (status = 202, description = "It is being compared", body = RunsView),
         ChangeRefusals,
         WriteRefusals,
     ),
@@ -57,12 +61,15 @@ pub(super) async fn run_reconciliation(
     admin: Admin,
     body: web::Json<RunBody>,
     reconciliation: web::Data<Reconciliation>,
-) -> ApiResult<web::Json<RunsView>> {
+) -> ApiResult<HttpResponse> {
     let day: Date = body.day.parse().map_err(|_| ReconciliationError::InvalidDay)?;
-    tracing::info!(user.id = %admin.0.user_id, day = %day, "somebody has a day compared");
-    let runs = reconciliation.run(&body.provider, day).await?;
+    let by = admin.0.user_id;
+    let runs = reconciliation.run_for(by, &body.provider, day, ANSWERED_WITHIN).await?;
+    let have_ended = runs.iter().all(|run| run.status != RunStatus::Running);
+    let status = if have_ended { StatusCode::OK } else { StatusCode::ACCEPTED };
 
-    Ok(web::Json(RunsView { runs: runs.into_iter().map(RunView::from).collect() }))
+    let runs = runs.into_iter().map(RunView::from).collect();
+    Ok(HttpResponse::build(status).json(RunsView { runs }))
 }
 
 /// What was told of each day, the latest first.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::ids::{EntryId, ReconBreakId, ReconRunId};
+use crate::domain::ids::{EntryId, JournalEntryId, ReconBreakId, ReconRunId};
 use crate::domain::masking::masked;
 use crate::domain::reconciliation::{BreakStatus, Bucket, RunKind, RunStatus};
 use crate::domain::time::Timestamp;
@@ -108,6 +108,8 @@ pub(super) struct BreakView {
     note: Option<String>,
     /// The entry of the ledger that has put it right.
     fixed_entry: Option<EntryId>,
+    /// The journal entry that it was, where two people have booked it by hand.
+    journal_entry_id: Option<JournalEntryId>,
     /// `user:<id>`, or `reconciliation` for what was not found again.
     closed_by: Option<String>,
     found_at: Timestamp,
@@ -132,6 +134,7 @@ impl From<BreakRow> for BreakView {
             status: row.status,
             note: row.note,
             fixed_entry: row.fixed_entry,
+            journal_entry_id: row.journal_entry,
             closed_by: row.closed_by,
             found_at: row.found_at,
             updated_at: row.updated_at,

@@ -3,7 +3,7 @@
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, delete, get, post, put};
 
-use super::views::{ReasonBody, WithdrawalView};
+use super::views::{ReasonBody, WaitingWithdrawalView, WithdrawalView};
 use crate::actors::payments::wallets::Wallets;
 use crate::clock;
 use crate::domain::ids::{UserId, WithdrawalId};
@@ -12,6 +12,7 @@ use crate::http::caller::Admin;
 use crate::http::page::{Page, PageQuery};
 use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 use crate::store::Store;
+use crate::store::withdrawals::WaitingWithdrawal;
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
     cfg.service(list_waiting_withdrawals)
@@ -21,13 +22,16 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
         .service(unfreeze_wallet);
 }
 
-/// Withdrawals to which somebody may say yes, the oldest first: those that need it, and those that wait for their time.
+/// Withdrawals that wait before they are sent, the oldest first, each with what it waits for.
+///
+/// A yes helps where that is `approval`, `time` or `dispute`. What is `frozen`, or whose provider is stopped
+/// (`provider_stopped`), waits until that is over.
 #[utoipa::path(
     tag = "admin",
     params(PageQuery),
     security(("bearer" = [])),
     responses(
-        (status = 200, body = Page<WithdrawalView>),
+        (status = 200, body = Page<WaitingWithdrawalView>),
         ReadRefusals,
         RoleRefusals,
     ),
@@ -38,11 +42,11 @@ pub(super) async fn list_waiting_withdrawals(
     admin: Admin,
     query: web::Query<PageQuery>,
     store: web::Data<Store>,
-) -> ApiResult<web::Json<Page<WithdrawalView>>> {
+) -> ApiResult<web::Json<Page<WaitingWithdrawalView>>> {
     let (after, limit) = (query.after()?, query.limit.with_probe());
     let rows = store.list_waiting_withdrawals(after, limit, clock::now()).await?;
 
-    Ok(web::Json(Page::new(rows, query.limit, |withdrawal| withdrawal.id)))
+    Ok(web::Json(Page::new(rows, query.limit, |row: &WaitingWithdrawal| row.withdrawal.id)))
 }
 
 /// Says yes to a withdrawal of somebody else's.
@@ -128,6 +132,7 @@ pub(super) async fn freeze_wallet(
     responses(
         (status = 204, description = "It is not frozen, now or before"),
         ChangeRefusals,
+        WriteRefusals,
     ),
 )]
 #[delete("/admin/payments/wallets/{user_id}/freeze")]
@@ -135,9 +140,10 @@ pub(super) async fn freeze_wallet(
 pub(super) async fn unfreeze_wallet(
     admin: Admin,
     user: web::Path<UserId>,
+    body: web::Json<ReasonBody>,
     wallets: web::Data<Wallets>,
 ) -> ApiResult<HttpResponse> {
-    wallets.unfreeze(*user, admin.0.user_id).await?;
+    wallets.unfreeze(*user, admin.0.user_id, body.parse()?).await?;
 
     Ok(HttpResponse::NoContent().finish())
 }

@@ -59,7 +59,10 @@ pub(super) async fn release_order(
 ) -> ApiResult<web::Json<ReleasedView>> {
     let (order_type, order_id) = path.into_inner();
     let order = OrderKey::parse(&order_type, &order_id)?;
-    let released = settlements.release(order, keeper.0.label()).await?;
+    let released = match keeper.0.admin() {
+        Some(by) => settlements.release_by_hand(order, by).await?,
+        None => settlements.release(order, keeper.0.label()).await?,
+    };
 
     Ok(web::Json(released.into()))
 }

@@ -14,7 +14,7 @@ use crate::store::bank_accounts::BankAccount;
 use crate::store::settlements::Settlement;
 use crate::store::settlements::releases::Released;
 use crate::store::wallets::Wallet;
-use crate::store::withdrawals::Withdrawal;
+use crate::store::withdrawals::{WaitingWithdrawal, WaitsFor, Withdrawal};
 
 /// What somebody has, in minor units.
 #[derive(Debug, Serialize, ToSchema)]
@@ -62,6 +62,16 @@ pub(super) struct WithdrawalView {
     created_at: Timestamp,
     updated_at: Timestamp,
     version: i64,
+}
+
+/// Money that is not on its way yet, and why.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WaitingWithdrawalView {
+    #[serde(flatten)]
+    withdrawal: WithdrawalView,
+    /// `approval`, `time`, `dispute`, `frozen` and `provider_stopped`: whatever applies.
+    #[schema(example = json!(["time"]))]
+    waits_for: Vec<&'static str>,
 }
 
 /// Why somebody decides so; kept for ever.
@@ -217,6 +227,13 @@ impl From<Withdrawal> for WithdrawalView {
             updated_at: withdrawal.updated_at,
             version: withdrawal.version,
         }
+    }
+}
+
+impl From<WaitingWithdrawal> for WaitingWithdrawalView {
+    fn from(waiting: WaitingWithdrawal) -> Self {
+        let waits_for = waiting.waits_for.into_iter().map(WaitsFor::as_str).collect();
+        Self { withdrawal: waiting.withdrawal.into(), waits_for }
     }
 }
 

@@ -11,10 +11,12 @@ use serde_json::Value;
 use super::OpenError;
 use crate::config::Config;
 use crate::domain::workflows::EffectKey;
-use crate::providers::couriers::outward::{self, OutwardError, Silence, read};
+use crate::providers::couriers::outward::{self, Body, OutwardError, Silence, read_up_to};
 
 /// Every provider that knows our keys looks for them here.
 const KEY_HEADER: &str = "Idempotency-Key";
+/// What is read of an answer at most. A dispute comes with all that speaks against it, 150,000 characters and more.
+const ANSWER_BYTES_MAX: usize = 1_024 * 1_024;
 /// What a provider calls its error is no longer than this.
 const CODE_CHARS_MAX: usize = 64;
 
@@ -56,7 +58,10 @@ impl Heard {
         let silent = |error: reqwest::Error| silence(&error).to_owned();
         let response = request.send().await.map_err(silent)?;
         let status = response.status();
-        let body = read(response).await.map_err(silent)?;
+        let body = match read_up_to(response, ANSWER_BYTES_MAX).await.map_err(silent)? {
+            Body::Whole(body) => body,
+            Body::Cut(_) => return Err("the provider's answer is too long".to_owned()),
+        };
         Ok(Self { status, body: serde_json::from_slice(&body).unwrap_or_default() })
     }
 

@@ -6,10 +6,11 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use super::{
-    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Dispute, Hint,
-    LookUp, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook, RemotePage, SettlementPage,
-    WebhookError,
+    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Dispute,
+    DisputePage, Hint, LookUp, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook, RemotePage,
+    SettlementPage, WebhookError,
 };
+use crate::domain::time::Timestamp;
 use crate::domain::workflows::EffectKey;
 
 /// A provider whose calls are timed.
@@ -107,6 +108,14 @@ impl PaymentProvider for Measured {
 
     async fn find_dispute(&self, provider_key: &str) -> LookUp<Dispute> {
         self.timed("find_dispute", self.0.find_dispute(provider_key)).await
+    }
+
+    async fn list_disputes(
+        &self,
+        since: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<DisputePage, String> {
+        self.timed("list_disputes", self.0.list_disputes(since, cursor)).await
     }
 
     fn read_webhook(&self, webhook: &RawWebhook) -> Result<Hint, WebhookError> {

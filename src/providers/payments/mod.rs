@@ -50,8 +50,10 @@ pub struct Capabilities {
     pub has_settlements: bool,
     /// How far its days are ahead of UTC: they begin at its midnight.
     pub utc_offset_hours: i8,
-    /// Whether it tells of disputes: with a charge, and by their keys.
+    /// Whether it tells of disputes: with a charge, by their keys, and all that were opened since a time.
     pub has_disputes: bool,
+    /// Whether what payers' banks take is in its list of what moved.
+    pub lists_chargebacks: bool,
     pub webhooks: WebhookTrust,
 }
 
@@ -143,6 +145,9 @@ pub struct Charge {
     pub decline: Option<Decline>,
     pub approved_at: Option<Timestamp>,
     pub cancels: Vec<Canceled>,
+    /// Whether the provider is giving some of it back and has not finished, whoever asked for it.
+    #[serde(default)]
+    pub has_open_cancels: bool,
     /// The provider's keys of what its payer's bank wants back, or wanted.
     #[serde(default)]
     pub disputes: Vec<String>,
@@ -340,6 +345,22 @@ pub struct SettlementPage {
     pub next: Option<String>,
 }
 
+/// A dispute in a provider's list: what it is called, and the charge that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedDispute {
+    pub provider_key: String,
+    /// The provider's key of the charge.
+    pub charge: String,
+}
+
+/// A part of the disputes that were opened since a time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputePage {
+    pub items: Vec<ListedDispute>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
 /// Somebody who moves money for us.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
@@ -373,6 +394,18 @@ pub trait PaymentProvider: Send + Sync {
 
     /// Finds a dispute by the provider's key.
     async fn find_dispute(&self, provider_key: &str) -> LookUp<Dispute>;
+
+    /// The disputes that were opened since, from a cursor on. Nobody is asked who tells of none.
+    ///
+    /// # Errors
+    /// A sentence without personal data; to be asked again.
+    async fn list_disputes(
+        &self,
+        _since: Timestamp,
+        _cursor: Option<&str>,
+    ) -> Result<DisputePage, String> {
+        Err("the provider tells of no disputes".to_owned())
+    }
 
     /// Reads which object a webhook is about.
     ///

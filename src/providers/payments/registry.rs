@@ -1,4 +1,5 @@
-//! The providers of this installation: the one that takes new payments, and those that took earlier ones.
+//! The providers of this installation: the one that takes new payments, the one that pays out, and those that took
+//! earlier ones.
 //!
 //! Invariant: a payment is asked about where it was made. Whoever is preferred today has nothing to do with it.
 
@@ -32,6 +33,8 @@ pub enum OpenError {
 pub struct Providers {
     by_name: BTreeMap<&'static str, Arc<dyn PaymentProvider>>,
     preferred: Option<&'static str>,
+    /// `None` where the preferred one does, if it can.
+    paying_out: Option<&'static str>,
 }
 
 impl Providers {
@@ -69,6 +72,11 @@ impl Providers {
         self.by_name.insert(provider.name(), Arc::new(Measured(provider)));
     }
 
+    /// Has users paid out by one of them, whoever takes payments.
+    pub fn pay_out_by(&mut self, name: &'static str) {
+        self.paying_out = Some(name);
+    }
+
     /// The one that a payment was made with.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<dyn PaymentProvider>> {
@@ -84,6 +92,13 @@ impl Providers {
     #[must_use]
     pub fn preferred(&self) -> Option<&Arc<dyn PaymentProvider>> {
         self.get(self.preferred?)
+    }
+
+    /// The one that pays users out; `None` where nobody does.
+    #[must_use]
+    pub fn paying_out(&self) -> Option<&Arc<dyn PaymentProvider>> {
+        let provider = self.get(self.paying_out.or(self.preferred)?);
+        provider.filter(|it| it.capabilities().has_payouts)
     }
 }
 

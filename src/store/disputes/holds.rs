@@ -1,25 +1,25 @@
 //! What is done about a dispute: its money is held, freed again, or goes back. Each is one transaction of its workflow.
 //!
 //! Locks are taken in the order payment, wallet, dispute, ledger. Invariant: nothing is held that is not there, and
-//! what is missing is held as soon as it comes; what a bank has taken is in the books as a whole, whoever bears it.
+//! what is missing is held as soon as it comes; what a bank has taken is in the books as a whole, and we bear only what
+//! the payment does not have by then.
 
 use serde_json::json;
 
-use super::{Dispute, Row, has_open_dispute, lock_dispute, update};
-use crate::domain::ids::UserId;
-use crate::domain::ledger::chart::{AccountName, Shard};
-use crate::domain::money::{Amount, Currency};
+use super::arrivals::book_arrival;
+use super::{Dispute, has_open_dispute, lock_dispute, update};
+use crate::domain::ledger::chart::AccountName;
+use crate::domain::money::Amount;
 use crate::domain::payments::disputes::{Ground, after_winning, ground_of};
-use crate::domain::payments::postings::{Place, Side};
+use crate::domain::payments::postings::Side;
 use crate::domain::payments::{Cause, PaymentStatus};
 use crate::domain::time::Timestamp;
-use crate::store::ledger::balances::find_counters;
-use crate::store::ledger::{BookError, book};
+use crate::store::ledger::book;
 use crate::store::payments::transitions::{By, tell, transition};
 use crate::store::payments::{ChangeError, Payment, get_locked, update_sums};
-use crate::store::settlements::disputes::{Withheld, give_again, is_earned, withhold};
+use crate::store::settlements::disputes::{Withheld, give_again, take_late, withhold};
 use crate::store::wallets::lock_wallet;
-use crate::store::{Db, StoreError, fetch_all, fetch_one};
+use crate::store::{Db, StoreError, fetch_one};
 
 const ACTOR: &str = "disputes";
 
@@ -79,7 +79,8 @@ pub async fn open(db: &mut Db, dispute: &Dispute, now: Timestamp) -> Result<Open
     Ok(Opened::Yes)
 }
 
-/// Frees what was held for a dispute that was won or given up: `PaymentDisputeWon`.
+/// Frees what was held for a dispute that was won or given up: `PaymentDisputeWon`. What is free again is held for others
+/// that are short.
 ///
 /// # Errors
 /// [`ChangeError`]; the transaction must not be committed then.
@@ -92,9 +93,21 @@ pub async fn free(db: &mut Db, dispute: &Dispute, now: Timestamp) -> Result<(), 
         }
     }
     if let Some(entry) = payment.place().dispute_won(dispute.id, &dispute.held) {
-        book(db, &entry, now).await?;
+        match payment.payee {
+            Some(payee) => book_arrival(db, payee, &entry, now).await?,
+            None => book(db, &entry, now).await.map(|_| ())?,
+        }
     }
     Ok(())
+}
+
+/// Whether a refund that nobody knows the end of may have taken what a dispute did not find.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn waits_for_refund(db: &mut Db, dispute: &Dispute) -> Result<bool, StoreError> {
+    let payment = get_locked(db, dispute.payment).await?;
+    Ok(dispute.covered < dispute.amount.minor() && payment.sums.reserved > 0)
 }
 
 /// Books what a bank has taken: `PaymentChargedBack`. What is held goes; the payee owes what they did not have, and we
@@ -115,31 +128,6 @@ pub async fn give(db: &mut Db, dispute: &Dispute, now: Timestamp) -> Result<(), 
     let others: Vec<Side> = late.into_iter().chain(bearers(&dispute)).collect();
     let entry = payment.place().dispute_lost(dispute.id, &dispute.held, &others);
     book(db, &entry, now).await?;
-    Ok(())
-}
-
-/// Holds what has come to a payee's wallet, which is locked, for open disputes that were short of it.
-///
-/// # Errors
-/// [`BookError`]; the transaction must not be committed then.
-pub async fn hold_what_came(
-    db: &mut Db,
-    payee: UserId,
-    currency: Currency,
-    now: Timestamp,
-) -> Result<(), BookError> {
-    let wallet = AccountName::UserAvailable(payee);
-    let mut there = find_counters(db, wallet, currency).await?.credit_available();
-    for (mut dispute, place) in list_short(db, payee, currency).await? {
-        let Ok(amount) = Amount::new(dispute.missing.min(there)) else { continue };
-        there = there.saturating_sub(amount.minor());
-        dispute.missing = dispute.missing.saturating_sub(amount.minor());
-        let nth = dispute.held.len();
-        dispute.held.push(vec![amount]);
-        update(db, &dispute, now).await?;
-        let side = Side { debit: wallet, amount };
-        book(db, &place.dispute_hold(dispute.id, nth, &[side]), now).await?;
-    }
     Ok(())
 }
 
@@ -184,7 +172,7 @@ async fn of_escrow(db: &mut Db, payment: &Payment, amount: Amount) -> Result<Wit
     Ok(Withheld { covered: covered.map_or(0, Amount::minor), sides, missing: 0 })
 }
 
-/// What a refund wanted that was not made is there by now, where nobody has earned it.
+/// What somebody else wanted, such as a refund that was not made, is there by now: in escrow, or with its payee.
 async fn what_is_there_now(
     db: &mut Db,
     payment: &mut Payment,
@@ -193,10 +181,10 @@ async fn what_is_there_now(
 ) -> Result<Vec<Side>, StoreError> {
     let rest = Amount::new(dispute.amount.minor().saturating_sub(dispute.covered));
     let Ok(rest) = rest else { return Ok(Vec::new()) };
-    if is_earned(db, payment).await? {
-        return Ok(Vec::new());
-    }
-    let more = of_escrow(db, payment, rest).await?;
+    let more = match take_late(db, payment, dispute.id, rest, now).await? {
+        Some(more) => more,
+        None => of_escrow(db, payment, rest).await?,
+    };
     payment.sums.refunded = payment.sums.refunded.saturating_add(more.covered);
     dispute.covered = dispute.covered.saturating_add(more.covered);
     update(db, dispute, now).await?;
@@ -211,40 +199,4 @@ fn bearers(dispute: &Dispute) -> Vec<Side> {
         Amount::new(minor).ok().map(|amount| Side { debit, amount })
     };
     owed.into_iter().chain([(AccountName::Chargeback, rest)]).filter_map(side).collect()
-}
-
-#[derive(sqlx::FromRow)]
-struct ShortRow {
-    #[sqlx(flatten)]
-    dispute: Row,
-    ledger_shard: i64,
-}
-
-/// Open disputes that are short of something, and where their payments are in the books.
-async fn list_short(
-    db: &mut Db,
-    payee: UserId,
-    currency: Currency,
-) -> Result<Vec<(Dispute, Place)>, StoreError> {
-    let rows = fetch_all!(
-        db,
-        ShortRow,
-        "SELECT d.id, d.payment_id, d.payee_id, d.provider, d.provider_key, d.currency, d.amount,
-                d.status, d.covered, d.missing, d.held, d.due_at, d.opened_at, d.closed_at,
-                p.ledger_shard
-         FROM disputes d
-         JOIN payments p ON p.id = d.payment_id
-         WHERE d.payee_id = $1 AND d.currency = $2 AND d.opened_at IS NOT NULL
-           AND d.closed_at IS NULL AND d.missing > 0
-         ORDER BY d.id",
-        payee.uuid(),
-        currency.as_str(),
-    )?;
-    let short = |row: ShortRow| {
-        let dispute = row.dispute.into_dispute()?;
-        let shard = Shard::numbered(u8::try_from(row.ledger_shard).unwrap_or_default());
-        let (payment, provider) = (dispute.payment, dispute.provider);
-        Ok((dispute, Place { payment, provider, shard, currency }))
-    };
-    rows.into_iter().map(short).collect()
 }

@@ -1,8 +1,10 @@
-//! Disputes as rows: what providers say of them, and in [`holds`] what is done about that.
+//! Disputes as rows: what providers say of them, in [`holds`] what is done about that, and in [`arrivals`] what becomes of
+//! money that comes to somebody whom a dispute left short.
 //!
 //! Invariant: what a provider said only moves on ([`DisputeStatus::leads_to`]). What is held for a dispute changes under
 //! the lock of its payee's wallet, and of its payment where nobody has earned it.
 
+pub mod arrivals;
 pub mod holds;
 
 use uuid::Uuid;
@@ -239,6 +241,21 @@ pub async fn has_open_dispute(db: &mut Db, payment: PaymentId) -> Result<bool, S
     Ok(count > 0)
 }
 
+/// Whether a payer's bank wants a payment back, or has taken it.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn is_wanted_back(db: &mut Db, payment: PaymentId) -> Result<bool, StoreError> {
+    let (count,) = fetch_one!(
+        db,
+        (i64,),
+        "SELECT COUNT(*) FROM disputes
+         WHERE payment_id = $1 AND status NOT IN ('inquiry', 'won', 'withdrawn')",
+        payment.uuid(),
+    )?;
+    Ok(count > 0)
+}
+
 /// Whether a dispute of any payment to a payee is open.
 ///
 /// # Errors
@@ -284,33 +301,82 @@ impl Store {
         rows.into_iter().map(Row::into_dispute).collect()
     }
 
-    /// Disputes that are not over and of which nobody has asked since `before`, those first that have waited for longest.
+    /// Takes disputes of which their provider has not said the end, and nobody has asked since `before`, those first that
+    /// have waited for longest. Notes that somebody does so now.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn list_disputes_to_look_at(
+    pub async fn take_disputes_to_look_at(
         &self,
         before: Timestamp,
+        now: Timestamp,
         limit: i64,
     ) -> Result<Vec<Dispute>, StoreError> {
         let rows = self
+            .write::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    let update = db.dialect(
+                        "UPDATE disputes SET looked_at = $2
+                         WHERE id IN
+                             (SELECT id FROM disputes
+                              WHERE closed_at IS NULL AND looked_at <= $1
+                                AND status NOT IN ('won', 'lost', 'withdrawn')
+                              ORDER BY looked_at, id
+                              LIMIT $3)
+                         RETURNING id, payment_id, payee_id, provider, provider_key, currency,
+                                   amount, status, covered, missing, held, due_at, opened_at,
+                                   closed_at",
+                        // Whoever holds one is at work on it, and may wait for another of these.
+                        "UPDATE disputes SET looked_at = $2
+                         WHERE id IN
+                             (SELECT id FROM disputes
+                              WHERE closed_at IS NULL AND looked_at <= $1
+                                AND status NOT IN ('won', 'lost', 'withdrawn')
+                              ORDER BY looked_at, id
+                              LIMIT $3
+                              FOR UPDATE SKIP LOCKED)
+                         RETURNING id, payment_id, payee_id, provider, provider_key, currency,
+                                   amount, status, covered, missing, held, due_at, opened_at,
+                                   closed_at",
+                    );
+                    fetch_all!(db, Row, update, before.millis(), now.millis(), limit)
+                })
+            })
+            .await?;
+        let read = |row: Row| {
+            let id = row.id;
+            let read = row.into_dispute();
+            if read.is_err() {
+                tracing::error!(dispute.id = %id, "a dispute cannot be read by this release");
+            }
+            read.ok()
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// Whether a dispute was heard of.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn is_dispute_known(
+        &self,
+        provider: ProviderName,
+        provider_key: String,
+    ) -> Result<bool, StoreError> {
+        let (count,) = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
-                    fetch_all!(
+                    fetch_one!(
                         db,
-                        Row,
-                        "SELECT id, payment_id, payee_id, provider, provider_key, currency, amount,
-                                status, covered, missing, held, due_at, opened_at, closed_at
-                         FROM disputes
-                         WHERE closed_at IS NULL AND looked_at <= $1
-                         ORDER BY looked_at, id
-                         LIMIT $2",
-                        before.millis(),
-                        limit,
+                        (i64,),
+                        "SELECT COUNT(*) FROM disputes
+                         WHERE provider = $1 AND provider_key = $2",
+                        provider.as_str(),
+                        provider_key,
                     )
                 })
             })
             .await?;
-        rows.into_iter().map(Row::into_dispute).collect()
+        Ok(count > 0)
     }
 }

@@ -10,6 +10,7 @@ pub mod captures;
 pub mod conflicts;
 pub mod operations;
 pub mod refunds;
+pub mod reviews;
 pub mod stops;
 pub mod transitions;
 pub mod views;
@@ -97,6 +98,12 @@ impl Payment {
             shard: self.shard,
             currency: self.currency,
         }
+    }
+
+    /// Whether somebody pays it or is paid by it: nobody decides about what is their own.
+    #[must_use]
+    pub fn is_of(&self, user: UserId) -> bool {
+        self.payer == user || self.payee == Some(user)
     }
 
     /// What the workflow is for that takes care of it now.

@@ -3,7 +3,6 @@
 //! Invariant: what is listed is bounded, and whatever names a payment at its provider is for the server alone: whoever shows
 //! it masks it.
 
-use serde_json::json;
 use uuid::Uuid;
 
 use super::attempts::AttemptStatus;
@@ -11,7 +10,7 @@ use super::{Payment, PaymentRow};
 use crate::domain::ids::{AttemptId, PaymentId};
 use crate::domain::payments::{PaymentStatus, ProviderName};
 use crate::domain::time::Timestamp;
-use crate::store::{Store, StoreError, fetch_all};
+use crate::store::{Db, Store, StoreError, fetch_all};
 
 /// Lines of one kind that are shown of one payment.
 const SHOWN_MAX: i64 = 200;
@@ -95,6 +94,57 @@ impl AttemptRow {
     }
 }
 
+/// A provider, or none; not changed since before then; after which payment, and how many.
+type Rest = (&'static str, i64, Uuid, i64);
+
+async fn list_any(db: &mut Db, rest: Rest) -> Result<Vec<PaymentRow>, StoreError> {
+    let (provider, older_than, after, limit) = rest;
+    fetch_all!(
+        db,
+        PaymentRow,
+        "SELECT id, order_type, order_id, payer_id, payee_id, provider, ledger_shard, currency,
+                amount, captured, refund_reserved, refunded, status, under_way,
+                is_captured_later, is_by_deposit, failure_code, version, expires_at, created_at,
+                updated_at
+         FROM payments
+         WHERE ($1 = '' OR provider = $1) AND updated_at < $2 AND id > $3
+         ORDER BY id
+         LIMIT $4",
+        provider,
+        older_than,
+        after,
+        limit,
+    )
+}
+
+async fn list_of_status(
+    db: &mut Db,
+    status: &'static str,
+    rest: Rest,
+) -> Result<Vec<PaymentRow>, StoreError> {
+    let (provider, older_than, after, limit) = rest;
+    // By itself, SQLite may go through all payments in the order of their ids.
+    let select = db.dialect(
+        "SELECT id, order_type, order_id, payer_id, payee_id, provider, ledger_shard, currency,
+                amount, captured, refund_reserved, refunded, status, under_way,
+                is_captured_later, is_by_deposit, failure_code, version, expires_at, created_at,
+                updated_at
+         FROM payments INDEXED BY payments_status_idx
+         WHERE status = $1 AND ($2 = '' OR provider = $2) AND updated_at < $3 AND id > $4
+         ORDER BY id
+         LIMIT $5",
+        "SELECT id, order_type, order_id, payer_id, payee_id, provider, ledger_shard, currency,
+                amount, captured, refund_reserved, refunded, status, under_way,
+                is_captured_later, is_by_deposit, failure_code, version, expires_at, created_at,
+                updated_at
+         FROM payments
+         WHERE status = $1 AND ($2 = '' OR provider = $2) AND updated_at < $3 AND id > $4
+         ORDER BY id
+         LIMIT $5",
+    );
+    fetch_all!(db, PaymentRow, select, status, provider, older_than, after, limit)
+}
+
 impl Store {
     /// Payments after `after`, the oldest first; at most `limit`.
     ///
@@ -106,50 +156,34 @@ impl Store {
         after: Option<PaymentId>,
         limit: i64,
     ) -> Result<Vec<Payment>, StoreError> {
-        let words: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
-        let (statuses, after) =
-            (json!(words).to_string(), after.map_or(Uuid::nil(), PaymentId::uuid));
+        let after = after.map_or(Uuid::nil(), PaymentId::uuid);
+        let mut words: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
+        words.sort_unstable();
+        words.dedup();
+        let provider = filter.provider.map_or("", ProviderName::as_str);
+        let older_than = filter.older_than.map_or(i64::MAX, Timestamp::millis);
         let rows = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
-                    let select = db.dialect(
-                        "SELECT id, order_type, order_id, payer_id, payee_id, provider,
-                                ledger_shard, currency, amount, captured, refund_reserved,
-                                refunded, status, under_way, is_captured_later, is_by_deposit,
-                                failure_code, version, expires_at, created_at, updated_at
-                         FROM payments
-                         WHERE ($1 = '[]' OR status IN (SELECT j.value FROM json_each($1) j))
-                           AND ($2 = '' OR provider = $2) AND updated_at < $3 AND id > $4
-                         ORDER BY id
-                         LIMIT $5",
-                        "SELECT id, order_type, order_id, payer_id, payee_id, provider,
-                                ledger_shard, currency, amount, captured, refund_reserved,
-                                refunded, status, under_way, is_captured_later, is_by_deposit,
-                                failure_code, version, expires_at, created_at, updated_at
-                         FROM payments
-                         WHERE ($1 = '[]' OR status IN
-                                   (SELECT j.value FROM jsonb_array_elements_text($1::jsonb) j))
-                           AND ($2 = '' OR provider = $2) AND updated_at < $3 AND id > $4
-                         ORDER BY id
-                         LIMIT $5",
-                    );
-                    fetch_all!(
-                        db,
-                        PaymentRow,
-                        select,
-                        statuses,
-                        filter.provider.map_or("", ProviderName::as_str),
-                        filter.older_than.map_or(i64::MAX, Timestamp::millis),
-                        after,
-                        limit,
-                    )
+                    let rest = (provider, older_than, after, limit);
+                    if words.is_empty() {
+                        return list_any(db, rest).await;
+                    }
+                    // Of each status as many as are asked for: each walks along an index, however many payments there are.
+                    let mut rows: Vec<PaymentRow> = Vec::new();
+                    for status in words {
+                        rows.extend(list_of_status(db, status, rest).await?);
+                    }
+                    rows.sort_unstable_by_key(|row| row.id);
+                    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+                    Ok(rows)
                 })
             })
             .await?;
         rows.into_iter().map(PaymentRow::into_payment).collect()
     }
 
-    /// The attempts of a payment, in order.
+    /// The attempts of a payment, in order; the last 200.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -164,7 +198,7 @@ impl Store {
                                 created_at, resolved_at
                          FROM payment_attempts
                          WHERE payment_id = $1
-                         ORDER BY attempt_no
+                         ORDER BY attempt_no DESC
                          LIMIT $2",
                         id.uuid(),
                         SHOWN_MAX,
@@ -172,10 +206,10 @@ impl Store {
                 })
             })
             .await?;
-        Ok(rows.into_iter().filter_map(AttemptRow::into_seen).collect())
+        Ok(rows.into_iter().rev().filter_map(AttemptRow::into_seen).collect())
     }
 
-    /// Webhooks that came about an attempt, in order.
+    /// Webhooks that came about an attempt, in order; the last 200.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -185,52 +219,58 @@ impl Store {
     ) -> Result<Vec<SeenWebhook>, StoreError> {
         let (provider, order) = (attempt.provider.clone(), attempt.provider_order.clone());
         let key = attempt.provider_key.clone();
-        self.read(move |db| {
-            Box::pin(async move {
-                fetch_all!(
-                    db,
-                    SeenWebhook,
-                    "SELECT provider, trust, status, attempts, last_error, received_at, done_at
+        let mut rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        SeenWebhook,
+                        "SELECT provider, trust, status, attempts, last_error, received_at, done_at
                      FROM payment_webhooks
                      WHERE (provider = $1 AND provider_order = $2)
                         OR (provider = $1 AND provider_key = $3)
-                     ORDER BY received_at, dedupe_key
+                     ORDER BY received_at DESC, dedupe_key DESC
                      LIMIT $4",
-                    provider,
-                    order,
-                    key,
-                    SHOWN_MAX,
-                )
+                        provider,
+                        order,
+                        key,
+                        SHOWN_MAX,
+                    )
+                })
             })
-        })
-        .await
+            .await?;
+        rows.reverse();
+        Ok(rows)
     }
 
-    /// What was booked about something, in order.
+    /// What was booked about something, in order; the last 200 lines.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn list_ledger_lines(&self, reference: Uuid) -> Result<Vec<LedgerLine>, StoreError> {
-        self.read(move |db| {
-            Box::pin(async move {
-                fetch_all!(
-                    db,
-                    LedgerLine,
-                    "SELECT e.kind, t.phase, d.code AS debit, c.code AS credit, t.amount,
+        let mut rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        LedgerLine,
+                        "SELECT e.kind, t.phase, d.code AS debit, c.code AS credit, t.amount,
                             t.currency, e.actor, t.at
                      FROM ledger_entries e
                      JOIN ledger_transfers t ON t.entry_id = e.id
                      JOIN ledger_accounts d ON d.id = t.debit_id
                      JOIN ledger_accounts c ON c.id = t.credit_id
                      WHERE e.reference_id = $1
-                     ORDER BY e.at, e.id, t.line
+                     ORDER BY e.at DESC, e.id DESC, t.line DESC
                      LIMIT $2",
-                    reference,
-                    SHOWN_MAX,
-                )
+                        reference,
+                        SHOWN_MAX,
+                    )
+                })
             })
-        })
-        .await
+            .await?;
+        rows.reverse();
+        Ok(rows)
     }
 
     /// What workflows of a payment are for: those that confirm, capture or void it, refund it, or give back what came too

@@ -9,13 +9,15 @@ use uuid::Uuid;
 use super::transitions::{By, tell, transition};
 use super::{ChangeError, Payment, update};
 use crate::domain::ids::{PaymentId, RefundId};
+use crate::domain::ledger::entry::Entry;
 use crate::domain::money::Amount;
 use crate::domain::payments::PaymentStatus;
 use crate::domain::payments::postings::Side;
 use crate::domain::payments::refunds::RefundStatus;
 use crate::domain::time::Timestamp;
-use crate::store::ledger::book;
-use crate::store::settlements::refunds::{give_again, take_back};
+use crate::store::disputes::arrivals::book_arrival;
+use crate::store::ledger::{BookError, book};
+use crate::store::settlements::refunds::{give_again, is_taken_back, take_back};
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 
 /// A refund as it stands.
@@ -42,8 +44,15 @@ pub struct NewRefund {
     pub amount: Amount,
     pub reason: String,
     pub actor: String,
-    /// Where it goes, sealed for the refund, where it came by a transfer.
-    pub sealed_account: Option<Vec<u8>>,
+    /// Where it goes, where it came by a transfer.
+    pub sealed_account: Option<SealedRefundAccount>,
+}
+
+/// The account of a payer, sealed for one refund, and the mark of the key.
+#[derive(Debug, Clone)]
+pub struct SealedRefundAccount {
+    pub details: Vec<u8>,
+    pub seal: String,
 }
 
 #[derive(sqlx::FromRow)]
@@ -118,7 +127,7 @@ pub async fn request(
         created_at: now,
         updated_at: now,
     };
-    insert(db, &refund, new.sealed_account.as_deref()).await?;
+    insert(db, &refund, new.sealed_account.as_ref()).await?;
     book(db, &payment.place().refund_hold(refund.id, &sides), now).await?;
     Ok(refund)
 }
@@ -138,6 +147,20 @@ pub async fn get_refund(db: &mut Db, id: RefundId) -> Result<Refund, StoreError>
         id.uuid(),
     )?;
     row.ok_or(StoreError::NotFound)?.into_refund()
+}
+
+/// How many refunds a payment has that have not failed.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn count_refunds(db: &mut Db, payment: PaymentId) -> Result<i64, StoreError> {
+    let (count,) = fetch_one!(
+        db,
+        (i64,),
+        "SELECT COUNT(*) FROM refunds WHERE payment_id = $1 AND status <> 'failed'",
+        payment.uuid(),
+    )?;
+    Ok(count)
 }
 
 /// Writes where a refund is. At its end nobody needs to know any more where it went.
@@ -161,7 +184,8 @@ pub async fn update_status(
         db,
         "UPDATE refunds
          SET status = $2, failure_code = $3, updated_at = $4,
-             sealed_account = CASE WHEN $5 = 1 THEN NULL ELSE sealed_account END
+             sealed_account = CASE WHEN $5 = 1 THEN NULL ELSE sealed_account END,
+             account_seal = CASE WHEN $5 = 1 THEN NULL ELSE account_seal END
          WHERE id = $1",
         refund.id.uuid(),
         to.as_str(),
@@ -203,7 +227,7 @@ pub async fn succeed(
         let to = payment.sums.after_refund();
         transition(db, payment, to, &by, now).await?;
     }
-    book(db, &payment.place().refund(refund.id, &refund.held), now).await?;
+    resolve(db, payment, refund, &payment.place().refund(refund.id, &refund.held), now).await?;
     Ok(())
 }
 
@@ -223,21 +247,38 @@ pub async fn fail(
     payment.sums.reserved = payment.sums.reserved.saturating_sub(refund.amount.minor());
     update(db, payment, now).await?;
     give_again(db, payment, refund.id, now).await?;
-    book(db, &payment.place().refund_void(refund.id, &refund.held), now).await?;
+    let entry = payment.place().refund_void(refund.id, &refund.held);
+    resolve(db, payment, refund, &entry, now).await?;
     Ok(())
+}
+
+/// Books what became of a refund. A payee who had earned what it takes may have some of it again, or owe it now.
+async fn resolve(
+    db: &mut Db,
+    payment: &Payment,
+    refund: &Refund,
+    entry: &Entry,
+    now: Timestamp,
+) -> Result<(), BookError> {
+    match payment.payee {
+        Some(payee) if is_taken_back(db, refund.id).await? => {
+            book_arrival(db, payee, entry, now).await
+        }
+        _ => book(db, entry, now).await.map(|_| ()),
+    }
 }
 
 async fn insert(
     db: &mut Db,
     refund: &Refund,
-    sealed_account: Option<&[u8]>,
+    account: Option<&SealedRefundAccount>,
 ) -> Result<(), StoreError> {
     execute!(
         db,
         "INSERT INTO refunds
-             (id, payment_id, amount, reason, status, held, actor, sealed_account, created_at,
-              updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
+             (id, payment_id, amount, reason, status, held, actor, sealed_account, account_seal,
+              created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
         refund.id.uuid(),
         refund.payment.uuid(),
         refund.amount.minor(),
@@ -245,7 +286,8 @@ async fn insert(
         refund.status.as_str(),
         json!(refund.held).to_string(),
         refund.actor.as_str(),
-        sealed_account,
+        account.map(|it| it.details.as_slice()),
+        account.map(|it| it.seal.as_str()),
         refund.created_at.millis(),
     )
     .map(|_| ())

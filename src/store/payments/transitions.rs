@@ -14,6 +14,9 @@ use crate::domain::payments::{Cause, IllegalTransition, PaymentStatus};
 use crate::domain::time::Timestamp;
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, inboxes, outbox};
 
+/// Lines that are shown of one payment, the last.
+const SHOWN_MAX: i64 = 200;
+
 /// Who changes a payment, and why.
 #[derive(Debug, Clone)]
 pub struct By<'b> {
@@ -210,19 +213,24 @@ impl Store {
         &self,
         id: PaymentId,
     ) -> Result<Vec<TransitionRow>, StoreError> {
-        self.read(move |db| {
-            Box::pin(async move {
-                fetch_all!(
-                    db,
-                    TransitionRow,
-                    "SELECT seq, from_status, to_status, cause, actor, at
-                     FROM payment_transitions
-                     WHERE payment_id = $1
-                     ORDER BY seq",
-                    id.uuid(),
-                )
+        let mut rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        TransitionRow,
+                        "SELECT seq, from_status, to_status, cause, actor, at
+                         FROM payment_transitions
+                         WHERE payment_id = $1
+                         ORDER BY seq DESC
+                         LIMIT $2",
+                        id.uuid(),
+                        SHOWN_MAX,
+                    )
+                })
             })
-        })
-        .await
+            .await?;
+        rows.reverse();
+        Ok(rows)
     }
 }

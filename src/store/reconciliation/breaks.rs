@@ -1,22 +1,17 @@
 //! Breaks: what did not agree, one row each, until somebody has closed it or it was not found again.
 //!
-//! Invariant: what a person has closed stays closed; what closed by itself is open again when it is found again.
+//! Invariant: a break is closed by one person, with the reason, and written down with the amounts that they have seen.
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Run;
-use crate::clock;
-use crate::domain::events::{DomainEvent, PAYMENT_EVENTS};
-use crate::domain::ids::{EntryId, ReconBreakId, ReconRunId, UserId};
+use crate::domain::ids::{EntryId, JournalEntryId, ReconBreakId, ReconRunId, UserId};
 use crate::domain::money_audit::{Action, Target};
 use crate::domain::reconciliation::{Break, BreakStatus, Bucket, ReconciliationError, RunKind};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
 use crate::store::money_audit::{Deed, record};
-use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional, outbox};
-
-const BY_ITSELF: &str = "reconciliation";
+use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 
 /// A break as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +26,8 @@ pub struct BreakRow {
     pub note: Option<String>,
     /// The entry of the ledger that has put it right.
     pub fixed_entry: Option<EntryId>,
+    /// The journal entry that it was, where two people have booked it by hand.
+    pub journal_entry: Option<JournalEntryId>,
     /// Such as `user:<id>`, or `reconciliation`.
     pub closed_by: Option<String>,
     pub found_at: Timestamp,
@@ -55,6 +52,7 @@ struct Row {
     status: String,
     note: Option<String>,
     fixed_entry: Option<Uuid>,
+    journal_entry: Option<Uuid>,
     closed_by: Option<String>,
     found_at: i64,
     updated_at: i64,
@@ -82,6 +80,7 @@ impl Row {
             status: BreakStatus::parse(&self.status).ok_or(StoreError::NotFound)?,
             note: self.note,
             fixed_entry: self.fixed_entry.map(EntryId::from),
+            journal_entry: self.journal_entry.map(JournalEntryId::from),
             closed_by: self.closed_by,
             found_at: Timestamp::from_millis(self.found_at),
             updated_at: Timestamp::from_millis(self.updated_at),
@@ -114,138 +113,6 @@ pub enum CloseError {
     Store(#[from] StoreError),
 }
 
-/// Writes down what a run has found: new ones with their event, known ones as found again.
-pub(super) async fn write_breaks(
-    db: &mut Db,
-    run: &Run,
-    breaks: &[Break],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    for found in breaks {
-        let id = match find_known(db, run, found).await? {
-            None => Some(insert(db, run, found, now).await?),
-            Some((id, by)) => {
-                let is_again = by.as_deref() == Some(BY_ITSELF);
-                found_again(db, run, id, found, is_again, now).await?;
-                is_again.then_some(id)
-            }
-        };
-        if let Some(id) = id {
-            outbox::append(db, &event(run, id, found, now)).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn find_known(
-    db: &mut Db,
-    run: &Run,
-    found: &Break,
-) -> Result<Option<(Uuid, Option<String>)>, StoreError> {
-    let select = db.dialect(
-        "SELECT id, closed_by FROM recon_breaks
-         WHERE provider = $1 AND kind = $2 AND bucket = $3 AND subject = $4",
-        "SELECT id, closed_by FROM recon_breaks
-         WHERE provider = $1 AND kind = $2 AND bucket = $3 AND subject = $4
-         FOR UPDATE",
-    );
-    fetch_optional!(
-        db,
-        (Uuid, Option<String>),
-        select,
-        run.provider.as_str(),
-        run.kind.as_str(),
-        found.bucket.as_str(),
-        found.subject.as_str(),
-    )
-}
-
-async fn insert(db: &mut Db, run: &Run, found: &Break, now: Timestamp) -> Result<Uuid, StoreError> {
-    let id = clock::new_uuid();
-    execute!(
-        db,
-        "INSERT INTO recon_breaks
-             (id, run_id, provider, kind, day, bucket, subject, order_ref, local_ref, remote_ref,
-              local_amount, remote_amount, says, status, pass, found_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'open', $14, $15, $15)",
-        id,
-        run.id.uuid(),
-        run.provider.as_str(),
-        run.kind.as_str(),
-        run.day.to_string(),
-        found.bucket.as_str(),
-        found.subject.as_str(),
-        found.order.as_str(),
-        found.local_ref.as_deref(),
-        found.remote_ref.as_deref(),
-        found.local_amount,
-        found.remote_amount,
-        found.says.as_str(),
-        run.pass,
-        now.millis(),
-    )?;
-    Ok(id)
-}
-
-/// Notes that a break was found again; one that had closed by itself is open again.
-async fn found_again(
-    db: &mut Db,
-    run: &Run,
-    id: Uuid,
-    found: &Break,
-    is_again: bool,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    execute!(
-        db,
-        "UPDATE recon_breaks
-         SET run_id = $2, day = $3, pass = $4, local_amount = $5, remote_amount = $6, says = $7,
-             updated_at = $8
-         WHERE id = $1",
-        id,
-        run.id.uuid(),
-        run.day.to_string(),
-        run.pass,
-        found.local_amount,
-        found.remote_amount,
-        found.says.as_str(),
-        now.millis(),
-    )?;
-    if is_again {
-        execute!(
-            db,
-            "UPDATE recon_breaks
-             SET status = 'open', closed_by = NULL, note = NULL
-             WHERE id = $1",
-            id,
-        )?;
-    }
-    Ok(())
-}
-
-/// Never the provider's key.
-fn event(run: &Run, id: Uuid, found: &Break, now: Timestamp) -> DomainEvent {
-    let data = json!({
-        "break": found.bucket.as_str(),
-        "break_id": id,
-        "provider": run.provider,
-        "kind": run.kind.as_str(),
-        "day": run.day.to_string(),
-        "local_ref": found.local_ref,
-        "local_amount": found.local_amount,
-        "remote_amount": found.remote_amount,
-        "says": found.says,
-    });
-    DomainEvent {
-        id: clock::new_uuid().into(),
-        topic: PAYMENT_EVENTS,
-        name: "ReconciliationBreakFound",
-        subject: id.to_string(),
-        at: now,
-        data,
-    }
-}
-
 impl Store {
     /// A break.
     ///
@@ -269,16 +136,37 @@ impl Store {
         let rows = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
+                    // Each with the index that it needs.
+                    let select = match filter.status {
+                        Some(_) => {
+                            "SELECT b.id, b.run_id, b.provider, b.kind, b.day, b.bucket, b.subject,
+                                    b.order_ref, b.local_ref, b.remote_ref, b.local_amount,
+                                    b.remote_amount, b.says, b.status, b.note, b.fixed_entry,
+                                    (SELECT j.id FROM journal_entries j
+                                     WHERE j.entry_id = b.fixed_entry) AS journal_entry,
+                                    b.closed_by, b.found_at, b.updated_at
+                             FROM recon_breaks b
+                             WHERE b.status = $2 AND b.id < $1 AND ($3 = '' OR b.bucket = $3)
+                             ORDER BY b.id DESC
+                             LIMIT $4"
+                        }
+                        None => {
+                            "SELECT b.id, b.run_id, b.provider, b.kind, b.day, b.bucket, b.subject,
+                                    b.order_ref, b.local_ref, b.remote_ref, b.local_amount,
+                                    b.remote_amount, b.says, b.status, b.note, b.fixed_entry,
+                                    (SELECT j.id FROM journal_entries j
+                                     WHERE j.entry_id = b.fixed_entry) AS journal_entry,
+                                    b.closed_by, b.found_at, b.updated_at
+                             FROM recon_breaks b
+                             WHERE b.id < $1 AND $2 = '' AND ($3 = '' OR b.bucket = $3)
+                             ORDER BY b.id DESC
+                             LIMIT $4"
+                        }
+                    };
                     fetch_all!(
                         db,
                         Row,
-                        "SELECT id, run_id, provider, kind, day, bucket, subject, order_ref,
-                                local_ref, remote_ref, local_amount, remote_amount, says, status,
-                                note, fixed_entry, closed_by, found_at, updated_at
-                         FROM recon_breaks
-                         WHERE id < $1 AND ($2 = '' OR status = $2) AND ($3 = '' OR bucket = $3)
-                         ORDER BY id DESC
-                         LIMIT $4",
+                        select,
                         before,
                         filter.status.map_or("", BreakStatus::as_str),
                         filter.bucket.map_or("", Bucket::as_str),
@@ -317,6 +205,28 @@ impl Store {
         Ok(Bucket::ALL.map(count).into())
     }
 
+    /// How much of what the ledger's check of itself has found is open.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn count_open_findings(&self, provider: &str) -> Result<i64, StoreError> {
+        let provider = provider.to_owned();
+        let (count,) = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_one!(
+                        db,
+                        (i64,),
+                        "SELECT COUNT(*) FROM recon_breaks
+                         WHERE provider = $1 AND kind = 'ledger' AND status = 'open'",
+                        provider,
+                    )
+                })
+            })
+            .await?;
+        Ok(count)
+    }
+
     /// Closes a break that is open.
     ///
     /// # Errors
@@ -329,12 +239,35 @@ impl Store {
         note: Reason,
         now: Timestamp,
     ) -> Result<BreakRow, CloseError> {
-        self.write(move |db| Box::pin(async move { close(db, id, by, &closing, &note, now).await }))
-            .await
+        self.write(move |db| {
+            Box::pin(async move { close_break(db, id, by, &closing, &note, now).await })
+        })
+        .await
     }
 }
 
-async fn close(
+/// A break that nobody else closes until the transaction ends.
+///
+/// # Errors
+/// [`CloseError`] where there is none, or it is closed.
+pub async fn lock_open_break(db: &mut Db, id: ReconBreakId) -> Result<(), CloseError> {
+    let select = db.dialect(
+        "SELECT status FROM recon_breaks WHERE id = $1",
+        "SELECT status FROM recon_breaks WHERE id = $1 FOR UPDATE",
+    );
+    let found = fetch_optional!(db, (String,), select, id.uuid())?;
+    let (status,) = found.ok_or(ReconciliationError::NotFound)?;
+    match BreakStatus::parse(&status).ok_or(StoreError::NotFound)? {
+        BreakStatus::Open => Ok(()),
+        BreakStatus::Explained | BreakStatus::Fixed => Err(ReconciliationError::Closed.into()),
+    }
+}
+
+/// Closes a break that is open, in the transaction of whatever puts it right.
+///
+/// # Errors
+/// [`CloseError`]; the transaction must not be committed then.
+pub async fn close_break(
     db: &mut Db,
     id: ReconBreakId,
     by: UserId,
@@ -351,6 +284,9 @@ async fn close(
             fetch_one!(db, (i64,), "SELECT COUNT(*) FROM ledger_entries WHERE id = $1", entry,)?;
         if count == 0 {
             return Err(ReconciliationError::EntryNotFound.into());
+        }
+        if !is_about(db, id, entry).await? {
+            return Err(ReconciliationError::EntryElsewhere.into());
         }
     }
     let closed = execute!(
@@ -379,21 +315,48 @@ async fn close(
         target: Target::Break(id),
         reason: Some(note),
         before: json!({ "status": BreakStatus::Open.as_str() }),
-        after: json!({ "status": status.as_str(), "fixed_entry": entry }),
+        after: json!({
+            "status": status.as_str(),
+            "fixed_entry": entry,
+            "local_amount": row.found.local_amount,
+            "remote_amount": row.found.remote_amount,
+        }),
     };
     record(db, &deed, now).await?;
     Ok(row)
+}
+
+/// Whether an entry moves what a break may be about: what its provider owes, or what is set aside. What the ledger finds in
+/// itself may be about any account.
+async fn is_about(db: &mut Db, id: ReconBreakId, entry: Uuid) -> Result<bool, StoreError> {
+    let (count,) = fetch_one!(
+        db,
+        (i64,),
+        "SELECT COUNT(*)
+         FROM recon_breaks b
+         JOIN ledger_transfers t ON t.entry_id = $2
+         JOIN ledger_accounts a ON a.id IN (t.debit_id, t.credit_id)
+         WHERE b.id = $1
+           AND (a.family = 'suspense' OR a.family = 'psp:' || b.provider || ':receivable'
+                OR b.kind = 'ledger')",
+        id.uuid(),
+        entry,
+    )?;
+    Ok(count > 0)
 }
 
 async fn find(db: &mut Db, id: ReconBreakId) -> Result<Option<BreakRow>, StoreError> {
     let row = fetch_optional!(
         db,
         Row,
-        "SELECT id, run_id, provider, kind, day, bucket, subject, order_ref, local_ref,
-                remote_ref, local_amount, remote_amount, says, status, note, fixed_entry,
-                closed_by, found_at, updated_at
-         FROM recon_breaks
-         WHERE id = $1",
+        "SELECT b.id, b.run_id, b.provider, b.kind, b.day, b.bucket, b.subject, b.order_ref,
+                b.local_ref, b.remote_ref, b.local_amount, b.remote_amount, b.says, b.status,
+                b.note, b.fixed_entry,
+                (SELECT j.id FROM journal_entries j
+                 WHERE j.entry_id = b.fixed_entry) AS journal_entry,
+                b.closed_by, b.found_at, b.updated_at
+         FROM recon_breaks b
+         WHERE b.id = $1",
         id.uuid(),
     )?;
     row.map(Row::into_break).transpose()

@@ -4,13 +4,17 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::domain::ids::{DisputeId, RefundId, WithdrawalId};
+use crate::domain::ledger::entry::Entry;
 use crate::domain::reconciliation::{Break, Bucket};
-use crate::store::{Db, Store, StoreError, fetch_all};
+use crate::store::{Db, Store, StoreError, fetch_all, fetch_one};
 
-/// Holds that are looked at; more of them are open at a time nowhere, or something is very wrong.
+/// Holds of what is open that one question is about.
+const HELD_AT_ONCE: usize = 1_000;
+/// Holds that are looked at where not all is accounted for; more of them are open at a time nowhere, or something is very wrong.
 const HOLDS_MAX: i64 = 100_000;
 
 impl Store {
@@ -71,21 +75,58 @@ async fn check_trial_balance(db: &mut Db) -> Result<Vec<Break>, StoreError> {
 }
 
 /// Every open refund and withdrawal holds what it is about, every open dispute what there is of it, and nothing else is held
-/// for one.
+/// for one. What is open is few; all that was ever held is read only where more is held than that.
 async fn check_holds(db: &mut Db) -> Result<Vec<Break>, StoreError> {
-    let held = fetch_all!(
+    let open = list_open(db).await?;
+    let mut sums: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    let mut entries: Vec<(String, Uuid)> = Vec::new();
+    for it in open {
+        entries.extend(it.entries.iter().map(|key| (it.key.clone(), Entry::id_of(key).uuid())));
+        sums.entry(it.key).or_default().0 = it.amount;
+    }
+    for page in entries.chunks(HELD_AT_ONCE) {
+        let held: BTreeMap<Uuid, i64> = list_held(db, page).await?.into_iter().collect();
+        for (key, id) in page {
+            let sum = held.get(id).copied().unwrap_or_default();
+            let held = &mut sums.entry(key.clone()).or_default().1;
+            *held = held.saturating_add(sum);
+        }
+    }
+    let known = sums.values().fold(0_i64, |sum, (_, held)| sum.saturating_add(*held));
+    let (pending,) = fetch_one!(
         db,
-        (String, i64),
-        "SELECT e.key, CAST(SUM(t.amount) AS BIGINT)
-         FROM ledger_transfers t
-         JOIN ledger_entries e ON e.id = t.entry_id
-         WHERE t.phase = 'pending' AND e.kind IN ('refund_hold', 'withdraw', 'dispute_hold')
-           AND NOT EXISTS (SELECT 1 FROM ledger_transfers r WHERE r.hold_id = t.id)
-         GROUP BY e.key
-         ORDER BY e.key
-         LIMIT $1",
-        HOLDS_MAX,
+        (i64,),
+        "SELECT CAST(coalesce(SUM(debits_pending), 0) AS BIGINT) FROM ledger_accounts",
     )?;
+    if pending != known {
+        for (_, held) in sums.values_mut() {
+            *held = 0;
+        }
+        for (key, sum) in list_all_held(db).await? {
+            let held = &mut sums.entry(of_dispute(key)).or_default().1;
+            *held = held.saturating_add(sum);
+        }
+    }
+    let differ = sums.into_iter().filter(|(_, (row, held))| row != held);
+    let says = "what is held is not what is open";
+    Ok(differ.map(|(key, (row, held))| finding(key, row, held, says)).collect())
+}
+
+/// Something that holds money as long as it is open.
+struct Open {
+    key: String,
+    amount: i64,
+    /// The keys of the entries by which it does.
+    entries: Vec<String>,
+}
+
+impl Open {
+    fn new(key: String, amount: i64) -> Self {
+        Self { entries: vec![key.clone()], key, amount }
+    }
+}
+
+async fn list_open(db: &mut Db) -> Result<Vec<Open>, StoreError> {
     let refunds = fetch_all!(
         db,
         (Uuid, i64),
@@ -101,50 +142,102 @@ async fn check_holds(db: &mut Db) -> Result<Vec<Break>, StoreError> {
     )?;
     let disputes = fetch_all!(
         db,
-        (Uuid, i64),
-        "SELECT id, covered - missing FROM disputes
+        (Uuid, i64, String),
+        "SELECT id, covered - missing, held FROM disputes
          WHERE opened_at IS NOT NULL AND closed_at IS NULL",
     )?;
-    let dispute =
-        |(id, amount): (Uuid, i64)| (format!("dispute_hold:{}", DisputeId::from(id)), amount);
-    let refund =
-        |(id, amount): (Uuid, i64)| (format!("refund_hold:{}", RefundId::from(id)), amount);
-    let withdrawal =
-        |(id, amount): (Uuid, i64)| (format!("withdraw:{}", WithdrawalId::from(id)), amount);
-    let mut sums: BTreeMap<String, (i64, i64)> = BTreeMap::new();
-    for (key, amount) in refunds
-        .into_iter()
-        .map(refund)
-        .chain(withdrawals.into_iter().map(withdrawal))
-        .chain(disputes.into_iter().map(dispute))
-    {
-        sums.entry(key).or_default().0 = amount;
+    let refund = |(id, amount): (Uuid, i64)| {
+        Open::new(format!("refund_hold:{}", RefundId::from(id)), amount)
+    };
+    let withdrawal = |(id, amount): (Uuid, i64)| {
+        Open::new(format!("withdraw:{}", WithdrawalId::from(id)), amount)
+    };
+    let mut open: Vec<Open> = refunds.into_iter().map(refund).collect();
+    open.extend(withdrawals.into_iter().map(withdrawal));
+    for (id, amount, held) in disputes {
+        let key = format!("dispute_hold:{}", DisputeId::from(id));
+        // What comes later is held by entries of their own.
+        let held: Vec<Value> = serde_json::from_str(&held).map_err(unreadable)?;
+        let entries = (0..held.len()).map(|nth| format!("{key}:{nth}")).collect();
+        open.push(Open { key, amount, entries });
     }
-    for (key, amount) in held {
-        // A dispute holds what comes later by entries of their own.
-        let key = match key.strip_prefix("dispute_hold:").and_then(|it| it.rsplit_once(':')) {
-            Some((dispute, _)) => format!("dispute_hold:{dispute}"),
-            None => key,
-        };
-        sums.entry(key).or_default().1 += amount;
+    Ok(open)
+}
+
+fn unreadable(error: serde_json::Error) -> StoreError {
+    sqlx::Error::Decode(error.into()).into()
+}
+
+/// What each of these entries holds.
+async fn list_held(
+    db: &mut Db,
+    entries: &[(String, Uuid)],
+) -> Result<Vec<(Uuid, i64)>, StoreError> {
+    let select = db.dialect(
+        "SELECT t.entry_id, CAST(SUM(t.amount) AS BIGINT)
+         FROM ledger_transfers t
+         WHERE t.phase = 'pending'
+           AND t.entry_id IN (SELECT unhex(replace(j.value, '-', '')) FROM json_each($1) j)
+           AND NOT EXISTS (SELECT 1 FROM ledger_transfers r WHERE r.hold_id = t.id)
+         GROUP BY t.entry_id",
+        "SELECT t.entry_id, CAST(SUM(t.amount) AS BIGINT)
+         FROM ledger_transfers t
+         WHERE t.phase = 'pending'
+           AND t.entry_id IN (SELECT j.value::uuid FROM jsonb_array_elements_text($1::jsonb) j)
+           AND NOT EXISTS (SELECT 1 FROM ledger_transfers r WHERE r.hold_id = t.id)
+         GROUP BY t.entry_id",
+    );
+    let ids: Vec<&Uuid> = entries.iter().map(|(_, id)| id).collect();
+    fetch_all!(db, (Uuid, i64), select, json!(ids).to_string())
+}
+
+/// Everything that is held for refunds, withdrawals and disputes, of all there ever was.
+async fn list_all_held(db: &mut Db) -> Result<Vec<(String, i64)>, StoreError> {
+    fetch_all!(
+        db,
+        (String, i64),
+        "SELECT e.key, CAST(SUM(t.amount) AS BIGINT)
+         FROM ledger_transfers t
+         JOIN ledger_entries e ON e.id = t.entry_id
+         WHERE t.phase = 'pending' AND e.kind IN ('refund_hold', 'withdraw', 'dispute_hold')
+           AND NOT EXISTS (SELECT 1 FROM ledger_transfers r WHERE r.hold_id = t.id)
+         GROUP BY e.key
+         ORDER BY e.key
+         LIMIT $1",
+        HOLDS_MAX,
+    )
+}
+
+/// A dispute holds by several entries.
+fn of_dispute(key: String) -> String {
+    match key.strip_prefix("dispute_hold:").and_then(|it| it.rsplit_once(':')) {
+        Some((dispute, _)) => format!("dispute_hold:{dispute}"),
+        None => key,
     }
-    let differ = sums.into_iter().filter(|(_, (row, held))| row != held);
-    let says = "what is held is not what is open";
-    Ok(differ.map(|(key, (row, held))| finding(key, row, held, says)).collect())
 }
 
 /// What is in escrow was paid, not refunded, and released to nobody.
 async fn check_escrow(db: &mut Db) -> Result<Vec<Break>, StoreError> {
-    let rows = fetch_all!(
-        db,
-        (String, i64),
+    // By itself, SQLite goes through all payments there ever were.
+    let select = db.dialect(
         "SELECT p.currency, CAST(SUM(p.captured - p.refunded) AS BIGINT)
-         FROM payments p
-         WHERE p.captured > p.refunded
+         FROM payments p INDEXED BY payments_unreleased_idx
+         WHERE p.released_at IS NULL
+           AND p.status IN ('captured', 'partially_refunded', 'disputed', 'charged_back')
+           AND p.captured > p.refunded
            AND NOT EXISTS (SELECT 1 FROM settlement_items i
                            WHERE i.source_type = 'payment' AND i.source_id = p.id)
          GROUP BY p.currency",
-    )?;
+        "SELECT p.currency, CAST(SUM(p.captured - p.refunded) AS BIGINT)
+         FROM payments p
+         WHERE p.released_at IS NULL
+           AND p.status IN ('captured', 'partially_refunded', 'disputed', 'charged_back')
+           AND p.captured > p.refunded
+           AND NOT EXISTS (SELECT 1 FROM settlement_items i
+                           WHERE i.source_type = 'payment' AND i.source_id = p.id)
+         GROUP BY p.currency",
+    );
+    let rows = fetch_all!(db, (String, i64), select)?;
     let booked = fetch_all!(
         db,
         (String, i64),

@@ -115,6 +115,55 @@ impl Store {
         .await
     }
 
+    /// Lines that were paid on other days than that of a run and are not booked, each with the movement that it is of; those
+    /// behind `after`, by their keys, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_unbooked(
+        &self,
+        run: &Run,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<(SettledLine, Option<Remote>)>, StoreError> {
+        type LineRow = (String, String, String, i64, i64, i64);
+        let (run, after) = (run.clone(), after.to_owned());
+        self.read_snapshot(move |db| {
+            Box::pin(async move {
+                // By itself, SQLite goes through all lines there ever were.
+                let select = db.dialect(
+                    "SELECT line_key, order_ref, movement, gross, fee, net
+                     FROM recon_settlements INDEXED BY recon_settlements_unbooked_idx
+                     WHERE provider = $1 AND line_key > $2 AND is_booked = 0 AND paid_on <> $3
+                     ORDER BY line_key
+                     LIMIT $4",
+                    "SELECT line_key, order_ref, movement, gross, fee, net
+                     FROM recon_settlements
+                     WHERE provider = $1 AND line_key > $2 AND is_booked = 0 AND paid_on <> $3
+                     ORDER BY line_key
+                     LIMIT $4",
+                );
+                let rows = fetch_all!(
+                    db,
+                    LineRow,
+                    select,
+                    run.provider.as_str(),
+                    after,
+                    run.day.to_string(),
+                    limit,
+                )?;
+                let mut lines = Vec::new();
+                for (key, order, movement, gross, fee, net) in rows {
+                    let line = SettledLine { key, order, movement, gross, fee, net };
+                    let moved = find_movement(db, &run.provider, &line).await?;
+                    lines.push((line, moved));
+                }
+                Ok(lines)
+            })
+        })
+        .await
+    }
+
     /// Charges of a time for which a provider has not paid us, page by page.
     ///
     /// # Errors

@@ -1,11 +1,14 @@
-//! Reconciliation as rows: runs compare a day, [`breaks`] are what did not agree, [`listed`] what providers say, [`sides`]
-//! what is compared, [`checks`] and [`seals`] the ledger with itself, [`reports`] what is told of a day.
+//! Reconciliation as rows: runs compare a day, [`left`] are days that nobody has compared, [`breaks`] what did not agree,
+//! as it was [`found`], [`listed`] what providers say, [`sides`] what is compared, [`checks`] and [`seals`] the ledger
+//! with itself, [`reports`] what is told of a day.
 //!
 //! Invariant: whoever writes for a run holds the lease of its provider, confirmed in the same transaction; a run that is
 //! repeated finds its breaks again and makes no second ones.
 
 pub mod breaks;
 pub mod checks;
+pub mod found;
+pub mod left;
 pub mod listed;
 pub mod reports;
 pub mod seals;
@@ -14,14 +17,17 @@ pub mod sides;
 use std::time::Duration;
 
 use jiff::civil::Date;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use self::breaks::write_breaks;
+use self::found::{close_unfound, write_breaks};
 use super::leases::Lease;
+use super::money_audit::{Deed, record};
 use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 use crate::clock;
 use crate::domain::calendar::instant_of;
-use crate::domain::ids::ReconRunId;
+use crate::domain::ids::{ReconRunId, UserId};
+use crate::domain::money_audit::{Action, Target};
 use crate::domain::reconciliation::{Break, RunKind, RunStatus};
 use crate::domain::time::Timestamp;
 
@@ -74,12 +80,17 @@ struct RunRow {
 
 impl RunRow {
     fn into_run(self) -> Result<Run, StoreError> {
+        let status = RunStatus::parse(&self.status).ok_or(StoreError::NotFound)?;
         Ok(Run {
             id: self.id.into(),
             provider: self.provider,
             day: self.day.parse().map_err(|_| StoreError::NotFound)?,
             kind: RunKind::parse(&self.kind).ok_or(StoreError::NotFound)?,
-            status: RunStatus::parse(&self.status).ok_or(StoreError::NotFound)?,
+            // Somebody may have closed its breaks since.
+            status: match status {
+                RunStatus::Breaks if self.breaks == 0 => RunStatus::Clean,
+                status => status,
+            },
             pass: self.pass,
             passes: self.passes,
             matched: self.matched,
@@ -106,7 +117,7 @@ pub enum Ended {
 }
 
 impl Store {
-    /// Begins a run, or begins it again.
+    /// Begins a run, or begins it again; for somebody, or because it is its time.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] when somebody else reconciles.
@@ -114,8 +125,8 @@ impl Store {
         &self,
         lease: &Lease,
         provider: &str,
-        day: Date,
-        kind: RunKind,
+        (day, kind): (Date, RunKind),
+        by: Option<UserId>,
         now: Timestamp,
     ) -> Result<Run, StoreError> {
         let (lease, provider) = (lease.clone(), provider.to_owned());
@@ -123,7 +134,7 @@ impl Store {
             .write(move |db| {
                 Box::pin(async move {
                     lease.confirm(db).await?;
-                    fetch_one!(
+                    let row = fetch_one!(
                         db,
                         RunRow,
                         "INSERT INTO recon_runs
@@ -143,7 +154,11 @@ impl Store {
                         kind.as_str(),
                         clock::new_uuid(),
                         now.millis(),
-                    )
+                    )?;
+                    if let Some(by) = by {
+                        asked_for(db, &row, by, now).await?;
+                    }
+                    Ok::<_, StoreError>(row)
                 })
             })
             .await?;
@@ -244,8 +259,10 @@ impl Store {
                         db,
                         RunRow,
                         "SELECT id, provider, day, kind, status, pass, passes, matched,
-                                matched_sum, remote, remote_sum, auto_fixed, breaks, why,
-                                started_at, ended_at
+                                matched_sum, remote, remote_sum, auto_fixed,
+                                (SELECT COUNT(*) FROM recon_breaks b
+                                 WHERE b.run_id = recon_runs.id AND b.status = 'open') AS breaks,
+                                why, started_at, ended_at
                          FROM recon_runs
                          WHERE provider = $1 AND day = $2 AND kind = $3",
                         provider,
@@ -275,8 +292,10 @@ impl Store {
                         db,
                         RunRow,
                         "SELECT id, provider, day, kind, status, pass, passes, matched,
-                                matched_sum, remote, remote_sum, auto_fixed, breaks, why,
-                                started_at, ended_at
+                                matched_sum, remote, remote_sum, auto_fixed,
+                                (SELECT COUNT(*) FROM recon_breaks b
+                                 WHERE b.run_id = recon_runs.id AND b.status = 'open') AS breaks,
+                                why, started_at, ended_at
                          FROM recon_runs
                          WHERE id < $1
                          ORDER BY id DESC
@@ -291,22 +310,22 @@ impl Store {
     }
 }
 
-/// Closes what was open and has not been found again: over all days for the ledger, which is one.
-async fn close_unfound(db: &mut Db, run: &Run, now: Timestamp) -> Result<(), StoreError> {
-    execute!(
-        db,
-        "UPDATE recon_breaks
-         SET status = 'fixed', closed_by = 'reconciliation', note = 'It was not found again.',
-             updated_at = $5
-         WHERE provider = $1 AND kind = $2 AND status = 'open' AND pass <> $3
-           AND (run_id = $4 OR kind = 'ledger')",
-        run.provider.as_str(),
-        run.kind.as_str(),
-        run.pass,
-        run.id.uuid(),
-        now.millis(),
-    )
-    .map(|_| ())
+/// Writes down who has a day compared.
+async fn asked_for(
+    db: &mut Db,
+    run: &RunRow,
+    by: UserId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let deed = Deed {
+        by,
+        action: Action::DayCompared,
+        target: Target::Run(run.id.into()),
+        reason: None,
+        before: Value::Null,
+        after: json!({ "provider": run.provider, "day": run.day, "kind": run.kind }),
+    };
+    record(db, &deed, now).await
 }
 
 async fn end(db: &mut Db, run: &Run, ended: &Ended, now: Timestamp) -> Result<RunRow, StoreError> {

@@ -109,8 +109,10 @@ impl Store {
                         db,
                         RunRow,
                         "SELECT id, provider, day, kind, status, pass, passes, matched,
-                                matched_sum, remote, remote_sum, auto_fixed, breaks, why,
-                                started_at, ended_at
+                                matched_sum, remote, remote_sum, auto_fixed,
+                                (SELECT COUNT(*) FROM recon_breaks b
+                                 WHERE b.run_id = recon_runs.id AND b.status = 'open') AS breaks,
+                                why, started_at, ended_at
                          FROM recon_runs
                          WHERE day = $1
                          ORDER BY provider, kind",

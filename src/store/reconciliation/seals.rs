@@ -4,6 +4,7 @@
 //! What is sealed is of an hour that ended an hour ago: no transaction takes so long, and no clock may be so wrong.
 //! Invariant: every entry before the end of the last seal is in exactly one seal.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,23 +12,52 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::checks::finding;
+use super::found::BY_ITSELF;
 use crate::domain::reconciliation::Break;
 use crate::domain::time::Timestamp;
-use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one};
+use crate::store::leases::Lease;
+use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 
 const HOUR_MS: i64 = 3_600_000;
 /// An hour that has ended for so long is sealed.
 const SEALED_AFTER: Duration = Duration::from_hours(1);
-/// Hours that one check seals; what is left is the next one's.
-const SEALED_MAX: usize = 200;
 /// The latest hours, which every check looks at again.
 const LATEST: i64 = 26;
 /// Every older hour is looked at again once in so many checks: a week.
 const TURN: i64 = 168;
 /// Entries that are read at once.
 const PAGE: i64 = 500;
+/// The only turn there is.
+const OLDER: &str = "older";
+const CHANGED: &str = "entries of the ledger are not what they were when they were sealed";
+const GONE: &str = "the seal of an hour is gone";
 
 type SealRow = (i64, i64, Vec<u8>);
+
+/// The digest of the ledger until the end of an hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub hour: Timestamp,
+    pub entries: i64,
+    /// In hexadecimal.
+    pub digest: String,
+}
+
+impl Sealed {
+    /// The last moment that is sealed.
+    #[must_use]
+    pub const fn until(&self) -> Timestamp {
+        Timestamp::from_millis(self.hour.millis().saturating_add(HOUR_MS - 1))
+    }
+}
+
+/// Hours whose seals a check looks at again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Turn {
+    pub hours: BTreeSet<Timestamp>,
+    /// The last of the older ones: the next check goes on behind it.
+    last: i64,
+}
 
 /// What a digest goes over: after the end of the seal before, until the end of its own hour.
 struct Stretch {
@@ -37,85 +67,178 @@ struct Stretch {
 }
 
 impl Store {
-    /// Seals what is to be sealed by now. Gives how many hours that were.
+    /// Seals the next hour that is to be sealed by now. Says whether there was one.
     ///
     /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn seal_ledger(&self, now: Timestamp) -> Result<usize, StoreError> {
+    /// [`StoreError::LeaseLost`] when somebody else checks.
+    pub async fn seal_hour(&self, lease: &Lease, now: Timestamp) -> Result<bool, StoreError> {
         let until = now.minus(SEALED_AFTER).millis().div_euclid(HOUR_MS).saturating_mul(HOUR_MS);
-        for sealed in 0..SEALED_MAX {
-            let is_sealed = self
-                .read_snapshot(move |db| {
-                    Box::pin(async move {
-                        let last = last_seal(db).await?;
-                        let Some(hour) = next_hour(db, &last, until).await? else {
-                            return Ok(None);
-                        };
-                        let stretch = stretch(hour, &last);
-                        let (entries, digest) = digest(db, &stretch).await?;
-                        Ok::<_, StoreError>(Some((hour, entries, digest)))
-                    })
-                })
-                .await?;
-            let Some((hour, entries, digest)) = is_sealed else { return Ok(sealed) };
-            self.write::<_, StoreError, _>(move |db| {
+        let next = self
+            .read_snapshot(move |db| {
                 Box::pin(async move {
-                    // Whoever was quicker has sealed the same.
-                    execute!(
-                        db,
-                        "INSERT INTO ledger_seals (hour, entries, digest, at)
-                         VALUES ($1, $2, $3, $4)
-                         ON CONFLICT (hour) DO NOTHING",
-                        hour,
-                        entries,
-                        digest,
-                        now.millis(),
-                    )
+                    let last = last_seal(db).await?;
+                    let Some(hour) = next_hour(db, &last, until).await? else {
+                        return Ok(None);
+                    };
+                    let (entries, digest) = digest(db, &stretch(hour, &last)).await?;
+                    Ok::<_, StoreError>(Some((hour, entries, digest)))
                 })
             })
             .await?;
-        }
-        Ok(SEALED_MAX)
+        let Some((hour, entries, digest)) = next else { return Ok(false) };
+        let lease = lease.clone();
+        self.write::<_, StoreError, _>(move |db| {
+            Box::pin(async move {
+                lease.confirm(db).await?;
+                execute!(
+                    db,
+                    "INSERT INTO ledger_seals (hour, entries, digest, at)
+                     VALUES ($1, $2, $3, $4)
+                     ON CONFLICT (hour) DO NOTHING",
+                    hour,
+                    entries,
+                    digest,
+                    now.millis(),
+                )
+            })
+        })
+        .await?;
+        Ok(true)
     }
 
-    /// Looks at the latest seals again, and at those older ones whose turn it is. Gives those that are broken.
+    /// The last seal.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn list_broken_seals(&self, now: Timestamp) -> Result<Vec<Break>, StoreError> {
-        let hour = now.millis().div_euclid(HOUR_MS);
-        let seals: Vec<SealRow> = self
-            .read::<_, StoreError, _>(move |db| {
-                Box::pin(async move {
-                    fetch_all!(
-                        db,
-                        SealRow,
-                        "SELECT hour, entries, digest FROM ledger_seals
-                         WHERE hour >= $1 OR (hour / 3600000) % 168 = $2
-                         ORDER BY hour",
-                        hour.saturating_sub(LATEST).saturating_mul(HOUR_MS),
-                        hour.rem_euclid(TURN),
-                    )
-                })
-            })
+    pub async fn find_last_seal(&self) -> Result<Option<Sealed>, StoreError> {
+        let last = self
+            .read::<_, StoreError, _>(|db| Box::pin(async move { last_seal(db).await }))
             .await?;
-        let mut broken = Vec::new();
-        for (hour, entries, sealed) in seals {
-            let (counted, digest) = self
-                .read_snapshot(move |db| {
-                    Box::pin(async move {
-                        let last = seal_before(db, hour).await?;
-                        digest(db, &stretch(hour, &last)).await
-                    })
-                })
-                .await?;
-            if digest != sealed {
-                let says = "entries of the ledger are not what they were when they were sealed";
-                broken.push(finding(format!("seal:{hour}"), entries, counted, says));
-            }
-        }
-        Ok(broken)
+        let sealed = |(hour, entries, digest): SealRow| Sealed {
+            hour: Timestamp::from_millis(hour),
+            entries,
+            digest: hex(&digest),
+        };
+        Ok(last.into_iter().next().map(sealed))
     }
+
+    /// What is to be looked at again: the latest hours, those older ones whose turn it is, and whatever has a break, so that
+    /// none closes by itself that was not looked at.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_turn(&self, provider: &str, now: Timestamp) -> Result<Turn, StoreError> {
+        let provider = provider.to_owned();
+        let hour = now.millis().div_euclid(HOUR_MS).saturating_sub(LATEST);
+        let latest = hour.saturating_mul(HOUR_MS);
+        self.read_snapshot(move |db| {
+            Box::pin(async move {
+                let (older, last) = list_older(db, latest).await?;
+                let rest = fetch_all!(
+                    db,
+                    (i64,),
+                    "SELECT hour FROM ledger_seals WHERE hour >= $1",
+                    latest,
+                )?;
+                let broken = list_broken(db, &provider).await?;
+                let hours = older.into_iter().chain(rest).map(|(hour,)| hour).chain(broken);
+                Ok(Turn { hours: hours.map(Timestamp::from_millis).collect(), last })
+            })
+        })
+        .await
+    }
+
+    /// Looks at the seal of an hour again. Gives what is wrong with it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn check_seal(&self, hour: Timestamp) -> Result<Option<Break>, StoreError> {
+        let hour = hour.millis();
+        self.read_snapshot(move |db| {
+            Box::pin(async move {
+                let sealed = seal_before(db, hour.saturating_add(1)).await?;
+                let sealed = sealed.into_iter().find(|(at, ..)| *at == hour);
+                let last = seal_before(db, hour).await?;
+                let (counted, digest) = digest(db, &stretch(hour, &last)).await?;
+                let (entries, says) = match sealed {
+                    Some((.., sealed)) if sealed == digest => return Ok(None),
+                    Some((_, entries, _)) => (entries, CHANGED),
+                    None => (0, GONE),
+                };
+                let found = finding(format!("seal:{hour}"), entries, counted, says);
+                // Whoever has closed it has seen this, and not what may come after.
+                let begins = digest.get(..8).unwrap_or_default();
+                let local_ref = Some(format!("seal:{hour}:{}", hex(begins)));
+                Ok(Some(Break { local_ref, ..found }))
+            })
+        })
+        .await
+    }
+
+    /// Notes that what was listed was looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] when somebody else checks.
+    pub async fn end_turn(&self, lease: &Lease, turn: &Turn) -> Result<(), StoreError> {
+        let (lease, last) = (lease.clone(), turn.last);
+        self.write(move |db| {
+            Box::pin(async move {
+                lease.confirm(db).await?;
+                execute!(
+                    db,
+                    "INSERT INTO ledger_seal_turns (name, hour)
+                     VALUES ($1, $2)
+                     ON CONFLICT (name) DO UPDATE SET hour = excluded.hour",
+                    OLDER,
+                    last,
+                )
+                .map(|_| ())
+            })
+        })
+        .await
+    }
+}
+
+/// The next of the seals from before `latest`, and where the next turn begins: after the last of them at the first again.
+async fn list_older(db: &mut Db, latest: i64) -> Result<(Vec<(i64,)>, i64), StoreError> {
+    let select = "SELECT hour FROM ledger_seal_turns WHERE name = $1";
+    let turn = fetch_optional!(db, (i64,), select, OLDER)?;
+    let (count,) =
+        fetch_one!(db, (i64,), "SELECT COUNT(*) FROM ledger_seals WHERE hour < $1", latest,)?;
+    let limit = count.div_euclid(TURN).saturating_add(1);
+    let hours = fetch_all!(
+        db,
+        (i64,),
+        "SELECT hour FROM ledger_seals
+         WHERE hour > $1 AND hour < $2
+         ORDER BY hour
+         LIMIT $3",
+        turn.map_or(i64::MIN, |(hour,)| hour),
+        latest,
+        limit,
+    )?;
+    let is_full = i64::try_from(hours.len()).unwrap_or(i64::MAX) >= limit;
+    let last = hours.last().filter(|_| is_full).map_or(i64::MIN, |(hour,)| *hour);
+    Ok((hours, last))
+}
+
+/// The hours that have a break, closed by somebody or not.
+async fn list_broken(db: &mut Db, provider: &str) -> Result<Vec<i64>, StoreError> {
+    let subjects = fetch_all!(
+        db,
+        (String,),
+        "SELECT subject FROM recon_breaks
+         WHERE provider = $1 AND kind = 'ledger' AND bucket = 'ledger' AND subject LIKE 'seal:%'
+           AND gone_at IS NULL AND (closed_by IS NULL OR closed_by <> $2)",
+        provider,
+        BY_ITSELF,
+    )?;
+    let hour = |(subject,): &(String,)| subject.strip_prefix("seal:")?.parse().ok();
+    Ok(subjects.iter().filter_map(hour).collect())
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn stretch(hour: i64, last: &[SealRow]) -> Stretch {

@@ -145,26 +145,20 @@ const fn own_orders(own: Own) -> &'static str {
              LIMIT $5"
         }
         Own::Booked => {
-            "SELECT t.at, t.id, e.reference_id,
+            "SELECT e.at, e.id, e.reference_id,
                     (SELECT a.provider_order_id FROM payment_attempts a
                      WHERE a.payment_id = e.reference_id
                      ORDER BY CASE WHEN a.status = 'succeeded' THEN 0 ELSE 1 END, a.attempt_no DESC
                      LIMIT 1)
-             FROM (SELECT d.at, d.id, d.entry_id
-                   FROM ledger_accounts a
-                   JOIN ledger_transfers d ON d.debit_id = a.id
-                   WHERE a.family = 'psp:' || $1 || ':receivable' AND d.at < $2
-                     AND (d.at, d.id) > ($3, $4)
-                   UNION ALL
-                   SELECT c.at, c.id, c.entry_id
-                   FROM ledger_accounts a
-                   JOIN ledger_transfers c ON c.credit_id = a.id
-                   WHERE a.family = 'psp:' || $1 || ':receivable' AND c.at < $2
-                     AND (c.at, c.id) > ($3, $4)) t
-             JOIN ledger_entries e ON e.id = t.entry_id
-             WHERE e.kind IN ('capture', 'refund', 'conflict', 'conflict_back', 'orphan',
+             FROM ledger_entries e
+             WHERE e.at < $2 AND (e.at, e.id) > ($3, $4)
+               AND e.kind IN ('capture', 'refund', 'conflict', 'conflict_back', 'orphan',
                               'orphan_refund', 'dispute_lost', 'withdrawn')
-             ORDER BY t.at, t.id
+               AND EXISTS (SELECT 1 FROM ledger_transfers t
+                           JOIN ledger_accounts a ON a.id IN (t.debit_id, t.credit_id)
+                           WHERE t.entry_id = e.id
+                             AND a.family = 'psp:' || $1 || ':receivable')
+             ORDER BY e.at, e.id
              LIMIT $5"
         }
     }
@@ -302,9 +296,11 @@ async fn list_booked(
     provider: &str,
     named: &HashMap<Uuid, String>,
 ) -> Result<Vec<Booked>, StoreError> {
-    type BookedRow = (String, String, Uuid, i64, i64);
+    type BookedRow = (String, String, Uuid, i64, bool, i64);
     let select = db.dialect(
         "SELECT e.key, e.kind, e.reference_id, e.at,
+                EXISTS (SELECT 1 FROM ledger_entries k
+                        WHERE k.reference_id = e.reference_id AND k.kind = 'conflict_kept'),
                 CAST(SUM(CASE WHEN t.debit_id = a.id THEN t.amount ELSE -t.amount END) AS BIGINT)
          FROM ledger_entries e
          JOIN ledger_transfers t ON t.entry_id = e.id AND t.phase IN ('single', 'post')
@@ -313,6 +309,8 @@ async fn list_booked(
            AND a.family = 'psp:' || $2 || ':receivable'
          GROUP BY e.id, e.key, e.kind, e.reference_id, e.at",
         "SELECT e.key, e.kind, e.reference_id, e.at,
+                EXISTS (SELECT 1 FROM ledger_entries k
+                        WHERE k.reference_id = e.reference_id AND k.kind = 'conflict_kept'),
                 CAST(SUM(CASE WHEN t.debit_id = a.id THEN t.amount ELSE -t.amount END) AS BIGINT)
          FROM ledger_entries e
          JOIN ledger_transfers t ON t.entry_id = e.id AND t.phase IN ('single', 'post')
@@ -324,16 +322,17 @@ async fn list_booked(
     );
     let ids: Vec<&Uuid> = named.keys().collect();
     let rows = fetch_all!(db, BookedRow, select, json!(ids).to_string(), provider)?;
-    let booked = |(key, kind, reference, at, sum): BookedRow| {
+    let booked = |(key, kind, reference, at, is_kept, sum): BookedRow| {
         let tail = |prefix: &str| key.strip_prefix(prefix).map(str::to_owned);
         let (kind, subject) = match kind.as_str() {
             "capture" => (Kind::Charge, Subject::Row(reference.to_string())),
             "refund" => (Kind::Refund, Subject::Row(tail("refund:")?)),
+            // Two people have said that it is what was paid.
+            "conflict" if is_kept => (Kind::Charge, Subject::Row(reference.to_string())),
             "conflict" => (Kind::Charge, Subject::Aside(None)),
             "orphan" => (Kind::Charge, Subject::Aside(Some(tail(&format!("orphan:{provider}:"))?))),
-            "conflict_back" | "orphan_refund" | "dispute_lost" => {
-                (Kind::Refund, Subject::GivenBack)
-            }
+            "conflict_back" | "orphan_refund" => (Kind::Refund, Subject::GivenBack(key)),
+            "dispute_lost" => (Kind::Refund, Subject::TakenBack(key)),
             "withdrawn" => (Kind::Payout, Subject::Row(reference.to_string())),
             _ => return None,
         };

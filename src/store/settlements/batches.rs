@@ -88,18 +88,74 @@ impl Store {
         Ok(rows.into_iter().map(|(id,)| id.into()).collect())
     }
 
-    /// Whether a payee had earned something until then that is in no batch.
+    /// Payees other than `not` who had earned something until then that is in no batch, and who have none of that day; at most
+    /// `limit`.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn has_open_items(
+    pub async fn list_payees_to_close(
+        &self,
+        currency: Currency,
+        close: Close,
+        not: UserId,
+        limit: i64,
+    ) -> Result<Vec<UserId>, StoreError> {
+        let rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    // By itself, SQLite goes through the platform's own items, which never get a batch.
+                    let select = db.dialect(
+                        "SELECT DISTINCT i.payee_id
+                         FROM settlement_items i INDEXED BY settlement_items_open_idx
+                         WHERE i.settlement_id IS NULL AND i.payee_id IS NOT NULL
+                           AND i.currency = $1 AND i.created_at < $2 AND i.payee_id <> $3
+                           AND NOT EXISTS (SELECT 1 FROM settlements s
+                                           WHERE s.payee_id = i.payee_id AND s.currency = $1
+                                             AND s.period_end = $4)
+                         ORDER BY i.payee_id
+                         LIMIT $5",
+                        "SELECT DISTINCT i.payee_id FROM settlement_items i
+                         WHERE i.settlement_id IS NULL AND i.payee_id IS NOT NULL
+                           AND i.currency = $1 AND i.created_at < $2 AND i.payee_id <> $3
+                           AND NOT EXISTS (SELECT 1 FROM settlements s
+                                           WHERE s.payee_id = i.payee_id AND s.currency = $1
+                                             AND s.period_end = $4)
+                         ORDER BY i.payee_id
+                         LIMIT $5",
+                    );
+                    fetch_all!(
+                        db,
+                        (Uuid,),
+                        select,
+                        currency.as_str(),
+                        close.until.millis(),
+                        not.uuid(),
+                        close.period_end.to_string(),
+                        limit,
+                    )
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(|(id,)| id.into()).collect())
+    }
+
+    /// Whether there is something for a payee's batch: what they had earned until then, or what was carried.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn has_something_to_close(
         &self,
         payee: UserId,
         currency: Currency,
         until: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.read(move |db| Box::pin(async move { is_open(db, payee, currency, until).await }))
-            .await
+        self.read(move |db| {
+            Box::pin(async move {
+                Ok(is_open(db, payee, currency, until).await?
+                    || has_carried(db, payee, currency).await?)
+            })
+        })
+        .await
     }
 
     /// Closes a payee's batch: `SettlementCreated`, or `SettlementCarried` where it is not worth a payment. `None`
@@ -116,7 +172,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Settlement>, StoreError> {
         self.write(move |db| {
-            Box::pin(async move { close_batch(db, payee, currency, &close, now).await })
+            Box::pin(async move { close_batch(db, payee, currency, (&close, false), now).await })
         })
         .await
     }
@@ -135,7 +191,7 @@ impl Store {
     ) -> Result<Option<Settlement>, StoreError> {
         self.write(move |db| {
             Box::pin(async move {
-                let closed = close_batch(db, payee, currency, &close, now).await?;
+                let closed = close_batch(db, payee, currency, (&close, true), now).await?;
                 let Some(closed) = closed else { return Ok(None) };
                 let deed = Deed {
                     by,
@@ -176,16 +232,32 @@ async fn is_open(
     Ok(count > 0)
 }
 
+/// Whether more was carried than is owed of it, and is in no batch since.
+async fn has_carried(db: &mut Db, payee: UserId, currency: Currency) -> Result<bool, StoreError> {
+    let (carried,) = fetch_one!(
+        db,
+        (i64,),
+        "SELECT CAST(COALESCE(SUM(net), 0) AS BIGINT) FROM settlements
+         WHERE payee_id = $1 AND currency = $2 AND status = 'carried' AND carried_to IS NULL",
+        payee.uuid(),
+        currency.as_str(),
+    )?;
+    Ok(carried > 0)
+}
+
 async fn close_batch(
     db: &mut Db,
     payee: UserId,
     currency: Currency,
-    close: &Close,
+    (close, is_by_hand): (&Close, bool),
     now: Timestamp,
 ) -> Result<Option<Settlement>, StoreError> {
     // First: two that close at once, of different days, wait for one another here, and the second finds nothing.
     lock_wallet(db, payee, currency, now).await?;
-    if !is_open(db, payee, currency, close.until).await? {
+    // By itself, what was carried waits for the next thing that is earned.
+    let is_worth_it = is_open(db, payee, currency, close.until).await?
+        || (is_by_hand && has_carried(db, payee, currency).await?);
+    if !is_worth_it {
         return Ok(None);
     }
     let id = SettlementId::from(clock::new_uuid());

@@ -33,7 +33,7 @@ struct ShareRow {
 /// An item of a batch as somebody looks at it, with the signs that its parts have.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct SeenItem {
-    /// `payment`, `refund` or `failed_refund`.
+    /// `payment`, `refund`, `failed_refund`, `dispute` or `dispute_won`.
     pub source_type: String,
     pub source_id: Uuid,
     pub payment_id: Uuid,

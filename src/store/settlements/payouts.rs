@@ -15,9 +15,9 @@ use crate::domain::money_audit::{Action, Target};
 use crate::domain::settlements::{SettlementError, SettlementStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
-use crate::store::disputes::holds::hold_what_came;
+use crate::store::disputes::arrivals::book_arrival;
+use crate::store::ledger::BookError;
 use crate::store::ledger::balances::find_counters;
-use crate::store::ledger::{BookError, book};
 use crate::store::money_audit::{Deed, record};
 use crate::store::wallets::lock_wallet;
 use crate::store::{Db, Store, StoreError, execute, fetch_all};
@@ -169,8 +169,7 @@ async fn pay(db: &mut Db, found: Settlement, now: Timestamp) -> Result<Settlemen
     )?;
     let said = json!({ "debt_repaid": paid.debt_repaid });
     publish(db, "SettlementReleased", &paid, &said, now).await?;
-    book(db, &entry(&paid), now).await?;
-    hold_what_came(db, paid.payee, paid.currency, now).await?;
+    book_arrival(db, paid.payee, &entry(&paid), now).await?;
     Ok(paid)
 }
 

@@ -45,6 +45,14 @@ pub async fn take_back(
     Ok(Some(sides(payment, back, taken)))
 }
 
+/// Whether a refund takes from what a payee has earned.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn is_taken_back(db: &mut Db, refund: RefundId) -> Result<bool, StoreError> {
+    Ok(find_item(db, ItemSource::Refund, refund.uuid()).await?.is_some())
+}
+
 /// Answers the item of a refund that was not made. The payment is locked.
 ///
 /// # Errors

@@ -2,19 +2,22 @@
 //!
 //! Locks are taken in the order order, payment, wallet, ledger.
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::items::{NewItem, find_item, insert_item};
-use crate::domain::ids::PaymentId;
+use crate::domain::ids::{PaymentId, UserId};
 use crate::domain::ledger::chart::AccountName;
 use crate::domain::ledger::entry::{Entry, Line};
 use crate::domain::money::Amount;
+use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::PaymentStatus;
 use crate::domain::payments::orders::OrderKey;
 use crate::domain::settlements::{ItemSource, Share, ShareError, Terms};
 use crate::domain::time::Timestamp;
 use crate::store::disputes::has_open_dispute;
 use crate::store::ledger::{BookError, book};
+use crate::store::money_audit::{Deed, record};
 use crate::store::orders::{Order, lock_order};
 use crate::store::payments::{Payment, get_locked};
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
@@ -45,6 +48,8 @@ pub enum ReleaseError {
     NotPaid,
     #[error("A refund of it is on its way.")]
     RefundUnderWay,
+    #[error("Nobody decides about what is their own.")]
+    OwnDecision,
     #[error(transparent)]
     Share(#[from] ShareError),
     #[error(transparent)]
@@ -78,7 +83,27 @@ impl Store {
         now: Timestamp,
     ) -> Result<Released, ReleaseError> {
         self.write(move |db| {
-            Box::pin(async move { release(db, &key, withholding_bps, &actor, now).await })
+            Box::pin(async move { release(db, &key, withholding_bps, (&actor, None), now).await })
+        })
+        .await
+    }
+
+    /// As [`Self::release_order`], because an administrator says so: it is in the audit.
+    ///
+    /// # Errors
+    /// [`ReleaseError::OwnDecision`] where they pay for it or earn by it; as [`Self::release_order`].
+    pub async fn release_order_by_hand(
+        &self,
+        key: OrderKey,
+        withholding_bps: u16,
+        by: UserId,
+        now: Timestamp,
+    ) -> Result<Released, ReleaseError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                let actor = format!("user:{by}");
+                release(db, &key, withholding_bps, (&actor, Some(by)), now).await
+            })
         })
         .await
     }
@@ -164,22 +189,27 @@ async fn release(
     db: &mut Db,
     key: &OrderKey,
     withholding_bps: u16,
-    actor: &str,
+    (actor, admin): (&str, Option<UserId>),
     now: Timestamp,
 ) -> Result<Released, ReleaseError> {
     let order = lock_order(db, key).await?.ok_or(ReleaseError::NotFound)?;
     let id = find_paid(db, key).await?.ok_or(ReleaseError::NotPaid)?;
     let payment = get_locked(db, id).await?;
+    if admin.is_some_and(|by| payment.is_of(by)) {
+        return Err(ReleaseError::OwnDecision);
+    }
     if let Some((share, _)) = find_item(db, ItemSource::Payment, id.uuid()).await? {
+        // An older release, in the middle of a change, does not note it.
+        let note = "UPDATE payments SET released_at = $2 WHERE id = $1 AND released_at IS NULL";
+        execute!(db, note, id.uuid(), now.millis())?;
         return Ok(Released { payment: id, share, was_before: true });
     }
-    let is_there = match payment.status {
-        PaymentStatus::Captured | PaymentStatus::PartiallyRefunded => true,
-        // What the bank has left of it.
-        PaymentStatus::ChargedBack => !has_open_dispute(db, id).await?,
-        _ => false,
-    };
-    if !is_there {
+    // Of what was charged back, what the bank has left.
+    let is_taken = matches!(
+        payment.status,
+        PaymentStatus::Captured | PaymentStatus::PartiallyRefunded | PaymentStatus::ChargedBack
+    );
+    if !is_taken || has_open_dispute(db, id).await? {
         return Err(ReleaseError::NotPaid);
     }
     if payment.sums.reserved > 0 {
@@ -206,8 +236,22 @@ async fn release(
         key.order_id(),
         now.millis(),
     )?;
+    if let Some(by) = admin {
+        record(db, &deed(&payment, share, by), now).await?;
+    }
     book(db, &entry(&payment, share, actor), now).await?;
     Ok(Released { payment: id, share, was_before: false })
+}
+
+fn deed(payment: &Payment, share: Share, by: UserId) -> Deed<'static> {
+    Deed {
+        by,
+        action: Action::OrderReleased,
+        target: Target::Payment(payment.id),
+        reason: None,
+        before: json!({ "is_released": false }),
+        after: json!({ "is_released": true, "gross": share.gross, "net": share.net() }),
+    }
 }
 
 /// What nobody is to get is the platform's as a whole.
@@ -224,14 +268,22 @@ fn share_of(
     Ok(Terms::of(order.fee, withholding_bps)?.share(gross))
 }
 
-/// The payment that an order was paid with, whatever became of it since.
+/// The payment that an order was paid with, whatever became of it since. One of which there is something to release comes first:
+/// an order may have been paid for again after a bank has taken a part of the first payment.
 async fn find_paid(db: &mut Db, key: &OrderKey) -> Result<Option<PaymentId>, StoreError> {
     let found = fetch_optional!(
         db,
         (Uuid,),
         "SELECT id FROM payments
          WHERE order_type = $1 AND order_id = $2 AND captured > 0
-         ORDER BY CASE WHEN status IN ('refunded', 'charged_back', 'canceled') THEN 1 ELSE 0 END,
+         ORDER BY CASE WHEN released_at IS NULL AND captured > refunded AND refund_reserved = 0
+                            AND status IN ('captured', 'partially_refunded', 'charged_back')
+                            AND NOT EXISTS (SELECT 1 FROM disputes d
+                                            WHERE d.payment_id = payments.id
+                                              AND d.opened_at IS NOT NULL
+                                              AND d.closed_at IS NULL)
+                       THEN 0 ELSE 1 END,
+                  CASE WHEN status IN ('refunded', 'charged_back', 'canceled') THEN 1 ELSE 0 END,
                   created_at DESC, id DESC
          LIMIT 1",
         key.order_type(),

@@ -5,8 +5,63 @@ use uuid::Uuid;
 
 use super::{Row, Withdrawal};
 use crate::domain::ids::{UserId, WithdrawalId, WorkflowId};
+use crate::domain::stored_as;
 use crate::domain::time::Timestamp;
+use crate::domain::withdrawals::WithdrawalStatus;
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
+
+/// What a withdrawal waits for before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// Somebody has to say yes to the amount.
+    Approval,
+    Time,
+    /// What its user was paid is disputed: a yes, or the end of the dispute.
+    Dispute,
+    /// Its user's wallet is frozen.
+    Frozen,
+    ProviderStopped,
+}
+
+stored_as!(WaitsFor {
+    Approval = "approval",
+    Time = "time",
+    Dispute = "dispute",
+    Frozen = "frozen",
+    ProviderStopped = "provider_stopped"
+});
+
+/// A withdrawal that is not sent yet, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingWithdrawal {
+    pub withdrawal: Withdrawal,
+    pub waits_for: Vec<WaitsFor>,
+}
+
+#[derive(sqlx::FromRow)]
+struct WaitingRow {
+    #[sqlx(flatten)]
+    row: Row,
+    is_disputed: i64,
+    is_frozen: i64,
+    is_stopped: i64,
+}
+
+impl WaitingRow {
+    fn into_waiting(self, now: Timestamp) -> Option<WaitingWithdrawal> {
+        let withdrawal = self.row.into_withdrawal()?;
+        let is_asked_for = withdrawal.status == WithdrawalStatus::Requested;
+        let reasons = [
+            (is_asked_for && withdrawal.needs_approval, WaitsFor::Approval),
+            (withdrawal.not_before > now, WaitsFor::Time),
+            (self.is_disputed == 1, WaitsFor::Dispute),
+            (self.is_frozen == 1, WaitsFor::Frozen),
+            (self.is_stopped == 1, WaitsFor::ProviderStopped),
+        ];
+        let waits_for = reasons.into_iter().filter_map(|(is_so, reason)| is_so.then_some(reason));
+        Some(WaitingWithdrawal { waits_for: waits_for.collect(), withdrawal })
+    }
+}
 
 impl Store {
     /// How many withdrawals wait, by status, and since when the first of each was asked for.
@@ -99,8 +154,8 @@ impl Store {
         Ok(rows.into_iter().filter_map(Row::into_withdrawal).collect())
     }
 
-    /// Withdrawals from after `after` to which somebody may say yes, the oldest first; at most `limit`: those that need
-    /// it, and those that wait for their time.
+    /// Withdrawals from after `after` that wait for something before they are sent, and for what; the oldest first, at most
+    /// `limit`.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -109,22 +164,38 @@ impl Store {
         after: Option<WithdrawalId>,
         limit: i64,
         now: Timestamp,
-    ) -> Result<Vec<Withdrawal>, StoreError> {
+    ) -> Result<Vec<WaitingWithdrawal>, StoreError> {
         let after = after.map_or(Uuid::nil(), WithdrawalId::uuid);
         let rows = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
                     fetch_all!(
                         db,
-                        Row,
+                        WaitingRow,
                         "SELECT id, user_id, currency, amount, bank_account_id, provider,
                                 provider_key, workflow_id, status, failure_code, needs_approval,
                                 not_before, requested_by, approved_by, rejected_by, version,
-                                created_at, updated_at
-                         FROM withdrawals
-                         WHERE status IN ('requested', 'approved')
-                           AND (not_before > $1 OR (status = 'requested' AND needs_approval = 1))
-                           AND id > $2
+                                created_at, updated_at, is_disputed, is_frozen, is_stopped
+                         FROM (SELECT w.*,
+                                      CASE WHEN w.status = 'requested' AND EXISTS
+                                          (SELECT 1 FROM disputes d
+                                           WHERE d.payee_id = w.user_id AND d.currency = w.currency
+                                             AND d.opened_at IS NOT NULL AND d.closed_at IS NULL)
+                                          THEN CAST(1 AS BIGINT) ELSE 0 END AS is_disputed,
+                                      CASE WHEN EXISTS
+                                          (SELECT 1 FROM wallets f
+                                           WHERE f.user_id = w.user_id AND f.currency = w.currency
+                                             AND f.frozen_at IS NOT NULL)
+                                          THEN CAST(1 AS BIGINT) ELSE 0 END AS is_frozen,
+                                      CASE WHEN EXISTS
+                                          (SELECT 1 FROM provider_stops s
+                                           WHERE s.provider = w.provider
+                                             AND s.stopped_at IS NOT NULL)
+                                          THEN CAST(1 AS BIGINT) ELSE 0 END AS is_stopped
+                               FROM withdrawals w
+                               WHERE w.status IN ('requested', 'approved') AND w.id > $2) w
+                         WHERE not_before > $1 OR (status = 'requested' AND needs_approval = 1)
+                            OR is_disputed = 1 OR is_frozen = 1 OR is_stopped = 1
                          ORDER BY id
                          LIMIT $3",
                         now.millis(),
@@ -134,7 +205,7 @@ impl Store {
                 })
             })
             .await?;
-        Ok(rows.into_iter().filter_map(Row::into_withdrawal).collect())
+        Ok(rows.into_iter().filter_map(|row| row.into_waiting(now)).collect())
     }
 
     /// The withdrawal that a workflow takes care of.

@@ -9,7 +9,7 @@ mod postings;
 use serde_json::json;
 use uuid::Uuid;
 
-pub use self::lists::Watched;
+pub use self::lists::{WaitingWithdrawal, WaitsFor, Watched};
 pub use self::postings::{paid_out, requested, returned, voided};
 use super::{Db, StoreError, execute, fetch_one, fetch_optional, outbox};
 use crate::clock;
@@ -218,6 +218,23 @@ pub async fn get_workflow_of(db: &mut Db, id: WithdrawalId) -> Result<WorkflowId
     let (workflow,) =
         fetch_one!(db, (Uuid,), "SELECT workflow_id FROM withdrawals WHERE id = $1", id.uuid())?;
     Ok(workflow.into())
+}
+
+/// Who has changed the status of a locked withdrawal last.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn find_last_actor(db: &mut Db, withdrawal: &Withdrawal) -> Result<String, StoreError> {
+    let (actor,) = fetch_one!(
+        db,
+        (String,),
+        "SELECT actor FROM withdrawal_transitions
+         WHERE withdrawal_id = $1
+         ORDER BY seq DESC
+         LIMIT 1",
+        withdrawal.id.uuid(),
+    )?;
+    Ok(actor)
 }
 
 /// What a user asked for since then and what was neither refused nor given up: how often, and how much. Then whether

@@ -4,6 +4,7 @@ use super::Withdrawal;
 use crate::domain::ids::{TransferId, WithdrawalId};
 use crate::domain::ledger::chart::{AccountName, Shard};
 use crate::domain::ledger::entry::{Entry, Line, Reference};
+use crate::domain::payouts::BANK_FILE;
 
 const ACTOR: &str = "withdrawals";
 /// Withdrawals are few: one account for each provider does.
@@ -29,7 +30,7 @@ pub fn voided(withdrawal: &Withdrawal) -> Entry {
     entry(withdrawal, key, "withdraw_void", vec![Line::Void { hold: hold(withdrawal.id) }])
 }
 
-/// Sent by a provider, out of what it owes us.
+/// Sent by a provider, out of what it owes us, or by ourselves out of our bank account.
 #[must_use]
 pub fn paid_out(withdrawal: &Withdrawal, provider: &'static str) -> Entry {
     let amount = withdrawal.amount;
@@ -37,7 +38,7 @@ pub fn paid_out(withdrawal: &Withdrawal, provider: &'static str) -> Entry {
         Line::Post { hold: hold(withdrawal.id), amount },
         Line::Move {
             debit: AccountName::PayoutInTransit,
-            credit: receivable(withdrawal, provider),
+            credit: purse(withdrawal, provider),
             amount,
             code: "payout",
         },
@@ -45,11 +46,11 @@ pub fn paid_out(withdrawal: &Withdrawal, provider: &'static str) -> Entry {
     entry(withdrawal, format!("withdrawn:{}", withdrawal.id), "withdrawn", lines)
 }
 
-/// Sent back by the bank: the provider owes it to us again, and we to the user.
+/// Sent back by the bank: the provider owes it to us again, or our bank has it, and we owe it to the user.
 #[must_use]
 pub fn returned(withdrawal: &Withdrawal, provider: &'static str) -> Entry {
     let line = Line::Move {
-        debit: receivable(withdrawal, provider),
+        debit: purse(withdrawal, provider),
         credit: AccountName::UserAvailable(withdrawal.user),
         amount: withdrawal.amount,
         code: "payout_returned",
@@ -58,7 +59,11 @@ pub fn returned(withdrawal: &Withdrawal, provider: &'static str) -> Entry {
     entry(withdrawal, key, "withdraw_returned", vec![line])
 }
 
-fn receivable(withdrawal: &Withdrawal, provider: &'static str) -> AccountName {
+/// Out of what it is paid.
+fn purse(withdrawal: &Withdrawal, provider: &'static str) -> AccountName {
+    if provider == BANK_FILE {
+        return AccountName::BankOperating;
+    }
     AccountName::ProviderReceivable(provider, Shard::of(withdrawal.id.uuid(), SHARDS))
 }
 

@@ -16,7 +16,7 @@ use crate::domain::money_audit::{Action, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::{Direction, Reason, WorkflowStatus};
 use crate::store::money_audit::{Deed, record};
-use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional, outbox};
+use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional, outbox};
 
 /// What a workflow is told that is to look at once, whatever it waits for.
 pub const LOOK_NOW: &str = "look_now";
@@ -131,16 +131,33 @@ impl Store {
         let rows = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
+                    // Each has an index that it walks along: a condition on a status that may be none has not.
+                    let select = match filter.status {
+                        Some(_) => {
+                            "SELECT id, kind, version, dedupe_key, status, direction, cursor,
+                                    attempt, wake_at, owner, fence, last_error, created_at,
+                                    updated_at
+                             FROM workflows
+                             WHERE status = $1 AND ($2 = '' OR kind = $2)
+                               AND (updated_at, id) < ($3, $4)
+                             ORDER BY updated_at DESC, id DESC
+                             LIMIT $5"
+                        }
+                        None => {
+                            "SELECT id, kind, version, dedupe_key, status, direction, cursor,
+                                    attempt, wake_at, owner, fence, last_error, created_at,
+                                    updated_at
+                             FROM workflows
+                             WHERE $1 = '' AND ($2 = '' OR kind = $2)
+                               AND (updated_at, id) < ($3, $4)
+                             ORDER BY updated_at DESC, id DESC
+                             LIMIT $5"
+                        }
+                    };
                     fetch_all!(
                         db,
                         SeenRow,
-                        "SELECT id, kind, version, dedupe_key, status, direction, cursor, attempt,
-                                wake_at, owner, fence, last_error, created_at, updated_at
-                         FROM workflows
-                         WHERE ($1 = '' OR status = $1) AND ($2 = '' OR kind = $2)
-                           AND (updated_at < $3 OR (updated_at = $3 AND id < $4))
-                         ORDER BY updated_at DESC, id DESC
-                         LIMIT $5",
+                        select,
                         filter.status.map_or("", WorkflowStatus::as_str),
                         filter.kind.unwrap_or_default(),
                         updated_at,
@@ -153,7 +170,7 @@ impl Store {
         rows.into_iter().map(SeenRow::into_seen).collect()
     }
 
-    /// One workflow and everything that happened in it, in order.
+    /// One workflow and what happened in it, in order; the last 500 lines.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when there is none.
@@ -180,7 +197,7 @@ impl Store {
         Ok((seen, self.list_workflow_steps(id).await?))
     }
 
-    /// Workflows by what they are for, in the order in which they began; at most `limit`.
+    /// Workflows by what they are for, in the order in which they began; the last `limit`.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -198,21 +215,21 @@ impl Store {
                                 wake_at, owner, fence, last_error, created_at, updated_at
                          FROM workflows
                          WHERE dedupe_key IN (SELECT j.value FROM json_each($1) j)
-                         ORDER BY id
+                         ORDER BY id DESC
                          LIMIT $2",
                         "SELECT id, kind, version, dedupe_key, status, direction, cursor, attempt,
                                 wake_at, owner, fence, last_error, created_at, updated_at
                          FROM workflows
                          WHERE dedupe_key IN
                              (SELECT j.value FROM jsonb_array_elements_text($1::jsonb) j)
-                         ORDER BY id
+                         ORDER BY id DESC
                          LIMIT $2",
                     );
                     fetch_all!(db, SeenRow, select, keys, limit)
                 })
             })
             .await?;
-        rows.into_iter().map(SeenRow::into_seen).collect()
+        rows.into_iter().rev().map(SeenRow::into_seen).collect()
     }
 
     /// What a workflow was told, the latest first; at most `limit`.
@@ -239,6 +256,26 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// What a workflow has noted, as it was written; it names payments at their providers.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none.
+    pub async fn get_workflow_state(&self, id: WorkflowId) -> Result<String, StoreError> {
+        let (state,) = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_one!(
+                        db,
+                        (String,),
+                        "SELECT state FROM workflows WHERE id = $1",
+                        id.uuid(),
+                    )
+                })
+            })
+            .await?;
+        Ok(state)
     }
 
     /// Where a workflow is.
@@ -416,50 +453,6 @@ async fn turn_back(
     Ok((status, cursor))
 }
 
-/// The workflow for something, locked until the transaction ends: where it is, and its state. `None` where there is none.
-///
-/// # Errors
-/// [`StoreError`] when the database does not answer.
-pub async fn lock_workflow(
-    db: &mut Db,
-    dedupe_key: &str,
-) -> Result<Option<(WorkflowId, WorkflowStatus, Value)>, StoreError> {
-    let select = db.dialect(
-        "SELECT id, status, state FROM workflows WHERE dedupe_key = $1",
-        "SELECT id, status, state FROM workflows WHERE dedupe_key = $1 FOR UPDATE",
-    );
-    let row = fetch_optional!(db, (Uuid, String, String), select, dedupe_key)?;
-    Ok(row.and_then(|(id, status, state)| {
-        let state = serde_json::from_str(&state).ok()?;
-        Some((id.into(), WorkflowStatus::parse(&status)?, state))
-    }))
-}
-
-/// Ends a locked workflow that is parked: a person has done otherwise what was left of it.
-///
-/// # Errors
-/// [`StoreError::NotFound`] where it is not parked.
-pub async fn end_parked(
-    db: &mut Db,
-    id: WorkflowId,
-    by: UserId,
-    what: &str,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let ended = execute!(
-        db,
-        "UPDATE workflows
-         SET status = 'done', fence = fence + 1, lease_until = 0, takes = 0, updated_at = $2
-         WHERE id = $1 AND status = 'parked'",
-        id.uuid(),
-        now.millis(),
-    )?;
-    if ended == 0 {
-        return Err(StoreError::NotFound);
-    }
-    insert_note(db, id, what, &json!({ "by": by }), now).await
-}
-
 async fn lock_seen(db: &mut Db, id: WorkflowId) -> Result<SeenWorkflow, StoreError> {
     let select = db.dialect(
         "SELECT id, kind, version, dedupe_key, status, direction, cursor, attempt, wake_at, owner,
@@ -483,7 +476,7 @@ async fn get_status(db: &mut Db, id: WorkflowId) -> Result<WorkflowStatus, Store
 }
 
 /// Adds a line that no node wrote.
-async fn insert_note(
+pub(super) async fn insert_note(
     db: &mut Db,
     id: WorkflowId,
     name: &str,

@@ -9,6 +9,9 @@ use crate::domain::time::Timestamp;
 use crate::domain::workflows::{EffectKey, StepKind};
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
 
+/// Lines that are shown of one workflow, the last.
+const SHOWN_MAX: i64 = 500;
+
 /// A line to be written.
 #[derive(Debug, Clone)]
 pub struct NewStep<'s> {
@@ -93,6 +96,31 @@ pub async fn find_intent(
     }))
 }
 
+/// What the outside said last of an effect that was recorded, and when.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn find_last_answer(
+    db: &mut Db,
+    workflow: WorkflowId,
+    key: &EffectKey,
+) -> Result<Option<(Value, Timestamp)>, StoreError> {
+    let found = fetch_optional!(
+        db,
+        (Option<String>, i64),
+        "SELECT output, at FROM workflow_steps
+         WHERE workflow_id = $1 AND effect_key = $2 AND kind = 'do'
+         ORDER BY seq DESC
+         LIMIT 1",
+        workflow.uuid(),
+        key.as_str(),
+    )?;
+    Ok(found.and_then(|(output, at)| {
+        let answer = serde_json::from_str(&output?).ok()?;
+        Some((answer, Timestamp::from_millis(at)))
+    }))
+}
+
 /// Notes that the outside is about to be called again.
 ///
 /// # Errors
@@ -117,7 +145,7 @@ pub async fn update_intent(
 }
 
 impl Store {
-    /// Everything that happened in a workflow, in order.
+    /// What happened in a workflow, in order; the last 500 lines.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -125,19 +153,24 @@ impl Store {
         &self,
         workflow: WorkflowId,
     ) -> Result<Vec<StepRow>, StoreError> {
-        self.read(move |db| {
-            Box::pin(async move {
-                fetch_all!(
-                    db,
-                    StepRow,
-                    "SELECT seq, name, kind, effect_key, output, fence, node, began_at, at
-                     FROM workflow_steps
-                     WHERE workflow_id = $1
-                     ORDER BY seq",
-                    workflow.uuid(),
-                )
+        let mut rows = self
+            .read::<_, StoreError, _>(move |db| {
+                Box::pin(async move {
+                    fetch_all!(
+                        db,
+                        StepRow,
+                        "SELECT seq, name, kind, effect_key, output, fence, node, began_at, at
+                         FROM workflow_steps
+                         WHERE workflow_id = $1
+                         ORDER BY seq DESC
+                         LIMIT $2",
+                        workflow.uuid(),
+                        SHOWN_MAX,
+                    )
+                })
             })
-        })
-        .await
+            .await?;
+        rows.reverse();
+        Ok(rows)
     }
 }

@@ -9,6 +9,7 @@ pub mod claims;
 pub mod figures;
 pub mod history;
 pub mod signals;
+pub mod standing;
 
 use std::time::Duration;
 

@@ -1,26 +1,31 @@
 //! The report of a day: what was compared and what came of it, what is open, and what waits for somebody.
 
+use std::time::Duration;
+
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
-use super::Reconciliation;
-use crate::domain::reconciliation::RunStatus;
+use super::{KINDS, Reconciliation};
+use crate::domain::calendar::instant_of;
+use crate::domain::payments::ProviderName;
+use crate::domain::reconciliation::{RunKind, RunStatus};
 use crate::domain::workflows::WorkflowStatus;
 use crate::store::StoreError;
 use crate::store::reconciliation::Run;
 
+/// Until when a provider that does not answer is waited for, into the day.
+const NOON: Duration = Duration::from_hours(12);
 /// Workflows that are counted; with more of them the figure is too small.
 const WORKFLOWS_MAX: i64 = 10_000;
 
 impl Reconciliation {
-    /// Reports of the day before `today`, once all its runs have ended, and only once. A day on which everything agrees is
-    /// reported, too.
+    /// Reports of the day before `today`, once all its runs have ended, and only once; one that has failed is waited for until
+    /// noon. A day on which everything agrees is reported, too.
     pub(super) async fn report(&self, today: Date) -> Result<(), StoreError> {
         let Ok(day) = today.yesterday() else { return Ok(()) };
         let store = &self.0.store;
         let runs = store.list_runs_of(day).await?;
-        let has_ended = |run: &Run| run.status != RunStatus::Running;
-        if runs.is_empty() || !runs.iter().all(has_ended) || store.has_report(day).await? {
+        if runs.is_empty() || !self.have_ended(&runs, today) || store.has_report(day).await? {
             return Ok(());
         }
         let body = self.body(&runs).await?;
@@ -28,6 +33,22 @@ impl Reconciliation {
             tracing::info!(day = %day, "the books of a day were reported");
         }
         Ok(())
+    }
+
+    /// Whether each provider was compared by everything.
+    fn have_ended(&self, runs: &[Run], today: Date) -> bool {
+        let is_noon = instant_of(today, NOON).is_ok_and(|noon| self.now() >= noon);
+        let has_ended = |run: &Run| match run.status {
+            RunStatus::Running => false,
+            RunStatus::Failed => is_noon,
+            RunStatus::Clean | RunStatus::Breaks | RunStatus::NotOffered => true,
+        };
+        let names = self.0.providers.all().filter_map(|it| ProviderName::parse(it.name()));
+        let mut expected = names.flat_map(|name| KINDS.map(|kind| (name.as_str(), kind)));
+        let is_there = |(provider, kind): (&str, RunKind)| {
+            runs.iter().any(|run| run.provider == provider && run.kind == kind)
+        };
+        runs.iter().all(has_ended) && expected.all(is_there)
     }
 
     async fn body(&self, runs: &[Run]) -> Result<Value, StoreError> {
@@ -60,6 +81,7 @@ impl Reconciliation {
                 "listed": listed.map(|it| it.moved.saturating_sub(it.settled)),
             }));
         }
+        let sealed = store.find_last_seal().await?;
         let unknown = store.find_unknown_payments().await?;
         let figures = store.list_workflow_figures(WORKFLOWS_MAX).await?;
         let parked = figures.iter().filter(|it| it.status == WorkflowStatus::Parked);
@@ -68,6 +90,8 @@ impl Reconciliation {
             "open_breaks": open,
             "receivable": receivable,
             "suspense": suspense,
+            // Whoever keeps this can tell later whether the ledger until then is what it was.
+            "seal": sealed.map(|it| json!({ "hour": it.hour, "digest": it.digest })),
             "unknown_payments": { "count": unknown.count, "oldest_since": unknown.since },
             "parked_workflows": parked.map(|it| it.count).sum::<i64>(),
         }))

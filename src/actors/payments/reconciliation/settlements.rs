@@ -1,6 +1,6 @@
 //! What a provider paid us on a day: each line is held against what it is for, and booked once.
 
-use super::{Failure, PAGE, PAGES_MAX, Reconciliation, Running};
+use super::{Failure, PAGE, PAGES_MAX, Reconciliation, Running, endless, next_page};
 use crate::domain::ledger::LedgerError;
 use crate::domain::payments::postings::Place;
 use crate::domain::reconciliation::matching::{Kind, Remote};
@@ -11,6 +11,7 @@ use crate::store::StoreError;
 use crate::store::ledger::{BookError, book};
 use crate::store::payments::attempts::find_attempt;
 use crate::store::reconciliation::Ended;
+use crate::store::reconciliation::found::close_booked;
 use crate::store::reconciliation::listed::update_booked;
 
 impl Reconciliation {
@@ -28,13 +29,35 @@ impl Reconciliation {
             let page = page.map_err(Failure::Unavailable)?;
             let lines = page.items.into_iter().map(line).collect();
             self.settle_page(running, lines).await?;
-            cursor = page.next;
+            cursor = next_page(cursor, page.next)?;
             if cursor.is_none() {
+                self.settle_left(running).await?;
                 self.find_unpaid(running).await?;
                 return Ok(Ended::Whole);
             }
         }
-        Err(Failure::Unavailable("the provider's list of the day has no end".to_owned()))
+        Err(endless())
+    }
+
+    /// Books what was paid on other days for something that was listed only since. What still keeps it is a break already.
+    async fn settle_left(&self, running: &Running<'_>) -> Result<(), Failure> {
+        let (store, run) = (&self.0.store, running.run);
+        let fee_bps = self.0.rules.fees.get(&running.name).copied();
+        let mut after = String::new();
+        loop {
+            let left = store.list_unbooked(run, &after, PAGE).await?;
+            let Some((last, _)) = left.last() else { return Ok(()) };
+            after.clone_from(&last.key);
+            let mut breaks = Vec::new();
+            for (line, moved) in left {
+                let (is_whole, found) = judge(&line, moved.as_ref(), fee_bps);
+                if is_whole && self.book_line(running, &line, moved).await?.is_none() {
+                    breaks.extend(found);
+                }
+                self.stay(running).await?;
+            }
+            store.record_breaks(running.lease, run, breaks, self.now()).await?;
+        }
     }
 
     async fn settle_page(
@@ -77,6 +100,7 @@ impl Reconciliation {
                 Box::pin(async move {
                     lease.confirm(db).await?;
                     update_booked(db, provider, &settled.key).await?;
+                    close_booked(db, provider, &settled.key, now).await?;
                     if let Some(entry) = place.settled(&settled) {
                         book(db, &entry, now).await?;
                     }

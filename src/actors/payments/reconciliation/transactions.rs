@@ -4,6 +4,7 @@
 //! back, and what is still open here is looked up.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -11,7 +12,7 @@ use jiff::tz::Offset;
 
 use super::super::PaymentsError;
 use super::super::again::{LookAgain, Looked};
-use super::{Failure, PAGE, PAGES_MAX, Reconciliation, Running};
+use super::{Failure, PAGE, PAGES_MAX, Reconciliation, Running, SILENT_MAX, endless, next_page};
 use crate::domain::calendar::CalendarError;
 use crate::domain::payments::Cause;
 use crate::domain::reconciliation::matching::{Kind, Remote, Terms, reconcile};
@@ -36,6 +37,7 @@ impl Reconciliation {
             local_until: self.now(),
             lag: rules.lag,
             fee_bps: rules.fees.get(&running.name).copied(),
+            lists_chargebacks: running.provider.capabilities().lists_chargebacks,
         };
         let (store, provider) = (&self.0.store, running.name.as_str());
         let mut after = None;
@@ -64,7 +66,7 @@ impl Reconciliation {
         Ok(Ended::Whole)
     }
 
-    /// Keeps what the provider lists for a time. Gives until when its list is whole.
+    /// Keeps what the provider lists for a time, and for as long after it as it may be late. Gives until when its list is whole.
     async fn list_days(
         &self,
         running: &Running<'_>,
@@ -73,7 +75,8 @@ impl Reconciliation {
     ) -> Result<Timestamp, Failure> {
         let began_at = self.now();
         let offset = Offset::constant(running.provider.capabilities().utc_offset_hours);
-        let last = date_of(until.minus(Duration::from_millis(1)), offset)?;
+        let end = until.plus(self.0.rules.lag).min(began_at);
+        let last = date_of(end.minus(Duration::from_millis(1)), offset)?;
         let mut day = date_of(from, offset)?;
         while day <= last {
             self.list_day(running, &day.to_string()).await?;
@@ -93,12 +96,12 @@ impl Reconciliation {
             self.stay(running).await?;
             let store = &self.0.store;
             store.keep_movements(running.lease, running.name.as_str(), lines).await?;
-            if page.next.is_none() {
+            cursor = next_page(cursor, page.next)?;
+            if cursor.is_none() {
                 return Ok(());
             }
-            cursor = page.next;
         }
-        Err(Failure::Unavailable("the provider's list of the day has no end".to_owned()))
+        Err(endless())
     }
 
     async fn compare_orders(
@@ -116,6 +119,9 @@ impl Reconciliation {
         let mendable: Vec<Break> = found.iter().filter(|it| is_mendable(it)).cloned().collect();
         let mut looked = BTreeSet::new();
         for it in mendable {
+            if running.silent.load(Ordering::Relaxed) >= SILENT_MAX {
+                break;
+            }
             if self.look_at(running, &it).await? {
                 looked.insert(it.order);
             }
@@ -142,16 +148,24 @@ impl Reconciliation {
         Ok(reconcile(&sides.remote, &sides.local, &sides.booked, terms).breaks)
     }
 
-    /// Has the payment looked at. Says whether anything came of it; a provider that does not answer is no reason to stop.
+    /// Has the payment looked at. Says whether anything came of it; a provider that does not answer is no reason to stop, and
+    /// after a few times no more is asked of it.
     async fn look_at(&self, running: &Running<'_>, found: &Break) -> Result<bool, Failure> {
         let hint = LookAgain {
             order: Some(found.order.clone()),
             provider_key: found.remote_ref.clone(),
             cause: Cause::Sync,
         };
-        match self.0.payments.look_again(running.name, hint).await {
+        let looked = self.0.payments.look_again(running.name, hint).await;
+        if !matches!(looked, Err(PaymentsError::Unavailable(_))) {
+            running.silent.store(0, Ordering::Relaxed);
+        }
+        match looked {
             Ok(looked) => Ok(matches!(looked, Looked::Changed)),
-            Err(PaymentsError::Unavailable(_)) => Ok(false),
+            Err(PaymentsError::Unavailable(_)) => {
+                running.silent.fetch_add(1, Ordering::Relaxed);
+                Ok(false)
+            }
             Err(PaymentsError::Store(error)) => Err(error.into()),
             // A payment that cannot come on is a break, and others go on.
             Err(error) => {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::answers::{
     Answered, DISPUTED, EXCEEDS_REFUNDABLE, PARTIAL_NOT_SUPPORTED, REFUND_ACCOUNT_REQUIRED,
-    RELEASED, Refusal, UNDER_WAY, WRONG_STATE, seen,
+    RELEASED, Refusal, TOO_MANY_REFUNDS, UNDER_WAY, WRONG_STATE, seen,
 };
 use super::super::refund::{REFUND, RefundState, VERSION};
 use super::super::void::{self, VOID, VoidState};
@@ -18,12 +18,17 @@ use crate::domain::bank_accounts::RefundAccount;
 use crate::domain::idempotency::{IdempotentCall, StoredAnswer};
 use crate::domain::ids::{PaymentId, RefundId, UserId};
 use crate::domain::money::Amount;
+use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::refunds::{RefundError, RefundReason, refund_of};
 use crate::domain::payments::{Cause, PaymentStatus, UnderWay};
 use crate::domain::time::Timestamp;
+use crate::domain::workflows::Reason;
 use crate::store::Db;
+use crate::store::money_audit::{Deed, record};
 use crate::store::payments::attempts::{Attempt, AttemptStatus, get_attempt, update_attempt};
-use crate::store::payments::refunds::{NewRefund, Refund, request as request_refund};
+use crate::store::payments::refunds::{
+    NewRefund, Refund, SealedRefundAccount, count_refunds, request as request_refund,
+};
 use crate::store::payments::transitions::{By, transition};
 use crate::store::payments::{Payment, lock_payment, update_under_way, workflow_key};
 use crate::store::settlements::releases::is_released;
@@ -37,6 +42,8 @@ pub struct CancelPayment {
     pub payer: Option<UserId>,
     /// Who asks, such as `user:<id>`.
     pub actor: String,
+    /// The administrator who asks for somebody else: that is in the audit.
+    pub admin: Option<UserId>,
     /// `None` for all that is left.
     pub amount: Option<Amount>,
     pub reason: RefundReason,
@@ -82,6 +89,15 @@ impl Payments {
         let found = found.filter(|it| request.payer.is_none_or(|payer| payer == it.payer));
         let mut payment = found.ok_or(PaymentsError::NotFound)?;
         let id = payment.id;
+        if request.admin.is_some_and(|by| payment.is_of(by)) {
+            return Err(PaymentsError::OwnDecision);
+        }
+        let by_hand = request.admin.map(|by| ByHand {
+            by,
+            reason: request.reason.clone(),
+            amount: request.amount,
+            status: payment.status,
+        });
         let refused = async |db: &mut Db, answer| answered(db, call, answer, Some(id)).await;
         if payment.under_way.is_some() {
             return not_now(UNDER_WAY, &payment);
@@ -93,6 +109,7 @@ impl Payments {
         let new = match payment.status {
             PaymentStatus::Created if is_whole(&request, &payment) => {
                 give_up(db, &mut payment, &attempt, &request.actor, now).await?;
+                write_down(db, id, by_hand.as_ref(), now).await?;
                 return Ok(refused(db, seen(200, &payment, &json!({}))).await?);
             }
             PaymentStatus::AwaitingDeposit | PaymentStatus::Authorized
@@ -109,6 +126,7 @@ impl Payments {
                 Err(answer) => return Ok(refused(db, answer).await?),
             },
         };
+        write_down(db, id, by_hand.as_ref(), now).await?;
         self.begin(db, call, &new, now).await
     }
 
@@ -121,7 +139,8 @@ impl Payments {
         request: CancelPayment,
         now: Timestamp,
     ) -> Result<Result<NewWorkflow, StoredAnswer>, PaymentsError> {
-        let amount = match refund_of(payment.status, payment.sums, request.amount) {
+        let made = count_refunds(db, payment.id).await?;
+        let amount = match refund_of(payment.status, payment.sums, made, request.amount) {
             Ok(amount) => amount,
             Err(error) => return Ok(Err(refusal_of(error, payment))),
         };
@@ -156,13 +175,55 @@ impl Payments {
 
 impl Payments {
     /// Where a refund goes, for its row.
-    fn sealed(&self, refund: RefundId, account: &RefundAccount) -> Result<Vec<u8>, PaymentsError> {
+    fn sealed(
+        &self,
+        refund: RefundId,
+        account: &RefundAccount,
+    ) -> Result<SealedRefundAccount, PaymentsError> {
         let unavailable = |why: &str| PaymentsError::Unavailable(why.to_owned());
         let seal = self.0.desk.seal.as_ref();
         let seal = seal.ok_or_else(|| unavailable("there is no key for bank accounts"))?;
-        seal.seal(&account.to_text(), refund.uuid().as_bytes())
-            .map_err(|_| unavailable("the account cannot be sealed"))
+        let details = seal
+            .seal(&account.to_text(), refund.uuid().as_bytes())
+            .map_err(|_| unavailable("the account cannot be sealed"))?;
+        Ok(SealedRefundAccount { details, seal: seal.mark().to_owned() })
     }
+
+    /// What tells a text that is not kept from another, and can be kept: nobody finds out the text by trying, without the
+    /// key. The same for all without a key: then nothing is refunded to an account.
+    #[must_use]
+    pub fn disguise(&self, text: &str) -> String {
+        self.0.desk.seal.as_ref().map(|seal| seal.digest(text)).unwrap_or_default()
+    }
+}
+
+/// What an administrator has asked for, and what the payment was then.
+struct ByHand {
+    by: UserId,
+    reason: RefundReason,
+    amount: Option<Amount>,
+    status: PaymentStatus,
+}
+
+/// Writes down that an administrator has asked for it; what came of it is in the history of the payment.
+async fn write_down(
+    db: &mut Db,
+    payment: PaymentId,
+    asked: Option<&ByHand>,
+    now: Timestamp,
+) -> Result<(), PaymentsError> {
+    let Some(ByHand { by, reason, amount, status }) = asked else { return Ok(()) };
+    let reason = Reason::parse(reason.as_str());
+    let deed = Deed {
+        by: *by,
+        action: Action::PaymentRefunded,
+        target: Target::Payment(payment),
+        reason: reason.as_ref(),
+        before: json!({ "status": status.as_str() }),
+        // `null` for all that is left.
+        after: json!({ "asked_for": amount }),
+    };
+    Ok(record(db, &deed, now).await?)
 }
 
 /// Before anything was taken there is nothing to take a part of.
@@ -174,6 +235,7 @@ fn refusal_of(error: RefundError, payment: &Payment) -> StoredAnswer {
     let refusal: Refusal = match error {
         RefundError::Disputed => DISPUTED,
         RefundError::WrongStatus(_) => WRONG_STATE,
+        RefundError::TooMany => TOO_MANY_REFUNDS,
         RefundError::ExceedsRefundable { refundable } => {
             let more = json!({ "refundable": refundable });
             return EXCEEDS_REFUNDABLE.answer(Some(payment), &more);

@@ -12,10 +12,12 @@ use super::{About, Step, answered, claimed, not_now, not_stopped};
 use crate::clock;
 use crate::domain::idempotency::IdempotentCall;
 use crate::domain::ids::{PaymentId, UserId};
+use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::{PaymentStatus, UnderWay};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::TRIED_MAX;
 use crate::store::Db;
+use crate::store::money_audit::{Deed, record};
 use crate::store::payments::attempts::get_attempt;
 use crate::store::payments::{Payment, lock_payment, update_under_way, workflow_key};
 use crate::store::workflows::NewWorkflow;
@@ -26,6 +28,8 @@ pub struct CapturePayment {
     pub payment: PaymentId,
     /// Whose it has to be; `None` where the caller may do so for everybody.
     pub payer: Option<UserId>,
+    /// The administrator who asks for somebody else: that is in the audit.
+    pub admin: Option<UserId>,
 }
 
 impl Payments {
@@ -65,6 +69,9 @@ impl Payments {
         let found = found.filter(|it| request.payer.is_none_or(|payer| payer == it.payer));
         let mut payment = found.ok_or(PaymentsError::NotFound)?;
         let id = payment.id;
+        if request.admin.is_some_and(|by| payment.is_of(by)) {
+            return Err(PaymentsError::OwnDecision);
+        }
         if payment.under_way.is_some() {
             return not_now(UNDER_WAY, &payment);
         }
@@ -74,6 +81,18 @@ impl Payments {
         };
         not_stopped(db, payment.provider).await?;
         update_under_way(db, &mut payment, Some(UnderWay::Capture), now).await?;
+        if let Some(by) = request.admin {
+            let said = json!({ "status": payment.status.as_str() });
+            let deed = Deed {
+                by,
+                action: Action::PaymentCaptured,
+                target: Target::Payment(id),
+                reason: None,
+                before: said.clone(),
+                after: said,
+            };
+            record(db, &deed, now).await?;
+        }
         // The payer has done their part: it is tried for as long as anything is.
         let give_up_at = now.plus(TRIED_MAX);
         let state = ConfirmState { give_up_at, ..state_of(&payment, &attempt, key) };

@@ -136,7 +136,6 @@ impl Payments {
         match claimed(db, call, now).await? {
             ControlFlow::Break(step) => return Ok(step.into()),
             ControlFlow::Continue(Some(resource)) => {
-                not_stopped(db, provider.0).await?;
                 return resume(db, request, call, resource).await;
             }
             ControlFlow::Continue(None) => {}
@@ -270,6 +269,8 @@ async fn resume(
         let answer = WRONG_STATE.of(&payment);
         return Ok(answered(db, call, answer, Some(payment.id)).await?.into());
     }
+    // The one that it was begun with, whatever new payments go to by now.
+    not_stopped(db, payment.provider).await?;
     let order = find_order(db, &payment.order).await?.ok_or(PaymentsError::NotFound)?;
     let attempt = get_attempt(db, payment.id).await?;
     Ok(Begun::Prepare(Box::new(Ready { payment, attempt, name: order.name })))

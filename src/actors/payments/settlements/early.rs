@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{DAY, PAGE, Settlements};
+use super::{CLOSES_AT, DAY, PAGE, Settlements};
 use crate::domain::calendar::{CalendarError, day_of};
 use crate::domain::ids::{SettlementId, UserId};
 use crate::domain::settlements::SettlementError;
@@ -32,7 +32,7 @@ impl From<StoreError> for EarlyError {
 }
 
 /// What closing by hand has come to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClosedEarly {
     pub settlements: Vec<Settlement>,
     /// Who has a batch of today already; what they have earned since is in that of tomorrow.
@@ -42,44 +42,50 @@ pub struct ClosedEarly {
 }
 
 impl Settlements {
-    /// Closes what was earned until now, of one payee or of up to 200, however little it is.
+    /// Closes what was earned until now, of one payee or of up to 200 others than `by`, however little it is. Of one payee,
+    /// what was carried is enough.
     ///
     /// # Errors
-    /// [`SettlementError::NoCalendar`] where the day of the money would have to be guessed; any other when the database
-    /// does not answer. What was closed before stays closed.
+    /// [`SettlementError::OwnDecision`]; [`SettlementError::NoCalendar`] where the day of the money would have to be guessed;
+    /// any other when the database does not answer. What was closed before stays closed.
     pub async fn close_now(
         &self,
         payee: Option<UserId>,
         by: UserId,
         reason: Reason,
     ) -> Result<ClosedEarly, EarlyError> {
+        if payee == Some(by) {
+            return Err(SettlementError::OwnDecision.into());
+        }
         let now = (self.clock)();
-        let close = self.close_at(now).map_err(|error| {
+        let closes = self.closes_at(now).map_err(|error| {
             tracing::error!(%error, "a batch cannot be closed");
             SettlementError::NoCalendar
         })?;
         let currency = self.rules.currency;
-        // One more says whether there are more.
-        let mut payees = match payee {
-            Some(payee) => vec![payee],
-            None => {
-                let limit = PAGE.saturating_add(1);
-                self.store.list_payees_to_settle(currency, close.until, None, limit).await?
-            }
-        };
         let page = usize::try_from(PAGE).unwrap_or(usize::MAX);
-        let has_more = payees.len() > page;
-        payees.truncate(page);
-        let mut closed =
-            ClosedEarly { settlements: Vec::new(), closed_before: Vec::new(), has_more };
-        for payee in payees {
-            if !self.store.has_open_items(payee, currency, close.until).await? {
-                continue;
-            }
-            let who = (by, reason.clone());
-            match self.store.close_settlement_by_hand(payee, currency, close, who, now).await? {
-                Some(settlement) => closed.settlements.push(settlement),
-                None => closed.closed_before.push(payee),
+        let mut closed = ClosedEarly::default();
+        for close in closes {
+            // What the day before has no place for is in the batch of today.
+            closed.closed_before.clear();
+            // One more says whether there are more.
+            let payees = match payee {
+                Some(payee) => vec![payee],
+                None => {
+                    let limit = PAGE.saturating_add(1);
+                    self.store.list_payees_to_close(currency, close, by, limit).await?
+                }
+            };
+            closed.has_more |= payees.len() > page;
+            for payee in payees.into_iter().take(page) {
+                if !self.store.has_something_to_close(payee, currency, close.until).await? {
+                    continue;
+                }
+                let who = (by, reason.clone());
+                match self.store.close_settlement_by_hand(payee, currency, close, who, now).await? {
+                    Some(settlement) => closed.settlements.push(settlement),
+                    None => closed.closed_before.push(payee),
+                }
             }
         }
         Ok(closed)
@@ -98,11 +104,17 @@ impl Settlements {
         self.store.pay_settlement_by_hand(id, by, reason, (self.clock)()).await
     }
 
-    /// How today is closed before it is over.
-    fn close_at(&self, now: Timestamp) -> Result<Close, CalendarError> {
-        let tomorrow = day_of(now.plus(DAY))?;
+    /// How today is closed before it is over, and before it the day that the night has not closed yet.
+    fn closes_at(&self, now: Timestamp) -> Result<Vec<Close>, CalendarError> {
+        let (today, tomorrow) = (day_of(now)?, day_of(now.plus(DAY))?);
         // What is earned in this very moment is in.
         let until = now.plus(Duration::from_millis(1));
-        Ok(Close { until, minimum: 0, ..self.close_of(tomorrow)? })
+        let is_night = day_of(now.minus(CLOSES_AT))? < today;
+        let mut closes = Vec::new();
+        if is_night {
+            closes.push(Close { minimum: 0, ..self.close_of(today)? });
+        }
+        closes.push(Close { until, minimum: 0, ..self.close_of(tomorrow)? });
+        Ok(closes)
     }
 }

@@ -17,6 +17,7 @@ use jiff::civil::Date;
 use crate::actors::schedule::Task;
 use crate::actors::workflow::engine::Clock;
 use crate::domain::calendar::{BusinessCalendar, CalendarError, DAYS_LEFT_MIN, day_of, instant_of};
+use crate::domain::ids::UserId;
 use crate::domain::money::Currency;
 use crate::domain::payments::orders::OrderKey;
 use crate::store::ledger::BookError;
@@ -98,6 +99,19 @@ impl Settlements {
         self.store.release_order(order, self.rules.withholding_bps, actor, now).await
     }
 
+    /// As [`Self::release`], because an administrator says so.
+    ///
+    /// # Errors
+    /// [`ReleaseError`], with nothing done.
+    pub async fn release_by_hand(
+        &self,
+        order: OrderKey,
+        by: UserId,
+    ) -> Result<Released, ReleaseError> {
+        let now = (self.clock)();
+        self.store.release_order_by_hand(order, self.rules.withholding_bps, by, now).await
+    }
+
     /// Says so of orders about which nobody has said anything for long.
     ///
     /// # Errors
@@ -117,7 +131,7 @@ impl Settlements {
             let Some(last) = orders.last().cloned() else { return Ok(released) };
             for Unreleased { order, .. } in orders {
                 match self.release(order.clone(), ACTOR.to_owned()).await {
-                    Ok(_) => released = released.saturating_add(1),
+                    Ok(done) => released = released.saturating_add(usize::from(!done.was_before)),
                     Err(ReleaseError::Book(BookError::Store(error))) => return Err(error),
                     Err(error) => {
                         tracing::error!(order = %order, %error, "an order cannot be released by itself");

@@ -12,6 +12,7 @@ use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
 use crate::store::StoreError;
 use crate::store::disputes::Dispute;
 use crate::store::ledger::balances::find_counters;
+use crate::store::testing::tamper;
 
 async fn counters(ground: &Ground, name: AccountName) -> Counters {
     let found: Result<Counters, StoreError> = ground
@@ -28,7 +29,7 @@ async fn only_dispute(ground: &Ground, made: &Made) -> Dispute {
 }
 
 /// A payment of 10,000 whose bank wants so much back, and that is known here.
-async fn disputed(ground: &Ground, order: &str, amount: Option<i64>) -> (Made, String) {
+pub(super) async fn disputed(ground: &Ground, order: &str, amount: Option<i64>) -> (Made, String) {
     let made = ground.captured(order, 10_000).await;
     let key = ground.provider.dispute(&made.order, amount.map(won)).unwrap();
     assert_eq!(ground.look_again(&made).await.unwrap(), Looked::Changed);
@@ -36,7 +37,7 @@ async fn disputed(ground: &Ground, order: &str, amount: Option<i64>) -> (Made, S
     (made, key)
 }
 
-async fn decide(ground: &Ground, made: &Made, key: &str, status: DisputeStatus) {
+pub(super) async fn decide(ground: &Ground, made: &Made, key: &str, status: DisputeStatus) {
     ground.provider.decide(key, status).unwrap();
     assert_eq!(ground.look_again(made).await.unwrap(), Looked::Changed);
 }
@@ -219,5 +220,64 @@ async fn a_refund_that_was_made_while_it_was_disputed_counts() {
         decide(&ground, &made, &key, DisputeStatus::Won).await;
         ground.until(&made, PaymentStatus::PartiallyRefunded).await;
         ground.must_agree(&made).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispute_that_is_lost_waits_for_a_refund_of_which_nobody_knows() {
+    for ground in grounds().await {
+        let made = ground.captured("a", 10_000).await;
+        let lost = Some(Fault::Lost(Loss::Timeout, Moment::Before));
+        ground.provider.plan(Operation::Cancel, [lost, lost]);
+        let call = ground.call("cancel", made.payer, None);
+        ground.hasty.cancel(made.cancel(Some(3_000)), call).await.unwrap();
+        ground.rest().await;
+        let key = ground.provider.dispute(&made.order, None).unwrap();
+        ground.look_again(&made).await.unwrap();
+        ground.until(&made, PaymentStatus::Disputed).await;
+        decide(&ground, &made, &key, DisputeStatus::Lost).await;
+        let payment = ground.pass_until(&made, PaymentStatus::ChargedBack).await;
+        let refund = ground.store.list_refunds(made.id).await.unwrap().remove(0);
+        assert_eq!(refund.status, RefundStatus::Failed, "it was waited for");
+        assert_eq!((payment.sums.refunded, payment.sums.reserved), (10_000, 0));
+        let ours = counters(&ground, AccountName::Chargeback).await;
+        assert_eq!(ours.debit_balance(), 0, "it was there");
+        ground.must_agree(&made).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispute_whose_webhook_was_lost_is_heard_of() {
+    for ground in grounds().await {
+        let made = ground.captured("a", 10_000).await;
+        ground.provider.dispute(&made.order, None).unwrap();
+        ground.provider.plan(Operation::List, [Some(Fault::Lost(Loss::Timeout, Moment::Before))]);
+        assert_eq!(ground.payments.look_for_disputes().await.unwrap(), 0, "nobody answers");
+        assert_eq!(ground.payments.look_for_disputes().await.unwrap(), 1);
+        ground.until(&made, PaymentStatus::Disputed).await;
+        assert_eq!(ground.payments.look_for_disputes().await.unwrap(), 0, "it is known");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispute_of_which_nobody_says_anything_is_asked_about_in_its_turn_and_stops_no_other() {
+    for ground in grounds().await {
+        let (broken, _) = disputed(&ground, "a", None).await;
+        let (made, key) = disputed(&ground, "b", None).await;
+        ground.provider.decide(&key, DisputeStatus::Lost).unwrap();
+        let spoil = "UPDATE disputes SET held = 'what a later release writes'
+                     WHERE payment_id = (SELECT id FROM payments WHERE order_id = 'a')";
+        tamper(&ground.store, spoil, spoil).await;
+        ground.pass(Duration::from_hours(2)).await;
+        let silent = Some(Fault::Lost(Loss::Timeout, Moment::Before));
+        ground.provider.plan(Operation::LookUp, [silent]);
+        let swept = ground.payments.sweep().await.unwrap();
+        assert_eq!((swept.told, swept.unknown), (0, 1));
+        let swept = ground.payments.sweep().await.unwrap();
+        assert_eq!((swept.told, swept.unknown), (0, 0), "both were asked about just now");
+        ground.pass(Duration::from_hours(2)).await;
+        assert_eq!(ground.payments.sweep().await.unwrap().told, 1);
+        ground.until(&made, PaymentStatus::ChargedBack).await;
+        assert_eq!(ground.payment(&broken).await.status, PaymentStatus::Disputed);
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn authorized(ground: &Ground) -> Made {
 
 async fn capture(ground: &Ground, made: &Made) -> Answered {
     let call = ground.call("capture", made.payer, None);
-    let request = CapturePayment { payment: made.id, payer: Some(made.payer) };
+    let request = CapturePayment { payment: made.id, payer: Some(made.payer), admin: None };
     ground.payments.capture(request, call).await.unwrap()
 }
 
@@ -54,7 +54,7 @@ async fn a_capture_of_which_nobody_knows_is_found_out() {
             let lost = Fault::Lost(Loss::Timeout, moment);
             ground.provider.plan(Operation::Capture, [Some(lost)]);
             let call = ground.call("capture", made.payer, None);
-            let request = CapturePayment { payment: made.id, payer: Some(made.payer) };
+            let request = CapturePayment { payment: made.id, payer: Some(made.payer), admin: None };
             ground.hasty.capture(request, call).await.unwrap();
 
             ground.pass_until(&made, PaymentStatus::Captured).await;

@@ -1,15 +1,19 @@
 //! Payments with the fake provider, on both databases, with a clock that can be put forward.
 
+mod checked;
 mod confirming;
 mod creating;
 mod disputed;
 mod expiring;
+mod journal;
 mod later;
+mod left;
 mod operated;
 mod reconciling;
 mod refunding;
 mod returning;
 pub(in crate::actors::payments) mod states;
+mod webhooked;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -293,7 +297,7 @@ impl Ground {
 }
 
 /// A payment that was begun.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Made {
     id: PaymentId,
     payer: UserId,
@@ -317,6 +321,7 @@ impl Made {
             payment: self.id,
             payer: Some(self.payer),
             actor: format!("user:{}", self.payer),
+            admin: None,
             amount: amount.map(won),
             reason: RefundReason::parse("늦음").unwrap(),
             refund_account: None,

@@ -23,13 +23,13 @@ use crate::store::testing::tamper;
 const HOUR: Duration = Duration::from_hours(1);
 const LEASE_NAME: &str = "reconciliation:fake";
 
-fn rules() -> ReconciliationRules {
+pub(super) fn rules() -> ReconciliationRules {
     let fees = HashMap::from([(ProviderName::Fake, 300)]);
     ReconciliationRules { lag: HOUR, settled_within_days: 3, fees }
 }
 
 impl Ground {
-    fn reconciliation(&self, rules: ReconciliationRules) -> Reconciliation {
+    pub(super) fn reconciliation(&self, rules: ReconciliationRules) -> Reconciliation {
         let shared: Arc<dyn PaymentProvider> = self.provider.clone();
         let (store, payments) = (self.store.clone(), self.payments.clone());
         let ahead = Arc::clone(&self.ahead);
@@ -41,35 +41,35 @@ impl Ground {
     }
 
     /// Lets it be so many hours into a day in Seoul.
-    async fn at(&self, day: Date, hours: u64) {
+    pub(super) async fn at(&self, day: Date, hours: u64) {
         let then = instant_of(day, HOUR * u32::try_from(hours).unwrap()).unwrap();
         self.pass(then.since(self.now())).await;
     }
 
     /// The next day at noon: nothing is done around midnight.
-    async fn begin_day(&self) -> Date {
+    pub(super) async fn begin_day(&self) -> Date {
         let day = day_of(self.now()).unwrap().tomorrow().unwrap();
         self.at(day, 12).await;
         day
     }
 
-    async fn breaks(&self) -> Vec<BreakRow> {
+    pub(super) async fn breaks(&self) -> Vec<BreakRow> {
         let mut all = self.store.list_breaks(BreakFilter::default(), None, 500).await.unwrap();
         all.sort_by_key(|it| it.found.bucket);
         all
     }
 
-    async fn open(&self) -> Vec<Bucket> {
+    pub(super) async fn open(&self) -> Vec<Bucket> {
         let all = self.breaks().await;
         all.iter().filter(|it| it.status == BreakStatus::Open).map(|it| it.found.bucket).collect()
     }
 
-    async fn run_of(&self, day: Date, kind: RunKind) -> Run {
+    pub(super) async fn run_of(&self, day: Date, kind: RunKind) -> Run {
         self.store.find_run("fake", day, kind).await.unwrap().unwrap()
     }
 
     /// Somebody pays at the provider for something of which we know nothing.
-    async fn stranger(&self, order: &str, minor: i64) {
+    pub(super) async fn stranger(&self, order: &str, minor: i64) {
         let (order, currency, amount) = (order.to_owned(), Currency::KRW, won(minor));
         let prepare = Prepare {
             order: order.clone(),
@@ -104,14 +104,14 @@ impl Ground {
         assert!(matches!(self.provider.cancel(&cancel, &key).await, Answer::Done(_)));
     }
 
-    async fn check(&self) -> Vec<String> {
+    pub(super) async fn check(&self) -> Vec<String> {
         let node: NodeId = clock::new_uuid().into();
         let found = check_ledger(&self.store, node, self.now()).await.unwrap();
         found.into_iter().map(|it| it.subject).collect()
     }
 }
 
-fn next(day: Date) -> Date {
+pub(super) fn next(day: Date) -> Date {
     day.tomorrow().unwrap()
 }
 
@@ -253,12 +253,14 @@ async fn a_provider_that_does_not_answer_is_asked_again_later() {
         let run = ground.run_of(day, RunKind::Transactions).await;
         assert_eq!(run.status, RunStatus::Failed);
         assert!(run.why.unwrap().contains("did not answer"));
+        assert!(!ground.store.has_report(day).await.unwrap(), "it may answer yet");
         reconciliation.run_due().await.unwrap();
         assert_eq!(ground.run_of(day, RunKind::Transactions).await.passes, 1);
         ground.pass(Duration::from_mins(15)).await;
         reconciliation.run_due().await.unwrap();
         let run = ground.run_of(day, RunKind::Transactions).await;
         assert_eq!((run.status, run.passes, run.why), (RunStatus::Clean, 2, None));
+        assert!(ground.store.has_report(day).await.unwrap());
         ground.workflows.stop().await;
     }
 }
@@ -273,7 +275,7 @@ async fn one_node_reconciles_at_a_time_and_whoever_lost_its_lease_writes_nothing
         let refused = reconciliation.run("fake", day).await.unwrap_err();
         assert!(matches!(refused, RunError::Refused(ReconciliationError::Running)), "{refused}");
         let run = store
-            .begin_run(&lease, "fake", day, RunKind::Transactions, ground.now())
+            .begin_run(&lease, "fake", (day, RunKind::Transactions), None, ground.now())
             .await
             .unwrap();
         store.release_lease(&lease).await.unwrap();
@@ -284,7 +286,8 @@ async fn one_node_reconciles_at_a_time_and_whoever_lost_its_lease_writes_nothing
         assert!(taken.is_some());
         let counted = store.count_auto_fixed(&lease, &run, 1).await;
         assert!(matches!(counted, Err(StoreError::LeaseLost)), "{counted:?}");
-        let again = store.begin_run(&lease, "fake", day, RunKind::Transactions, ground.now()).await;
+        let what = (day, RunKind::Transactions);
+        let again = store.begin_run(&lease, "fake", what, None, ground.now()).await;
         assert!(matches!(again, Err(StoreError::LeaseLost)));
         for (provider, day, refusal) in [
             ("nobody", day, ReconciliationError::UnknownProvider),

@@ -7,7 +7,7 @@ use crate::actors::payments::PaymentsError;
 use crate::actors::payments::requests::CancelPayment;
 use crate::clock;
 use crate::domain::payments::PaymentStatus;
-use crate::domain::payments::refunds::{RefundStatus, Sums};
+use crate::domain::payments::refunds::{REFUNDS_MAX, RefundStatus, Sums};
 use crate::domain::workflows::{Reason, WorkflowStatus};
 use crate::providers::payments::DeclineCode;
 use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
@@ -159,6 +159,20 @@ async fn what_was_not_taken_is_given_up_and_never_taken() {
         assert_eq!(code(&ground.confirm(&made, &key).await, 409), "wrong_state");
         assert_eq!(code(&ground.cancel(&made, None).await, 409), "wrong_state");
         assert_eq!(ground.moved(&made), (0, 0));
+        ground.workflows.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_fifty_parts_only_all_that_is_left_goes_back() {
+    for ground in grounds().await {
+        let made = ground.captured("1", 1_000).await;
+        for _ in 0..REFUNDS_MAX {
+            body(&ground.cancel(&made, Some(1)).await, 200);
+        }
+        assert_eq!(code(&ground.cancel(&made, Some(1)).await, 409), "too_many_refunds");
+        assert_eq!(body(&ground.cancel(&made, None).await, 200)["status"], "refunded");
+        ground.must_agree(&made).await;
         ground.workflows.stop().await;
     }
 }

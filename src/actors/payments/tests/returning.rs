@@ -59,6 +59,8 @@ async fn where_it_goes_is_sealed_until_it_is_there_whoever_asks_again() {
         ground.hasty.cancel(to(&made, Some(4_000)), call).await.unwrap();
         ground.rest().await;
         assert!(is_kept(&ground, &made).await, "it has to be asked for again");
+        let seals = ground.store.list_bank_account_seals().await.unwrap();
+        assert_eq!(seals.len(), 1, "a node with another key is told");
         let rows = dump_text(&ground.store).await;
         assert!(!rows.contains(NUMBER) && !rows.contains(HOLDER));
         super::eventually("it was given back", async || {
@@ -70,6 +72,7 @@ async fn where_it_goes_is_sealed_until_it_is_there_whoever_asks_again() {
         })
         .await;
         assert!(!is_kept(&ground, &made).await);
+        assert!(ground.store.list_bank_account_seals().await.unwrap().is_empty());
         ground.must_agree(&made).await;
     }
 }

@@ -155,7 +155,7 @@ async fn a_capture_and_a_void_go_on_from_what_was_written() {
         ground.provider.plan(Operation::Capture, [Some(LOST)]);
         ground.workflows.stop().await;
         let call = ground.call("capture", made.payer, None);
-        let request = CapturePayment { payment: made.id, payer: Some(made.payer) };
+        let request = CapturePayment { payment: made.id, payer: Some(made.payer), admin: None };
         ground.hasty.capture(request, call).await.unwrap();
         go_on(&ground, "payment_capture").await;
         must_be(&ground, &made, PaymentStatus::Captured).await;

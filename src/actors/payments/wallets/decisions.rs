@@ -14,7 +14,7 @@ use crate::domain::wallets::WalletError;
 use crate::domain::withdrawals::{Asked, WithdrawalStatus, Yes};
 use crate::domain::workflows::Reason;
 use crate::store::Db;
-use crate::store::ledger::book;
+use crate::store::disputes::arrivals::book_arrival;
 use crate::store::money_audit::{Deed, record};
 use crate::store::withdrawals::{
     Change, Withdrawal, get_workflow_of, lift_wait, lock_withdrawal, transition, voided,
@@ -37,7 +37,7 @@ impl Wallets {
                     let actor = format!("user:{user}");
                     let change = Change::new(WithdrawalStatus::Canceled, Cause::Api, actor);
                     let canceled = transition(db, &found, change, now).await?;
-                    book(db, &voided(&canceled), now).await?;
+                    book_arrival(db, canceled.user, &voided(&canceled), now).await?;
                     Ok(canceled)
                 })
             })
@@ -105,7 +105,7 @@ impl Wallets {
                     let rejected = transition(db, &found, change, now).await?;
                     let who = (by, Action::WithdrawalRejected);
                     written(db, (&found, &rejected), who, &reason, now).await?;
-                    book(db, &voided(&rejected), now).await?;
+                    book_arrival(db, rejected.user, &voided(&rejected), now).await?;
                     Ok(rejected)
                 })
             })

@@ -4,6 +4,7 @@
 //! enough. Whoever asks, decides about nothing of their own.
 
 mod decisions;
+mod payout_files;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ use crate::providers::seal::Seal;
 use crate::store::bank_accounts::{
     AccountChangeError, BankAccount, NewBankAccount, Voucher, find_bank_account, keep_bank_account,
 };
+use crate::store::disputes::arrivals::book_arrival;
 use crate::store::disputes::is_payee_disputed;
 use crate::store::idempotency::{Claimed, attach, claim, finish};
 use crate::store::ledger::{BookError, book};
@@ -45,6 +47,7 @@ use crate::store::withdrawals::{
     insert_withdrawal, lock_withdrawal, requested, returned, transition,
 };
 use crate::store::workflows::signals::{Signal, insert_signal};
+use crate::store::workflows::standing::lock_workflow_by_id;
 use crate::store::workflows::{NewWorkflow, insert_workflow};
 use crate::store::{Db, Store, StoreError};
 
@@ -190,8 +193,7 @@ impl Wallets {
         call: IdempotentCall,
     ) -> Result<Withdrawn, WalletsError> {
         let now = (self.clock)();
-        let provider = self.sender.providers.preferred();
-        let provider = provider.filter(|it| it.capabilities().has_payouts);
+        let provider = self.sender.providers.paying_out();
         let provider = provider.ok_or(WalletError::Unavailable)?.name();
         let (rules, currency) = (self.rules, self.currency);
         let asked = self
@@ -316,11 +318,16 @@ impl Wallets {
     ///
     /// # Errors
     /// [`WalletError::OwnDecision`], [`WalletsError::Store`].
-    pub async fn unfreeze(&self, user: UserId, by: UserId) -> Result<(), WalletsError> {
+    pub async fn unfreeze(
+        &self,
+        user: UserId,
+        by: UserId,
+        reason: Reason,
+    ) -> Result<(), WalletsError> {
         if user == by {
             return Err(WalletError::OwnDecision.into());
         }
-        self.store().unfreeze_wallet(user, self.currency, by, (self.clock)()).await?;
+        self.store().unfreeze_wallet(user, self.currency, by, reason, (self.clock)()).await?;
         Ok(())
     }
 
@@ -374,6 +381,9 @@ impl Wallets {
         if !is_what_was_asked_for(&found, &paid) {
             return self.stop(&found).await;
         }
+        if paid.status == PayoutStatus::Pending {
+            return Ok(());
+        }
         let (name, now) = (provider.name(), (self.clock)());
         self.store()
             .write(move |db| {
@@ -386,17 +396,28 @@ impl Wallets {
             .await
     }
 
-    /// Stops a withdrawal of which its provider says something else, for somebody to look; says so once.
+    /// Stops a withdrawal of which its provider says something else, for somebody to look; says so once, and once more
+    /// after somebody has let it go on.
     async fn stop(&self, withdrawal: &Withdrawal) -> Result<(), WalletsError> {
         let (id, workflow, now) = (withdrawal.id, withdrawal.workflow, (self.clock)());
-        let status = self.store().get_workflow_status(workflow).await?;
-        if status == WorkflowStatus::Parked {
-            return Ok(());
-        }
         let is_new = self
             .store()
             .write::<_, StoreError, _>(move |db| {
-                Box::pin(async move { tell(db, workflow, DIFFERS, DIFFERS, now).await })
+                Box::pin(async move {
+                    let found = lock_workflow_by_id(db, workflow).await?;
+                    // One that is parked has stopped; one that is about to look is told the next time.
+                    match found.status {
+                        WorkflowStatus::Parked
+                        | WorkflowStatus::Ready
+                        | WorkflowStatus::Running => return Ok(false),
+                        WorkflowStatus::Waiting
+                        | WorkflowStatus::Done
+                        | WorkflowStatus::Compensated => {}
+                    }
+                    // Whoever lets it go on raises the fence.
+                    let what = format!("{DIFFERS}:{}", found.fence);
+                    tell(db, workflow, DIFFERS, &what, now).await
+                })
             })
             .await?;
         if is_new {
@@ -488,7 +509,7 @@ async fn record(
             let change = Change::new(WithdrawalStatus::Returned, way.cause, way.actor);
             let change = Change { failure_code: Some(refusal_of(paid)), ..change };
             transition(db, withdrawal, change, now).await?;
-            book(db, &returned(withdrawal, provider), now).await?;
+            book_arrival(db, withdrawal.user, &returned(withdrawal, provider), now).await?;
             Ok(())
         }
         (_, _) if !is_watched(withdrawal) => Ok(()),

@@ -127,16 +127,33 @@ impl Silence {
 ///
 /// # Errors
 /// When the connection breaks, or time is up.
-pub(crate) async fn read(mut response: Response) -> reqwest::Result<Vec<u8>> {
+pub(crate) async fn read(response: Response) -> reqwest::Result<Vec<u8>> {
+    Ok(match read_up_to(response, BODY_BYTES_MAX).await? {
+        Body::Whole(body) | Body::Cut(body) => body,
+    })
+}
+
+/// What was read of an answer.
+pub(crate) enum Body {
+    Whole(Vec<u8>),
+    /// It is longer than that.
+    Cut(Vec<u8>),
+}
+
+/// The body, up to so many bytes.
+///
+/// # Errors
+/// When the connection breaks, or time is up.
+pub(crate) async fn read_up_to(mut response: Response, bytes_max: usize) -> reqwest::Result<Body> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        let room = BODY_BYTES_MAX.saturating_sub(body.len());
+        let room = bytes_max.saturating_sub(body.len());
         body.extend(chunk.iter().take(room));
         if chunk.len() > room {
-            break;
+            return Ok(Body::Cut(body));
         }
     }
-    Ok(body)
+    Ok(Body::Whole(body))
 }
 
 /// Drops an answer of which the status was enough, after its rest if that is there already.

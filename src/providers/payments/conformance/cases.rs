@@ -3,12 +3,13 @@
 use bytes::Bytes;
 
 use super::super::{
-    Answer, Cancel, ChargeStatus, DeclineCode, LookUp, RawWebhook, RefundTo, RemoteKind,
-    WebhookError, WebhookTrust,
+    Answer, Cancel, ChargeStatus, DeclineCode, ListedDispute, LookUp, RawWebhook, RefundTo,
+    RemoteKind, WebhookError, WebhookTrust,
 };
 use super::{Subject, cancel, check_payout, confirm, is_taken, key, payout, refunded};
 use crate::domain::money::Amount;
 use crate::domain::payments::disputes::DisputeStatus;
+use crate::domain::time::Timestamp;
 
 pub(crate) async fn its_name_fits_the_books(subject: &Subject) {
     let name = subject.provider.name();
@@ -241,13 +242,18 @@ pub(crate) async fn a_dispute_is_told_with_its_charge_and_found_by_its_key(subje
     let (request, charge) = subject.taken("disputed", 1_000).await;
     assert!(charge.disputes.is_empty());
     let provider = &subject.provider;
+    let ever = Timestamp::from_millis(0);
     let opened = subject.payer.dispute(&request.order).await;
     assert_eq!(opened.is_some(), provider.capabilities().has_disputes);
     let Some(key) = opened else {
         let found = provider.find_dispute("no-such-key").await;
         assert!(matches!(found, LookUp::Unknown(_)), "{found:?}");
+        assert!(provider.list_disputes(ever, None).await.is_err());
         return;
     };
+    let listed = provider.list_disputes(ever, None).await.unwrap().items;
+    let (provider_key, charge) = (key.clone(), request.provider_key.clone());
+    assert!(listed.contains(&ListedDispute { provider_key, charge }), "{listed:?}");
     assert_eq!(subject.found(&request).await.disputes, std::slice::from_ref(&key));
     assert_eq!(provider.find_dispute("no-such-key").await, LookUp::Absent);
     let refused = provider.cancel(&cancel(&request, None), &super::key("disputed-refund")).await;

@@ -11,12 +11,13 @@ use async_trait::async_trait;
 use super::wire::{Fact, Request, cannot_be_asked, refused};
 use super::{NAME, cannot, prepare_key, webhooks};
 use crate::config::Config;
+use crate::domain::time::Timestamp;
 use crate::domain::workflows::EffectKey;
 use crate::providers::payments::http::{Heard, ProviderHttp, at, base};
 use crate::providers::payments::{
-    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Dispute, Hint,
-    LookUp, OpenError, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook, RemotePage,
-    SettlementPage, WebhookError,
+    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Dispute,
+    DisputePage, Hint, LookUp, OpenError, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook,
+    RemotePage, SettlementPage, WebhookError,
 };
 
 /// Asks a [`super::host`].
@@ -199,6 +200,25 @@ impl PaymentProvider for FakeClient {
             return cannot_be_asked();
         }
         self.look_up("disputes", &[("key", provider_key)]).await
+    }
+
+    async fn list_disputes(
+        &self,
+        since: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<DisputePage, String> {
+        if !self.capabilities.has_disputes {
+            return Err("the fake provider is told that it knows of no disputes".to_owned());
+        }
+        let since = since.millis().to_string();
+        let mut query = vec![("since", since.as_str())];
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let heard = self.ask("opened-disputes", &query).await?;
+        if heard.status != StatusCode::OK {
+            return Err(heard.unclear(heard.code("/code")));
+        }
+        serde_json::from_value(heard.body)
+            .map_err(|_| "the provider answered something else".to_owned())
     }
 
     fn read_webhook(&self, webhook: &RawWebhook) -> Result<Hint, WebhookError> {

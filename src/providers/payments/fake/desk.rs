@@ -33,6 +33,8 @@ struct Late {
     due: Timestamp,
     request: Request,
     key: EffectKey,
+    /// Whether look-ups show that it is under way.
+    is_shown: bool,
 }
 
 impl Desk {
@@ -123,8 +125,12 @@ impl Desk {
             Some(Fault::Lost(loss, Moment::Before)) => Reply::lost(loss),
             Some(Fault::Misconfigured) => Reply::Unauthorized,
             Some(Fault::Late(wait)) => {
-                self.put_off(request, key, now, wait);
+                self.put_off(request, key, (now.plus(wait), false));
                 Reply::Silence
+            }
+            Some(Fault::Slow(wait)) => {
+                self.put_off(request, key, (now.plus(wait), true));
+                Reply::Refused(IN_PROGRESS)
             }
             Some(Fault::Declined(code)) => {
                 self.once(request, key, now, |books| books.refuse(request, code, now))
@@ -150,7 +156,7 @@ impl Desk {
     pub(super) fn catch_up(&mut self, now: Timestamp) {
         let mut due: Vec<Late> = self.late.extract_if(.., |late| late.due <= now).collect();
         due.sort_by_key(|late| late.due);
-        for Late { due, request, key } in due {
+        for Late { due, request, key, .. } in due {
             self.once(&request, &key, due, |books| books.perform(&request, &key, None, due));
         }
         self.books.decide_due(now);
@@ -219,13 +225,20 @@ impl Desk {
         reply
     }
 
-    fn put_off(&mut self, request: &Request, key: &EffectKey, now: Timestamp, wait: Duration) {
+    /// Whether a charge is being given back, and look-ups show it.
+    pub(super) fn is_giving_back(&self, provider_key: &str) -> bool {
+        let is_it = |it: &Request| it.operation() == Operation::Cancel;
+        let of_it = |it: &Request| it.charge().is_some_and(|key| key == provider_key);
+        self.late.iter().any(|late| late.is_shown && is_it(&late.request) && of_it(&late.request))
+    }
+
+    fn put_off(&mut self, request: &Request, key: &EffectKey, (due, is_shown): (Timestamp, bool)) {
         let is_known = self.idempotent_for.is_some()
             && (self.answers.get(&request.known_by(key)).is_some()
                 || self.is_put_off(request, key));
         if !is_known && self.late.len() < LATE_MAX {
-            let due = now.plus(wait);
-            self.late.push(Late { due, request: request.clone(), key: key.clone() });
+            let (request, key) = (request.clone(), key.clone());
+            self.late.push(Late { due, request, key, is_shown });
         }
     }
 

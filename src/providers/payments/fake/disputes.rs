@@ -2,6 +2,8 @@
 //!
 //! A bank takes its money when it has won. Until then nothing of the charge is refunded, as at Stripe.
 
+use std::collections::VecDeque;
+
 use super::FakeProvider;
 use super::books::Books;
 use super::diary::Entry;
@@ -12,26 +14,55 @@ use super::wire::{Code, MISMATCH, NOT_FOUND, NOT_READY};
 use crate::domain::money::Amount;
 use crate::domain::payments::disputes::DisputeStatus;
 use crate::domain::time::Timestamp;
-use crate::providers::payments::{ChargeStatus, Dispute, LookUp, RemoteKind};
+use crate::providers::payments::{
+    ChargeStatus, Dispute, DisputePage, ListedDispute, LookUp, RemoteKind,
+};
 
 /// Disputes that are kept; the oldest go.
 const DISPUTES_MAX: usize = 20_000;
+const PAGE_MAX: usize = 100;
 
 pub(super) struct Disputes {
     by_key: Kept<String, Dispute>,
+    /// When each was opened, the oldest first.
+    opened: VecDeque<(Timestamp, String)>,
     /// Those that end by themselves, and how.
     due: Vec<(Timestamp, String, DisputeStatus)>,
 }
 
 impl Default for Disputes {
     fn default() -> Self {
-        Self { by_key: Kept::new(DISPUTES_MAX), due: Vec::new() }
+        Self { by_key: Kept::new(DISPUTES_MAX), opened: VecDeque::new(), due: Vec::new() }
     }
 }
 
 impl Disputes {
     pub(super) fn find(&self, key: &str) -> LookUp<Dispute> {
         self.by_key.get(key).map_or(LookUp::Absent, |it| LookUp::Found(it.clone()))
+    }
+
+    /// Those that were opened since, from behind a dispute on.
+    pub(super) fn list(&self, since: Timestamp, after: Option<&str>) -> DisputePage {
+        let keys = self.opened.iter().filter(|(at, _)| *at >= since).map(|(_, key)| key);
+        let mut keys = keys
+            .skip_while(|key| after.is_some_and(|after| after != key.as_str()))
+            .skip(usize::from(after.is_some()));
+        let page: Vec<&Dispute> =
+            keys.by_ref().take(PAGE_MAX).filter_map(|key| self.by_key.get(key)).collect();
+        let last = page.last().map(|it| it.provider_key.clone());
+        let listed = |it: &Dispute| ListedDispute {
+            provider_key: it.provider_key.clone(),
+            charge: it.charge.clone(),
+        };
+        DisputePage { items: page.into_iter().map(listed).collect(), next: keys.next().and(last) }
+    }
+
+    fn insert(&mut self, dispute: Dispute, now: Timestamp) {
+        self.opened.push_back((now, dispute.provider_key.clone()));
+        if self.opened.len() > DISPUTES_MAX {
+            self.opened.pop_front();
+        }
+        self.by_key.insert(dispute.provider_key.clone(), dispute);
     }
 }
 
@@ -68,7 +99,7 @@ impl Books {
             })
         })?;
         let key = dispute.provider_key.clone();
-        self.disputes.by_key.insert(key.clone(), dispute);
+        self.disputes.insert(dispute, now);
         self.disputes.due.extend(then.map(|(at, status)| (at, key.clone(), status)));
         Ok(key)
     }

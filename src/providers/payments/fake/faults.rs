@@ -94,6 +94,8 @@ pub enum Fault {
     Hidden(Duration),
     /// Nobody answers; it was done, and look-ups of it go unanswered for so long.
     Mute(Duration),
+    /// A refund takes so long, and is shown as under way until then.
+    Slow(Duration),
     /// A payout takes so long.
     PaidLater(Duration),
     /// A payout is made, and sent back so much later.

@@ -36,9 +36,9 @@ use self::diary::DiaryError;
 use self::faults::{Fault, Faults, Operation};
 use self::wire::{Fact, Reply, Request, cannot_be_asked};
 use super::{
-    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Dispute, Hint,
-    LookUp, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook, RemotePage, RemoteTransaction,
-    SettlementPage, WebhookError, WebhookTrust,
+    Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Dispute,
+    DisputePage, Hint, LookUp, PaidOut, PaymentProvider, Payout, Prepare, RawWebhook, RemoteKind,
+    RemotePage, RemoteTransaction, SettlementPage, WebhookError, WebhookTrust,
 };
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::EffectKey;
@@ -58,6 +58,7 @@ pub const SOUND: Capabilities = Capabilities {
     has_settlements: true,
     utc_offset_hours: 9,
     has_disputes: true,
+    lists_chargebacks: true,
     webhooks: WebhookTrust::Signed,
 };
 /// Our keys mean nothing to it: what is asked for twice is done twice. Its webhooks are unsigned.
@@ -209,14 +210,27 @@ impl PaymentProvider for FakeProvider {
     async fn find_charge(&self, order: &str, provider_key: Option<&str>) -> LookUp<Charge> {
         self.travel().await;
         let now = self.now();
-        self.desk().look_up(now, |books| books.find_charge(order, provider_key, now))
+        let mut desk = self.desk();
+        match desk.look_up(now, |books| books.find_charge(order, provider_key, now)) {
+            LookUp::Found(charge) => {
+                let has_open_cancels = desk.is_giving_back(&charge.provider_key);
+                LookUp::Found(Charge { has_open_cancels, ..charge })
+            }
+            other => other,
+        }
     }
 
     async fn find_cancel(&self, request: &Cancel, key: &EffectKey) -> LookUp<Canceled> {
         self.travel().await;
         let now = self.now();
         let Cancel { order, provider_key, .. } = request;
-        self.desk().look_up(now, |books| books.find_cancel(order, provider_key, key, now))
+        let mut desk = self.desk();
+        match desk.look_up(now, |books| books.find_cancel(order, provider_key, key, now)) {
+            LookUp::Absent if desk.is_giving_back(provider_key) => {
+                LookUp::Unknown("the refund is under way".to_owned())
+            }
+            found => found,
+        }
     }
 
     async fn find_payout(&self, reference: &str, _: &EffectKey) -> LookUp<PaidOut> {
@@ -237,6 +251,23 @@ impl PaymentProvider for FakeProvider {
         self.desk().look_up(now, |books| books.disputes.find(provider_key))
     }
 
+    async fn list_disputes(
+        &self,
+        since: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<DisputePage, String> {
+        if !self.capabilities.has_disputes {
+            return Err("the fake provider is told that it knows of no disputes".to_owned());
+        }
+        self.travel().await;
+        let (now, mut desk) = (self.now(), self.desk());
+        desk.catch_up(now);
+        if desk.faults.next(Operation::List, None).is_some() {
+            return Err("the provider did not answer in time".to_owned());
+        }
+        Ok(desk.books.disputes.list(since, cursor))
+    }
+
     fn read_webhook(&self, webhook: &RawWebhook) -> Result<Hint, WebhookError> {
         webhooks::read(webhook, self.capabilities.webhooks)
     }
@@ -252,7 +283,11 @@ impl PaymentProvider for FakeProvider {
         if desk.faults.next(Operation::List, None).is_some() {
             return Err("the provider did not answer in time".to_owned());
         }
-        desk.books.journal.page(Some(day), cursor)
+        let mut page = desk.books.journal.page(Some(day), cursor)?;
+        if !self.capabilities.lists_chargebacks {
+            page.items.retain(|line| line.kind != RemoteKind::Chargeback);
+        }
+        Ok(page)
     }
 
     async fn list_settlements(

@@ -34,6 +34,7 @@ impl Sale {
             decline: None,
             approved_at: None,
             cancels: Vec::new(),
+            has_open_cancels: false,
             disputes: Vec::new(),
         };
         Self {

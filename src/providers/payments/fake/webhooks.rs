@@ -131,6 +131,7 @@ mod tests {
             decline: None,
             approved_at: None,
             cancels: Vec::new(),
+            has_open_cancels: false,
             disputes: Vec::new(),
         }
     }

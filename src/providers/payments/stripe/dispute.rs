@@ -6,10 +6,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::intent::{currency, instant};
+use super::intent::{List, currency, instant};
 use crate::domain::money::Amount;
 use crate::domain::payments::disputes::DisputeStatus;
-use crate::providers::payments::Dispute;
+use crate::providers::payments::{Dispute, DisputePage, ListedDispute};
 
 #[derive(Deserialize)]
 struct DisputeObject {
@@ -39,10 +39,26 @@ struct Evidence {
     due_by: Option<i64>,
 }
 
-/// Of a list of disputes: what each is called.
+/// Of a list of disputes: what each is called, and what it is about.
 #[derive(Deserialize)]
 pub(super) struct Named {
     pub(super) id: String,
+    #[serde(default)]
+    payment_intent: Option<String>,
+}
+
+impl Named {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// A page of disputes. Those of charges without an intent are of somebody else who uses the same account.
+pub(super) fn page(list: List<Named>) -> DisputePage {
+    let next = list.has_more.then(|| list.data.last().map(|it| it.id.clone())).flatten();
+    let listed =
+        |it: Named| Some(ListedDispute { provider_key: it.id, charge: it.payment_intent? });
+    DisputePage { items: list.data.into_iter().filter_map(listed).collect(), next }
 }
 
 /// The dispute in an answer.

@@ -92,6 +92,8 @@ pub(super) struct Balance {
     id: String,
     r#type: String,
     fee: i64,
+    /// Of the fee: that in which we are paid.
+    currency: Option<String>,
     created: i64,
     source: Option<Source>,
 }
@@ -100,6 +102,7 @@ pub(super) struct Balance {
 struct Source {
     id: String,
     amount: i64,
+    currency: Option<String>,
     payment_intent: Option<String>,
     #[serde(default)]
     metadata: SourceMetadata,
@@ -136,6 +139,7 @@ impl Intent {
 
     /// What we make of it, together with its refunds and the keys of its disputes.
     pub(super) fn charge(self, refunds: Vec<Refund>, disputes: Vec<String>) -> Option<Charge> {
+        let has_open_cancels = refunds.iter().any(Refund::is_open);
         let cancels = refunds.into_iter().filter(Refund::is_made).map(Refund::read);
         let cancels = cancels.collect::<Option<Vec<Canceled>>>()?;
         let canceled: i128 = cancels.iter().map(|it| it.amount).sum();
@@ -162,6 +166,7 @@ impl Intent {
             decline: None,
             approved_at: self.latest_charge.map(|charge| instant(charge.created)),
             cancels,
+            has_open_cancels,
             disputes,
         })
     }
@@ -178,6 +183,15 @@ impl Refund {
     /// One that is under way may still fail, and then Stripe keeps the money for us.
     fn is_made(&self) -> bool {
         self.status.as_deref() == Some("succeeded")
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whatever has not come to its end may still be made.
+    fn is_open(&self) -> bool {
+        !matches!(self.status.as_deref(), Some("succeeded" | "failed" | "canceled"))
     }
 
     pub(super) fn effect_key(&self) -> Option<&str> {
@@ -244,7 +258,9 @@ impl Balance {
             RemoteKind::Charge => source.payment_intent?,
             RemoteKind::Cancel | RemoteKind::Chargeback | RemoteKind::PayOut => source.id,
         };
-        let (fee, at) = (self.fee, instant(self.created));
+        // In another currency than the charge it cannot be compared: it is not told.
+        let fee = if self.currency == source.currency { self.fee } else { 0 };
+        let at = instant(self.created);
         let line = |amount| RemoteTransaction { provider_key, order, amount, kind, fee, at };
         Some(Amount::new(source.amount).ok().map(line))
     }
@@ -317,6 +333,23 @@ mod tests {
         body["amount_received"] = json!(999);
         let charge = Intent::read(body).unwrap().charge(Vec::new(), Vec::new()).unwrap();
         assert_eq!(charge.amount.minor(), 999);
+    }
+
+    #[test]
+    fn a_refund_is_under_way_until_it_is_made_or_has_failed() {
+        let shown = |status: Value| {
+            let refund = json!({ "id": "re_1", "amount": 999, "status": status, "created": 1 });
+            let refunds = vec![serde_json::from_value(refund).unwrap()];
+            let body = intent("succeeded", "no");
+            let charge = Intent::read(body).unwrap().charge(refunds, Vec::new()).unwrap();
+            (charge.has_open_cancels, charge.cancels.len())
+        };
+        for open in [json!("pending"), json!("requires_action"), json!(null), json!("tomorrow")] {
+            assert_eq!(shown(open.clone()), (true, 0), "{open}");
+        }
+        assert_eq!(shown(json!("succeeded")), (false, 1));
+        assert_eq!(shown(json!("failed")), (false, 0));
+        assert_eq!(shown(json!("canceled")), (false, 0));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::{RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use self::dispute::Named;
@@ -22,10 +23,11 @@ use self::intent::{Balance, Intent, List, Refund, Status};
 use super::http::{Heard, ProviderHttp, at, base};
 use super::{
     Answer, Cancel, Canceled, Capabilities, Charge, ClientParameters, Confirm, Decline,
-    DeclineCode, Dispute, Hint, LookUp, OpenError, PaidOut, PaymentProvider, Payout, Prepare,
-    RawWebhook, RemotePage, SettlementPage, WebhookError, WebhookTrust,
+    DeclineCode, Dispute, DisputePage, Hint, LookUp, OpenError, PaidOut, PaymentProvider, Payout,
+    Prepare, RawWebhook, RemotePage, SettlementPage, WebhookError, WebhookTrust,
 };
 use crate::config::Config;
+use crate::domain::time::Timestamp;
 use crate::domain::workflows::EffectKey;
 use crate::secrets;
 
@@ -38,8 +40,12 @@ const VERSION: &str = "2024-06-20";
 const CURRENCIES: [&str; 5] = ["KRW", "JPY", "USD", "EUR", "GBP"];
 /// Lines of a page; each comes with its charge, and an answer may only be so long.
 const PAGE_MAX: &str = "10";
-/// No payment has as many refunds.
-const REFUNDS_MAX: &str = "100";
+/// Refunds of a page.
+const REFUNDS_PAGE_MAX: &str = "100";
+/// Disputes of a page: each comes with all that speaks against it, and an answer may only be so long.
+const DISPUTES_PAGE_MAX: &str = "1";
+/// Pages of what belongs to one payment.
+const PAGES_MAX: usize = 10;
 const NAME_CHARS_MAX: usize = 200;
 const KEY_CHARS_MAX: usize = 255;
 const DAY: Duration = Duration::from_hours(24);
@@ -63,6 +69,8 @@ const CAPABILITIES: Capabilities = Capabilities {
     has_settlements: false,
     utc_offset_hours: 0,
     has_disputes: true,
+    // Its list has them as adjustments, of the day on which a dispute is opened: they are not read.
+    lists_chargebacks: false,
     webhooks: WebhookTrust::Signed,
 };
 
@@ -145,22 +153,39 @@ impl Stripe {
     }
 
     async fn refunds(&self, id: &str) -> Result<Vec<Refund>, Missing> {
-        let query = [("payment_intent", id), ("limit", REFUNDS_MAX)];
-        let body = self.get(&["v1", "refunds"], &query).await?;
-        let list: List<Refund> = serde_json::from_value(body).map_err(|_| something_else())?;
-        if list.has_more {
-            return Err(Missing::Unknown("there are more refunds than are read".to_owned()));
-        }
-        // The newest come first.
-        Ok(list.data.into_iter().rev().collect())
+        self.all("refunds", id, REFUNDS_PAGE_MAX, Refund::id).await
     }
 
     /// The keys of an intent's disputes, the first first.
     async fn disputes(&self, id: &str) -> Result<Vec<String>, Missing> {
-        let query = [("payment_intent", id), ("limit", REFUNDS_MAX)];
-        let body = self.get(&["v1", "disputes"], &query).await?;
-        let list: List<Named> = serde_json::from_value(body).map_err(|_| something_else())?;
-        Ok(list.data.into_iter().rev().map(|named| named.id).collect())
+        let disputes = self.all("disputes", id, DISPUTES_PAGE_MAX, Named::id).await?;
+        Ok(disputes.into_iter().map(|named| named.id).collect())
+    }
+
+    /// Everything of a kind that belongs to an intent, the first first.
+    async fn all<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        intent: &str,
+        limit: &str,
+        name: fn(&T) -> &str,
+    ) -> Result<Vec<T>, Missing> {
+        let mut all: Vec<T> = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let after = all.last().map(|it| name(it).to_owned());
+            let mut query = vec![("payment_intent", intent), ("limit", limit)];
+            query.extend(after.as_deref().map(|after| ("starting_after", after)));
+            let body = self.get(&["v1", what], &query).await?;
+            let list: List<T> = serde_json::from_value(body).map_err(|_| something_else())?;
+            let is_over = !list.has_more || list.data.is_empty();
+            all.extend(list.data);
+            if is_over {
+                // The newest come first.
+                all.reverse();
+                return Ok(all);
+            }
+        }
+        Err(Missing::Unknown(format!("there are more {what} than are read")))
     }
 
     async fn dispute(&self, id: &str) -> Result<Dispute, Missing> {
@@ -422,6 +447,19 @@ impl PaymentProvider for Stripe {
             id if !is_key(id) => LookUp::Absent,
             id => self.dispute(id).await.map_or_else(unfound, LookUp::Found),
         }
+    }
+
+    async fn list_disputes(
+        &self,
+        since: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<DisputePage, String> {
+        let since = since.millis().div_euclid(1_000).to_string();
+        let mut query = vec![("created[gte]", since.as_str()), ("limit", DISPUTES_PAGE_MAX)];
+        query.extend(cursor.map(|cursor| ("starting_after", cursor)));
+        let body = self.get(&["v1", "disputes"], &query).await.map_err(sentence)?;
+        let list: Option<List<Named>> = serde_json::from_value(body).ok();
+        list.map(dispute::page).ok_or_else(|| sentence(something_else()))
     }
 
     fn read_webhook(&self, webhook: &RawWebhook) -> Result<Hint, WebhookError> {

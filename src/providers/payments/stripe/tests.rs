@@ -59,12 +59,12 @@ impl Town {
             ("GET", ["v1", "payment_intents", id]) => self.show(id),
             ("POST", ["v1", "payment_intents", id, how]) => self.change(id, how, &asked).await,
             ("POST", ["v1", "refunds"]) => self.refund(&asked).await,
-            ("GET", ["v1", "disputes"]) => self.list_disputes(&asked.query["payment_intent"]),
+            ("GET", ["v1", "disputes"]) => self.list_disputes(&asked).await,
             ("GET", ["v1", "disputes", id]) => match self.dispute_object(id).await {
                 Some(object) => Told::json(200, &object),
                 None => refusal(404, "resource_missing"),
             },
-            ("GET", ["v1", "refunds"]) => self.list_refunds(&asked.query["payment_intent"]),
+            ("GET", ["v1", "refunds"]) => self.list_refunds(&asked),
             ("GET", ["v1", "balance_transactions"]) => self.list(&asked),
             _ => refusal(404, "no_such_route"),
         }
@@ -164,11 +164,25 @@ impl Town {
         })
     }
 
-    fn list_disputes(&self, id: &str) -> Told {
-        let order = self.made.lock().unwrap()[id]["metadata[order]"].clone();
-        let keys = self.books.find_order(&order).unwrap().disputes;
-        let data: Vec<Value> = keys.iter().rev().map(|id| json!({ "id": id })).collect();
-        Told::json(200, &json!({ "data": data, "has_more": false }))
+    /// Those of an intent, or all that were opened since.
+    async fn list_disputes(&self, asked: &Asked) -> Told {
+        let keys: Vec<String> = match asked.query.get("payment_intent") {
+            Some(id) => {
+                let order = self.made.lock().unwrap()[id]["metadata[order]"].clone();
+                self.books.find_order(&order).unwrap().disputes
+            }
+            None => {
+                let since: i64 = asked.query["created[gte]"].parse().unwrap();
+                let since = Timestamp::from_millis(since * 1_000);
+                let page = self.books.list_disputes(since, None).await.unwrap();
+                page.items.into_iter().map(|it| it.provider_key).collect()
+            }
+        };
+        let mut data = Vec::new();
+        for key in keys.iter().rev() {
+            data.push(self.dispute_object(key).await.unwrap());
+        }
+        paged(asked, data)
     }
 
     async fn dispute_object(&self, id: &str) -> Option<Value> {
@@ -177,15 +191,17 @@ impl Town {
             "id": id, "object": "dispute", "amount": dispute.amount, "currency": "krw",
             "payment_intent": dispute.charge, "status": dispute.status,
             "evidence_details": { "due_by": 1_795_309_201 },
+            "evidence": { "uncategorized_text": "증".repeat(150_000) },
         }))
     }
 
-    fn list_refunds(&self, id: &str) -> Told {
+    fn list_refunds(&self, asked: &Asked) -> Told {
+        let id = &asked.query["payment_intent"];
         let order = self.made.lock().unwrap()[id]["metadata[order]"].clone();
         let charge = self.books.find_order(&order).unwrap();
         let data: Vec<Value> =
             charge.cancels.iter().rev().map(|it| self.refund_object(it)).collect();
-        Told::json(200, &json!({ "data": data, "has_more": false }))
+        paged(asked, data)
     }
 
     /// The newest first, two a page.
@@ -230,6 +246,18 @@ impl Town {
         made.get_mut(&id).unwrap().insert("declined".to_owned(), code.to_owned());
         id
     }
+}
+
+/// As many of what there is as are asked for, from behind one on.
+fn paged(asked: &Asked, mut data: Vec<Value>) -> Told {
+    if let Some(after) = asked.query.get("starting_after") {
+        let at = data.iter().position(|it| it["id"] == **after).unwrap();
+        data.drain(..=at);
+    }
+    let limit: usize = asked.query["limit"].parse().unwrap();
+    let has_more = data.len() > limit;
+    data.truncate(limit);
+    Told::json(200, &json!({ "data": data, "has_more": has_more }))
 }
 
 fn form(asked: &Asked) -> Form {
@@ -517,4 +545,34 @@ async fn a_currency_whose_minor_units_are_not_stripes_is_not_sent() {
     let stripe = stripe("http://127.0.0.1:1", SECRET);
     let answer = stripe.prepare(&prepared("order-1", "KWD")).await;
     assert!(matches!(answer, Answer::Misconfigured(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_payment_of_many_refunds_is_read_to_its_end() {
+    let town = Town::new();
+    let stripe = stripe(&town.served(), SECRET);
+    stripe.prepare(&prepared("order-1", "KRW")).await;
+    let request = confirm(&StripePayer(Arc::clone(&town)).pay("order-1").await);
+    stripe.confirm(&request, &EffectKey::of("key")).await;
+    for n in 0..120 {
+        let part = Cancel { amount: Some(won(1)), ..cancel(&request) };
+        let answer = stripe.cancel(&part, &EffectKey::of(&format!("part-{n}"))).await;
+        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+    }
+    let found = stripe.find_charge("order-1", Some(&request.provider_key)).await;
+    let LookUp::Found(charge) = found else { panic!("{found:?}") };
+    assert_eq!(charge.cancels.len(), 120);
+    let first = stripe.find_cancel(&cancel(&request), &EffectKey::of("part-0")).await;
+    assert!(matches!(first, LookUp::Found(_)), "{first:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_says_so() {
+    let answer = json!({ "evidence": "x".repeat(2 * 1_024 * 1_024) }).to_string().into_bytes();
+    let url = stand_in::start(move |_| {
+        let answer = answer.clone();
+        async move { Told(200, "", answer) }.boxed()
+    });
+    let found = stripe(&url, SECRET).find_dispute("dp_1").await;
+    assert_eq!(found, LookUp::Unknown("the provider's answer is too long".to_owned()));
 }

@@ -53,6 +53,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     utc_offset_hours: 9,
     // What a card company takes back is settled with the merchant, and no call tells of it.
     has_disputes: false,
+    lists_chargebacks: false,
     webhooks: WebhookTrust::Unsigned,
 };
 
@@ -239,7 +240,15 @@ impl PaymentProvider for Toss {
 
     async fn find_cancel(&self, request: &Cancel, key: &EffectKey) -> LookUp<Canceled> {
         match self.find_charge(&request.order, Some(&request.provider_key)).await {
-            LookUp::Found(charge) => with_key(charge, key).map_or(LookUp::Absent, LookUp::Found),
+            LookUp::Found(charge) => {
+                // One that is under way is shown without our key.
+                let is_open = charge.has_open_cancels;
+                match with_key(charge, key) {
+                    Some(canceled) => LookUp::Found(canceled),
+                    None if is_open => LookUp::Unknown("the refund is under way".to_owned()),
+                    None => LookUp::Absent,
+                }
+            }
             LookUp::Absent => LookUp::Absent,
             LookUp::Unknown(why) => LookUp::Unknown(why),
         }

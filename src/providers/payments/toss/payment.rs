@@ -65,6 +65,7 @@ struct Transaction {
 pub(super) fn read(body: Value) -> Option<Charge> {
     let payment: Payment = serde_json::from_value(body).ok()?;
     let cancels = payment.cancels.unwrap_or_default();
+    let has_open_cancels = cancels.iter().any(CancelLine::is_open);
     let cancels = cancels.into_iter().filter(CancelLine::is_done).map(CancelLine::read);
     Some(Charge {
         provider_key: payment.payment_key,
@@ -76,6 +77,7 @@ pub(super) fn read(body: Value) -> Option<Charge> {
         decline: payment.failure.and_then(|failure| codes::of_confirm(&failure.code)),
         approved_at: payment.approved_at.as_deref().and_then(instant),
         cancels: cancels.collect::<Option<_>>()?,
+        has_open_cancels,
         disputes: Vec::new(),
     })
 }
@@ -83,6 +85,11 @@ pub(super) fn read(body: Value) -> Option<Charge> {
 impl CancelLine {
     fn is_done(&self) -> bool {
         self.cancel_status.as_deref().is_none_or(|status| status == "DONE")
+    }
+
+    /// Whatever is neither made nor given up may still be made.
+    fn is_open(&self) -> bool {
+        !self.is_done() && self.cancel_status.as_deref() != Some("ABORTED")
     }
 
     fn read(self) -> Option<Canceled> {
@@ -272,6 +279,17 @@ mod tests {
         let charge = read(payment(&[("cancels", cancels)])).unwrap();
         let keys: Vec<_> = charge.cancels.iter().map(|it| it.effect_key.as_deref()).collect();
         assert_eq!(keys, [Some(key.as_str()), None]);
+        assert!(charge.has_open_cancels, "one is under way");
+    }
+
+    #[test]
+    fn a_refund_is_under_way_until_it_is_made_or_given_up() {
+        let is_open = |status: Value| {
+            let line = json!({ "transactionKey": "tx", "cancelAmount": 1, "cancelStatus": status });
+            read(payment(&[("cancels", json!([line]))])).unwrap().has_open_cancels
+        };
+        assert!(is_open(json!("IN_PROGRESS")) && is_open(json!("A_STATUS_OF_TOMORROW")));
+        assert!(!is_open(json!("DONE")) && !is_open(json!(null)) && !is_open(json!("ABORTED")));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::{HOUR, NET, RULES, TODAY, Town, somebody, towns, won};
 use crate::clock;
 use crate::domain::ids::{PaymentId, UserId};
@@ -73,6 +75,11 @@ impl Town {
         let last = self.store.list_settlements(payee, None, 1).await.unwrap().remove(0);
         self.go_to(last.pay_on, HOUR * 9);
         assert_eq!(self.settlements.pay_due().await.unwrap(), 1);
+    }
+
+    /// What payers' banks have taken that nobody else bears.
+    async fn chargebacks(&self) -> i64 {
+        self.counters(AccountName::Chargeback).await.debit_balance()
     }
 
     async fn is_disputed(&self, payee: UserId) -> bool {
@@ -195,6 +202,129 @@ async fn two_disputes_of_a_payment_are_decided_one_by_one() {
         assert_eq!(town.status(payment).await, PaymentStatus::Disputed, "there is another");
         town.decide(&other, true).await;
         assert_eq!(town.status(payment).await, PaymentStatus::ChargedBack);
+        let payment = town.store.find_payment(payment).await.unwrap().unwrap();
+        assert_eq!(payment.sums.refunded, 6_000);
+        assert_eq!(town.chargebacks().await, 0, "what the first had held was there again");
         town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+/// The refund was on its way when the bank wanted all of it, and the provider refuses it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_refund_leaves_of_something_earned_is_taken_from_its_payee() {
+    for town in towns(RULES).await {
+        let payee = somebody();
+        let (kept, spent) = (town.earned(payee, 10_000).await, town.earned(payee, 10_000).await);
+        for (payment, owed) in [(kept, 0), (spent, NET)] {
+            let refund = town.request(payment, 10_000).await.unwrap();
+            let dispute = town.dispute(payment, 10_000).await;
+            assert_eq!((dispute.covered, dispute.missing), (0, 0), "the refund has it");
+            town.end(refund, false).await;
+            if owed > 0 {
+                town.close().await;
+                town.pay(payee).await;
+                assert!(town.take_out(payee, NET).await);
+            }
+            town.decide(&dispute, true).await;
+            let pending = if owed > 0 { 0 } else { NET };
+            assert_eq!(town.figures(payee).await, (pending, 0, owed));
+            assert_eq!(town.chargebacks().await, 0, "it was there");
+            town.assert_books_are_right(&[payee]).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_bank_has_left_and_another_dispute_takes_is_its_payees_to_bear() {
+    for town in towns(RULES).await {
+        let payee = somebody();
+        let (order, payment) = town.paid(Some(payee), 10_000).await;
+        let first = town.dispute(payment, 4_000).await;
+        town.decide(&first, true).await;
+        assert_eq!(town.release(order).await.unwrap().share.gross, 6_000);
+        let second = town.dispute(payment, 6_000).await;
+        assert_eq!(second.covered, 0, "it is over");
+        town.decide(&second, true).await;
+        let payment = town.store.find_payment(payment).await.unwrap().unwrap();
+        assert_eq!(payment.sums.refunded, 10_000);
+        assert_eq!(town.figures(payee).await, (0, 0, 0));
+        assert_nothing_is_kept(&town).await;
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_free_again_is_held_for_a_dispute_that_is_short() {
+    for town in towns(RULES).await {
+        let payee = somebody();
+        let (one, other) = (town.earned(payee, 10_000).await, town.earned(payee, 10_000).await);
+        town.close().await;
+        town.pay(payee).await;
+        let refund = town.request(other, 10_000).await.unwrap();
+        assert!(town.take_out(payee, NET).await);
+        let dispute = town.dispute(one, 10_000).await;
+        assert_eq!(dispute.missing, NET);
+        town.end(refund, false).await;
+        assert_eq!(town.figures(payee).await, (0, 0, 0));
+        assert!(!town.take_out(payee, 1).await, "what came is held");
+        let next = town.dispute(other, 10_000).await;
+        assert_eq!(next.missing, NET);
+        town.decide(&dispute, false).await;
+        assert_eq!(town.figures(payee).await, (0, 0, 0), "and then held for the other one");
+        town.decide(&next, true).await;
+        assert_eq!(town.figures(payee).await, (0, 0, 0), "nothing is owed");
+        assert_eq!(town.chargebacks().await, 0);
+        assert!(town.store.list_ledger_findings().await.unwrap().is_empty());
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debt_is_paid_of_what_is_free_again() {
+    for town in towns(RULES).await {
+        let payee = somebody();
+        let (one, other) = (town.earned(payee, 10_000).await, town.earned(payee, 10_000).await);
+        town.close().await;
+        town.pay(payee).await;
+        let refund = town.request(other, 10_000).await.unwrap();
+        assert!(town.take_out(payee, NET).await);
+        town.refund(one, 10_000).await;
+        assert_eq!(town.figures(payee).await, (0, 0, NET));
+        town.end(refund, false).await;
+        assert_eq!(town.figures(payee).await, (0, 0, 0));
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+/// What is paid and then held touches two entries' accounts; a refund locks some of them the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_held_and_a_refund_do_not_wait_for_one_another() {
+    for town in towns(RULES).await {
+        let mut all = Vec::new();
+        for _ in 0..12 {
+            let payee = somebody();
+            let (one, other) = (town.earned(payee, 10_000).await, town.earned(payee, 10_000).await);
+            all.push((payee, one, other));
+        }
+        town.go_to(TODAY.tomorrow().unwrap(), TEN_PAST);
+        assert_eq!(town.settlements.close_due().await.unwrap(), all.len());
+        let mut at_once = Vec::new();
+        for (payee, one, other) in &all {
+            town.give(*payee, NET).await;
+            let refund = town.request(*one, 10_000).await.unwrap();
+            assert_eq!(town.dispute(*other, 10_000).await.missing, NET);
+            at_once.push((town.only_settlement(*payee).await, refund));
+        }
+        town.go_to(at_once[0].0.pay_on, HOUR * 9);
+        let paid = at_once.iter().map(|(settlement, refund)| async {
+            let paying = town.store.pay_settlement(settlement.id, town.now());
+            let (paid, ()) = tokio::join!(paying, town.end(*refund, true));
+            assert!(paid.unwrap().is_some());
+        });
+        join_all(paid).await;
+        for (payee, ..) in &all {
+            assert_eq!(town.figures(*payee).await, (0, NET, 0));
+        }
+        assert!(town.store.list_ledger_findings().await.unwrap().is_empty());
     }
 }

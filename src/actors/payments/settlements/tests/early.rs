@@ -1,8 +1,10 @@
 //! Batches that somebody closes before their night and pays before their day.
 
+use std::time::Duration;
+
 use tokio::join;
 
-use super::{HOUR, NET, RULES, TODAY, Town, somebody, towns};
+use super::{HOUR, NET, RULES, SettlementRules, TODAY, Town, somebody, towns};
 use crate::actors::payments::settlements::early::EarlyError;
 use crate::clock;
 use crate::domain::ids::UserId;
@@ -78,6 +80,78 @@ async fn of_several_who_close_and_pay_at_once_one_does() {
         assert_eq!(town.figures(payee).await, (0, NET, 0));
         let said = actions(&town).await;
         assert_eq!(said.iter().filter(|it| *it == "settlement_released").count(), 1);
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_after_page_everybody_is_closed_whoever_earns_again() {
+    for town in towns(RULES).await {
+        let admin = somebody();
+        let mut payees: Vec<UserId> = (0..5).map(|_| somebody()).collect();
+        payees.sort_unstable_by_key(|it| it.uuid());
+        for payee in &payees {
+            town.earned(*payee, 10_000).await;
+        }
+        town.earned(admin, 10_000).await;
+        let mut closed = Vec::new();
+        // Two at a time; those who come first earn again each time.
+        for _ in 0..3 {
+            let page = town.settlements.close_now(None, admin, reason()).await.unwrap();
+            closed.extend(page.settlements.iter().map(|it| it.payee));
+            assert_eq!((page.closed_before, page.has_more), (vec![], closed.len() < 5));
+            for payee in &closed {
+                town.earned(*payee, 10_000).await;
+            }
+        }
+        assert_eq!(closed, payees);
+        let nothing = town.settlements.close_now(None, admin, reason()).await.unwrap();
+        assert_eq!((nothing.settlements, nothing.has_more), (vec![], false));
+        let own = town.settlements.close_now(Some(admin), admin, reason()).await;
+        let why = SettlementError::OwnDecision;
+        assert!(matches!(&own, Err(EarlyError::Settlement(it)) if *it == why), "{own:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_carried_and_is_followed_by_nothing_is_closed_by_hand() {
+    for town in towns(SettlementRules { minimum: NET + 1, ..RULES }).await {
+        let (payee, admin) = (somebody(), somebody());
+        town.earned(payee, 10_000).await;
+        let tomorrow = TODAY.tomorrow().unwrap();
+        town.go_to(tomorrow, HOUR);
+        assert_eq!(town.settlements.close_due().await.unwrap(), 1);
+        assert_eq!(town.only_settlement(payee).await.status, SettlementStatus::Carried);
+
+        let closed = town.settlements.close_now(Some(payee), admin, reason()).await.unwrap();
+
+        let [batch] = closed.settlements.as_slice() else { panic!("{closed:?}") };
+        assert_eq!((batch.status, batch.carry_in), (SettlementStatus::Closed, NET));
+        assert_eq!((batch.net, batch.period_end), (NET, tomorrow));
+        let again = town.settlements.close_now(Some(payee), admin, reason()).await.unwrap();
+        assert_eq!((again.settlements, again.closed_before), (vec![], vec![]));
+        town.settlements.pay_now(batch.id, admin, reason()).await.unwrap();
+        assert_eq!(town.figures(payee).await, (0, NET, 0));
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_night_has_closed_the_day_before_comes_first() {
+    for town in towns(RULES).await {
+        let (payee, admin) = (somebody(), somebody());
+        town.earned(payee, 10_000).await;
+        let tomorrow = TODAY.tomorrow().unwrap();
+        town.go_to(tomorrow, Duration::from_mins(5));
+        town.earned(payee, 10_000).await;
+
+        let closed = town.settlements.close_now(Some(payee), admin, reason()).await.unwrap();
+
+        let said: Vec<_> = closed.settlements.iter().map(|it| (it.period_end, it.net)).collect();
+        assert_eq!(said, [(TODAY, NET), (tomorrow, NET)]);
+        assert_eq!(closed.closed_before, []);
+        town.go_to(tomorrow, HOUR);
+        assert_eq!(town.settlements.close_due().await.unwrap(), 0);
         town.assert_books_are_right(&[payee]).await;
     }
 }

@@ -130,15 +130,22 @@ impl Town {
             fee: FeeBps::new(fee_bps).unwrap(),
         };
         self.store.put_order(order.clone(), now).await.unwrap();
+        let payment = self.paid_for(order.key.clone(), payee, amount).await;
+        (order.key, payment)
+    }
+
+    /// A payment of an order that is there.
+    async fn paid_for(&self, order: OrderKey, payee: Option<UserId>, amount: i64) -> PaymentId {
+        let now = self.now();
         let payment = Payment {
             id: clock::new_uuid().into(),
-            order: order.key.clone(),
+            order,
             payer: self.payer,
             payee,
             provider: ProviderName::Fake,
             shard: Shard::numbered(0),
             currency: Currency::KRW,
-            amount: order.amount,
+            amount: won(amount),
             sums: Sums::default(),
             status: PaymentStatus::Created,
             under_way: None,
@@ -162,7 +169,7 @@ impl Town {
             })
             .await;
         done.unwrap();
-        (order.key, id)
+        id
     }
 
     /// What a payee has earned.
@@ -237,12 +244,18 @@ impl Town {
 
     /// Takes money out of a wallet, as a withdrawal does; says whether there was enough.
     async fn take_out(&self, payee: UserId, amount: i64) -> bool {
-        let line = Line::Move {
-            debit: AccountName::UserAvailable(payee),
-            credit: AccountName::PayoutInTransit,
-            amount: won(amount),
-            code: "test",
-        };
+        let (debit, credit) = (AccountName::UserAvailable(payee), AccountName::PayoutInTransit);
+        self.book(debit, credit, amount).await
+    }
+
+    /// Puts money into a wallet.
+    async fn give(&self, payee: UserId, amount: i64) {
+        let wallet = AccountName::UserAvailable(payee);
+        assert!(self.book(AccountName::BankTrust, wallet, amount).await);
+    }
+
+    async fn book(&self, debit: AccountName, credit: AccountName, amount: i64) -> bool {
+        let line = Line::Move { debit, credit, amount: won(amount), code: "test" };
         let entry = Entry {
             key: format!("taken:{}", clock::new_uuid()),
             kind: "test",

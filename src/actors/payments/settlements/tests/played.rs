@@ -52,6 +52,10 @@ async fn play(town: &Town, payees: &[UserId], seed: u64) {
             }
         }
         town.assert_books_are_right(payees).await;
+        for payee in payees {
+            let (_, available, debt) = town.figures(*payee).await;
+            assert_eq!(available.min(debt), 0, "money beside a debt, seed {seed}");
+        }
     }
     while !played.open.is_empty() {
         end_one(town, &mut played, &mut chance).await;

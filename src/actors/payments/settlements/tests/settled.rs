@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::civil::date;
+use serde_json::json;
 
-use super::{HOUR, NET, RULES, SettlementRules, TODAY, Town, somebody, towns};
+use super::{HOUR, NET, RULES, SettlementRules, TODAY, Town, somebody, towns, won};
 use crate::actors::payments::settlements::SettlementsError;
 use crate::domain::calendar::{CalendarError, instant_of};
 use crate::domain::ledger::chart::{AccountName, Shard};
+use crate::domain::money::Currency;
+use crate::domain::payments::orders::{FeeBps, NewOrder, OrderKey, OrderName};
 use crate::domain::settlements::{SettlementStatus, Share};
+use crate::store::money_audit::DeedFilter;
 use crate::store::settlements::batches::Close;
 use crate::store::settlements::releases::ReleaseError;
-use crate::store::testing::spoil_settlements;
+use crate::store::testing::{spoil_settlements, tamper};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -79,7 +83,7 @@ async fn a_release_says_the_same_again_whatever_was_refunded_since() {
 async fn what_is_not_paid_or_about_to_go_back_is_not_released() {
     for town in towns(RULES).await {
         let (order, payment) = town.paid(Some(somebody()), 10_000).await;
-        let unknown = crate::domain::payments::orders::OrderKey::parse("job", "none").unwrap();
+        let unknown = OrderKey::parse("job", "none").unwrap();
         assert!(matches!(town.release(unknown).await, Err(ReleaseError::NotFound)));
         let refund = town.request(payment, 10_000).await.unwrap();
         let refused = town.release(order.clone()).await;
@@ -264,5 +268,88 @@ async fn an_order_that_nobody_speaks_of_is_released_after_its_days() {
             assert_eq!(town.settlements.release_old().await.unwrap(), released);
             assert_eq!(town.settlements.release_old().await.unwrap(), 0, "once");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_bank_has_left_is_released_too_where_the_order_was_paid_for_again() {
+    for town in towns(RULES).await {
+        let payee = somebody();
+        let (order, first) = town.paid(Some(payee), 10_000).await;
+        let dispute = town.dispute(first, 4_000).await;
+        town.decide(&dispute, true).await;
+        let second = town.paid_for(order.clone(), Some(payee), 10_000).await;
+        for (payment, gross, was_before) in
+            [(second, 10_000, false), (first, 6_000, false), (second, 10_000, true)]
+        {
+            let released = town.release(order.clone()).await.unwrap();
+            assert_eq!((released.payment, released.share.gross), (payment, gross));
+            assert_eq!(released.was_before, was_before);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_who_releases_is_named_and_releases_nothing_of_their_own() {
+    for town in towns(RULES).await {
+        let (payee, admin) = (somebody(), somebody());
+        let (order, payment) = town.paid(Some(payee), 10_000).await;
+        for own in [payee, town.payer] {
+            let refused = town.settlements.release_by_hand(order.clone(), own).await;
+            assert!(matches!(refused, Err(ReleaseError::OwnDecision)), "{refused:?}");
+        }
+        for was_before in [false, true] {
+            let released = town.settlements.release_by_hand(order.clone(), admin).await.unwrap();
+            assert_eq!(released.was_before, was_before);
+        }
+        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        assert_eq!(deeds.len(), 1, "{deeds:?}");
+        let said = (deeds[0].action.as_str(), deeds[0].by, deeds[0].target.clone());
+        assert_eq!(said, ("order_released", admin, format!("payment:{payment}")));
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_release_has_released_is_noted_and_not_listed_again() {
+    let rules = SettlementRules { auto_release_days: 1, ..RULES };
+    for town in towns(rules).await {
+        let payee = somebody();
+        let (order, _) = town.paid(Some(payee), 10_000).await;
+        town.release(order).await.unwrap();
+        let forget = "UPDATE payments SET released_at = NULL";
+        tamper(&town.store, forget, forget).await;
+        town.go_to(TODAY.tomorrow().unwrap().tomorrow().unwrap(), HOUR);
+        let list = || town.store.list_unreleased_orders(town.now(), None, 9);
+        assert_eq!(list().await.unwrap().len(), 1);
+        assert_eq!(town.settlements.release_old().await.unwrap(), 0, "it was released");
+        assert!(list().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_who_says_what_something_costs_is_named_where_that_changes_something() {
+    for town in towns(RULES).await {
+        let admin = somebody();
+        let order = |amount| NewOrder {
+            key: OrderKey::parse("job", "2026-117").unwrap(),
+            payer: None,
+            payee: None,
+            amount: won(amount),
+            currency: Currency::KRW,
+            name: OrderName::parse("화단 정리").unwrap(),
+            fee: FeeBps::default(),
+        };
+        for amount in [1_000, 1_000, 2_000] {
+            town.store.put_order_by_hand(order(amount), admin, town.now()).await.unwrap();
+        }
+        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        let said: Vec<_> = deeds.iter().rev().map(|it| (it.action.as_str(), it.by)).collect();
+        assert_eq!(said, [("order_registered", admin), ("order_changed", admin)]);
+        assert_eq!(
+            (&deeds[0].before["amount"], &deeds[0].after["amount"]),
+            (&json!(1_000), &json!(2_000))
+        );
+        assert_eq!(deeds[0].target, "order:job/2026-117");
     }
 }

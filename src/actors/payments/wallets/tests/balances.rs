@@ -99,10 +99,8 @@ async fn who_owes_takes_out_what_they_have_beyond_that() {
     for town in towns(RULES).await {
         let person = town.person(10_000).await;
         let debt = AccountName::UserDebt(person.user);
-        let withdrawal = town.withdraw(person, 10_000).await.unwrap();
-        // What is refunded meanwhile finds nothing to be taken from.
+        // Nothing has come since that could have paid it.
         town.book("owed", debt, AccountName::BankTrust, 10_000).await;
-        town.wallets.cancel(person.user, withdrawal.id).await.unwrap();
         assert_eq!(town.figures(person).await, (10_000, 0));
         for (repaid, refused, taken) in [(0, 100, None), (9_000, 9_001, Some(9_000))] {
             if repaid > 0 {

@@ -1,6 +1,7 @@
 //! Wallets and withdrawals on both databases, with the fake provider and a clock that is put forward.
 
 mod balances;
+mod bank_files;
 mod freezes;
 mod states;
 mod watched;
@@ -75,6 +76,14 @@ struct Person {
 
 /// One town for each database.
 async fn towns(rules: WithdrawalRules) -> Vec<Town> {
+    towns_with(rules, |providers, _, _| providers).await
+}
+
+/// The same with others who move money besides the fake provider.
+async fn towns_with(
+    rules: WithdrawalRules,
+    others: impl Fn(Providers, &Store, &Clock) -> Providers,
+) -> Vec<Town> {
     let mut towns = Vec::new();
     for url in database_urls().await {
         let data = std::env::temp_dir().join(format!("madang-wallets-{}", clock::new_uuid()));
@@ -95,7 +104,7 @@ async fn towns(rules: WithdrawalRules) -> Vec<Town> {
         let faults = Faults::by_amount();
         let provider = Arc::new(FakeProvider::new(SOUND, faults, Arc::clone(&now)));
         let shared: Arc<dyn PaymentProvider> = Arc::<FakeProvider>::clone(&provider);
-        let providers = Providers::of(shared);
+        let providers = others(Providers::of(shared), &store, &now);
         let seal = Some(Seal::new(&"k".repeat(43).into()).unwrap());
         let wallets =
             Wallets::new(store.clone(), providers, seal, rules, Currency::KRW, Arc::clone(&now));

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::{MINUTE, RULES, Town, towns};
+use super::{MINUTE, RULES, Town, reason, somebody, towns};
 use crate::domain::ids::WithdrawalId;
 use crate::domain::withdrawals::WithdrawalStatus;
 use crate::domain::workflows::WorkflowStatus;
-use crate::store::testing::{forget_provider, misstate_amount};
+use crate::store::testing::{forget_provider, misstate_amount, tamper};
 use crate::store::withdrawals::{Watched, Withdrawal};
+use crate::store::workflows::admin::AnotherTurn;
 
 /// What a bank takes three minutes for.
 const SLOW: i64 = 10_951;
@@ -75,6 +76,52 @@ async fn one_of_which_the_provider_says_something_else_is_stopped_for_somebody_t
             let status = town.store.get_workflow_status(withdrawal.workflow).await.unwrap();
             assert_eq!(status, WorkflowStatus::Parked);
             assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Sending, "held");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_stopped_and_put_right_meanwhile_ends_when_it_goes_on() {
+    for town in towns(RULES).await {
+        let person = town.regular(SLOW).await;
+        let withdrawal = town.withdraw(person, SLOW).await.unwrap();
+        let status = || town.store.get_workflow_status(withdrawal.workflow);
+        misstate_amount(&town.store, withdrawal.id).await;
+        town.drive().await;
+        assert_eq!(status().await.unwrap(), WorkflowStatus::Parked);
+        let right = "UPDATE withdrawals SET amount = amount - 1 WHERE status = 'sending'";
+        tamper(&town.store, right, right).await;
+        town.pass(MINUTE * 5);
+        town.wallets.watch().await.unwrap();
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid);
+        let by = somebody();
+        town.store.resume_workflow(withdrawal.workflow, by, reason(), town.now()).await.unwrap();
+        town.drive().await;
+        assert_eq!(status().await.unwrap(), WorkflowStatus::Done);
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_let_go_on_stops_again_while_the_provider_says_something_else() {
+    for town in towns(RULES).await {
+        let withdrawal = sent(&town, SLOW).await;
+        misstate_amount(&town.store, withdrawal.id).await;
+        for _ in 0..2 {
+            town.pass(MINUTE * 5);
+            town.wallets.watch().await.unwrap();
+            town.drive().await;
+            let status = || town.store.get_workflow_status(withdrawal.workflow);
+            assert_eq!(status().await.unwrap(), WorkflowStatus::Parked);
+            let (workflow, by) = (withdrawal.workflow, somebody());
+            let turn = town.store.resume_workflow(workflow, by, reason(), town.now()).await;
+            assert_eq!(turn.unwrap(), AnotherTurn::Given);
+            town.drive().await;
+            assert_eq!(
+                status().await.unwrap(),
+                WorkflowStatus::Waiting,
+                "nobody has said so again"
+            );
         }
     }
 }

@@ -2,11 +2,16 @@
 
 use super::{DAY, Done, MINUTE, RULES, Town, reason, somebody, towns};
 use crate::actors::payments::wallets::WalletsError;
+use crate::domain::ids::WithdrawalId;
+use crate::domain::ledger::chart::AccountName;
+use crate::domain::payments::ProviderName;
 use crate::domain::wallets::WalletError;
 use crate::domain::withdrawals::{WithdrawalRefusal, WithdrawalRules, WithdrawalStatus};
 use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
+use crate::store::bank_accounts::Voucher;
 use crate::store::money_audit::DeedFilter;
-use crate::store::testing::approve_without_rules;
+use crate::store::testing::{approve_without_rules, open_dispute};
+use crate::store::withdrawals::WaitsFor;
 
 /// A regular's withdrawal of an amount that strikes at the provider, after its first call.
 async fn struck(town: &Town, amount: i64) -> (super::Person, super::Withdrawal) {
@@ -278,7 +283,9 @@ async fn a_wallet_that_is_frozen_meanwhile_keeps_its_withdrawal_waiting() {
             Err(WalletsError::Wallet(WalletError::Refused(WithdrawalRefusal::Frozen)))
         ));
 
-        assert!(store.unfreeze_wallet(person.user, currency, somebody(), now).await.unwrap());
+        assert!(
+            store.unfreeze_wallet(person.user, currency, somebody(), reason(), now).await.unwrap()
+        );
         town.pass(MINUTE * 11);
         town.drive().await;
         assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid);
@@ -301,5 +308,116 @@ async fn a_day_has_its_limits_however_many_ask_at_once() {
             )
         );
         assert_eq!(town.figures(person).await, (9_800, 200));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_free_again_pays_a_debt_first() {
+    for town in towns(RULES).await {
+        for is_rejected in [false, true] {
+            let person = town.regular(10_000).await;
+            let withdrawal = town.withdraw(person, 10_000).await.unwrap();
+            let debt = AccountName::UserDebt(person.user);
+            town.book("owed", debt, AccountName::BankTrust, 4_000).await;
+            if is_rejected {
+                town.wallets.reject(somebody(), withdrawal.id, reason()).await.unwrap();
+            } else {
+                town.wallets.cancel(person.user, withdrawal.id).await.unwrap();
+            }
+            let wallet = town.wallet(person).await;
+            assert_eq!((wallet.available, wallet.held, wallet.debt), (6_000, 0, 0));
+        }
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_waits_is_listed_with_what_it_waits_for() {
+    for town in towns(RULES).await {
+        let waiting = async || -> Vec<(WithdrawalId, Vec<&'static str>)> {
+            let rows = town.store.list_waiting_withdrawals(None, 9, town.now()).await.unwrap();
+            let words = |it: &[WaitsFor]| it.iter().map(|it| it.as_str()).collect();
+            rows.iter().map(|it| (it.withdrawal.id, words(&it.waits_for))).collect()
+        };
+        let person = town.regular(300_000).await;
+        let small = town.withdraw(person, 10_000).await.unwrap();
+        assert!(waiting().await.is_empty(), "it is about to be sent");
+
+        // Disputed after it was asked for.
+        open_dispute(&town.store, person.user).await;
+        town.drive().await;
+        assert_eq!(town.status(small.id).await, WithdrawalStatus::Requested);
+        assert_eq!(waiting().await, [(small.id, vec!["dispute"])]);
+        let large = town.withdraw(person, 100_001).await.unwrap();
+        let both = vec!["approval", "dispute"];
+        assert_eq!(waiting().await, [(small.id, vec!["dispute"]), (large.id, both)]);
+
+        // A yes helps against a dispute, not against a freeze.
+        town.wallets.freeze(person.user, somebody(), reason()).await.unwrap();
+        town.wallets.reject(somebody(), large.id, reason()).await.unwrap();
+        town.wallets.approve(somebody(), small.id, reason()).await.unwrap();
+        town.drive().await;
+        assert_eq!(waiting().await, [(small.id, vec!["frozen"])]);
+        town.wallets.unfreeze(person.user, somebody(), reason()).await.unwrap();
+        town.pass(MINUTE * 10);
+        town.drive().await;
+        assert_eq!(town.status(small.id).await, WithdrawalStatus::Paid);
+        assert!(waiting().await.is_empty());
+
+        let newcomer = town.person(10_000).await;
+        let first = town.withdraw(newcomer, 10_000).await.unwrap();
+        assert_eq!(waiting().await, [(first.id, vec!["time"])]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_on_its_way_waits_while_its_provider_is_stopped() {
+    for town in towns(RULES).await {
+        let on_its_way = struck(&town, 10_951).await.1;
+        let (provider, by) = (ProviderName::Fake, somebody());
+        assert!(town.store.stop_provider(provider, by, reason(), town.now()).await.unwrap());
+        let person = town.person(300_000).await;
+        let withdrawal = town.withdraw(person, 200_000).await.unwrap();
+        town.wallets.approve(somebody(), withdrawal.id, reason()).await.unwrap();
+        town.wallets.approve(somebody(), withdrawal.id, reason()).await.unwrap();
+        town.pass(DAY);
+        town.drive().await;
+
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Approved);
+        assert!(town.sent(withdrawal.id).is_empty());
+        assert_eq!(town.figures(person).await, (100_000, 200_000), "it stays held");
+        let waiting = town.store.list_waiting_withdrawals(None, 9, town.now()).await.unwrap();
+        assert_eq!(waiting[0].waits_for, [WaitsFor::ProviderStopped]);
+        town.wallets.watch().await.unwrap();
+        assert_eq!(town.status(on_its_way.id).await, WithdrawalStatus::Paid, "it goes on");
+
+        assert!(town.store.start_provider(provider, by, reason(), town.now()).await.unwrap());
+        town.pass(MINUTE * 10);
+        town.drive().await;
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid);
+        town.assert_books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_vouches_for_an_account_is_named_once() {
+    for town in towns(RULES).await {
+        let (user, by) = (somebody(), somebody());
+        let account = town.add_account(user).await;
+        let own = town.wallets.verify_account(account, Voucher::User(user)).await;
+        assert!(own.is_err());
+        for _ in 0..2 {
+            town.wallets.verify_account(account, Voucher::User(by)).await.unwrap();
+        }
+        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        assert_eq!(deeds.len(), 1, "{deeds:?}");
+        assert_eq!((deeds[0].action.as_str(), deeds[0].by), ("bank_account_vouched", by));
+        assert_eq!(deeds[0].target, format!("bank_account:{account}"));
+        // A server that vouches is no person: its key is in the row.
+        let other = town.add_account(user).await;
+        let app = Voucher::Service("app".to_owned());
+        town.wallets.verify_account(other, app).await.unwrap();
+        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        assert_eq!(deeds.len(), 1);
     }
 }

@@ -19,6 +19,7 @@ use super::wire::{NOT_FOUND, Reply, Request};
 use super::{Clock, FakeProvider, SOUND};
 use crate::domain::money::Amount;
 use crate::domain::payments::disputes::DisputeStatus;
+use crate::domain::time::Timestamp;
 use crate::domain::workflows::EffectKey;
 use crate::providers::payments::LookUp;
 
@@ -101,12 +102,12 @@ impl Host {
         }
     }
 
-    /// Finds a charge, a refund, a dispute, a payout, or lists a day.
+    /// Finds a charge, a refund, a dispute, a payout, or lists a day or the disputes since a time.
     #[must_use]
     pub fn ask(&self, what: &str, query: &Query) -> Said {
         let Some(provider) = self.provider() else { return absent() };
         let (now, mut desk) = (provider.now(), provider.desk());
-        let Query { order, key, effect, reference, day, cursor } = query;
+        let Query { order, key, effect, reference, day, since, cursor } = query;
         match what {
             "charges" => {
                 let key = key.as_deref();
@@ -131,6 +132,14 @@ impl Host {
                     Ok(page) => json_of(&page),
                     Err(_) => wrong("INVALID_CURSOR"),
                 }
+            }
+            "opened-disputes" => {
+                desk.catch_up(now);
+                if desk.faults.next(Operation::List, None).is_some() {
+                    return absent();
+                }
+                let since = Timestamp::from_millis(*since);
+                json_of(&desk.books.disputes.list(since, cursor.as_deref()))
             }
             "settlements" => match desk.settle(day, cursor.as_deref(), now) {
                 Ok(page) => json_of(&page),
@@ -188,6 +197,7 @@ pub struct Query {
     effect: String,
     reference: String,
     day: String,
+    since: i64,
     cursor: Option<String>,
 }
 
