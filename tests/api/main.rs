@@ -36,6 +36,7 @@ mod messages;
 mod notifications;
 mod operations;
 mod payments;
+mod payout_files;
 mod phones;
 mod preferences;
 mod presence;

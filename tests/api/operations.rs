@@ -20,6 +20,8 @@ on_both_databases!(
     a_provider_is_stopped_over_a_restart,
     what_cannot_be_written_down_is_not_done,
     a_refused_withdrawal_is_refused_alike,
+    what_the_app_may_do_is_in_the_audit_where_a_person_does_it,
+    nobody_decides_about_what_is_their_own,
 );
 on_both_databases!(with super::IMPATIENT; what_nobody_knows_is_shown_and_told_live);
 
@@ -48,6 +50,7 @@ async fn nobody_but_administrators_operates(app: &mut TestApp) {
     for path in [
         &format!("/payments/{SOMETHING}/proposals"),
         &format!("/payments/{SOMETHING}/proposals/{SOMETHING}/confirm"),
+        &format!("/payments/{SOMETHING}/refunds/{SOMETHING}/settle"),
         "/payments/providers/fake/stop",
         "/payments/providers/fake/start",
         "/payments/settlements/close",
@@ -110,7 +113,8 @@ async fn money_gets_from_an_order_to_a_bank_by_hand(app: &mut TestApp) {
     let asked = send(&shop.payee, "withdraw", &new_key(), &body).await.json(202);
     let id = asked["withdrawal_id"].as_str().unwrap();
     let queue = "/admin/payments/withdrawals";
-    assert_eq!(admin.get(queue).await.json(200)["items"][0]["withdrawal_id"], id);
+    let waiting = admin.get(queue).await.json(200)["items"][0].clone();
+    assert_eq!((&waiting["withdrawal_id"], &waiting["waits_for"]), (&json!(id), &json!(["time"])));
     admin.post(&format!("{queue}/{id}/approve"), &because()).await.json(200);
     eventually("it is paid", async || {
         let path = format!("/payments/withdrawals/{id}");
@@ -288,7 +292,7 @@ async fn a_refused_withdrawal_is_refused_alike(app: &mut TestApp) {
     let key = new_key();
     let first = send(&shop.payee, "withdraw", &key, &body(5_000)).await;
     decided(&first, 409, "wallet_frozen");
-    admin.delete(&freeze).await.is(204);
+    admin.delete_with(&freeze, &because()).await.is(204);
     let again = send(&shop.payee, "withdraw", &key, &body(5_000)).await;
     assert_eq!(again.text, first.text);
     // What may change without another request is not kept.
@@ -301,6 +305,54 @@ async fn a_refused_withdrawal_is_refused_alike(app: &mut TestApp) {
         refused.refused(403, "bank_account_unverified");
         assert!(!is_replayed(&refused));
     }
+}
+
+async fn what_the_app_may_do_is_in_the_audit_where_a_person_does_it(app: &mut TestApp) {
+    let shop = Shop::open(app).await;
+    let admin = app.administrator("dokki").await;
+    let order = json!({
+        "payer_id": shop.payer.id, "payee_id": shop.payee.id, "amount": 10_000, "name": "화단 정리",
+    });
+    admin.put("/payments/orders/job/p1", &order).await.json(201);
+    let begun = shop.begin_by("p1", "card").await;
+    let key = shop.pay(&begun).await;
+    shop.confirm(&begun, &key, 10_000, &new_key()).await.json(200);
+    let refund = json!({ "payment_id": begun.id, "amount": 1_000, "reason": "it was late" });
+    send(&admin, "refund", &new_key(), &refund).await.json(200);
+    let released = admin.request(Method::POST, "/payments/orders/job/p1/release");
+    Answer::of(released).await.json(200);
+    let account = json!({ "bank_code": "004", "account_number": "110-123-456789", "holder": "김" });
+    let account = shop.payee.post("/payments/bank-accounts", &account).await.json(201);
+    let id = account["bank_account_id"].as_str().expect("an id");
+    let path = format!("/payments/bank-accounts/{id}/verification");
+    Answer::of(admin.request(Method::PUT, &path)).await.json(200);
+
+    let said = ["order_registered", "payment_refunded", "order_released", "bank_account_vouched"];
+    assert_eq!(actions(&admin).await, said);
+    // What the app does by its key is not a person's.
+    shop.buy("p2", 10_000).await;
+    release(&shop, "p2").await;
+    assert_eq!(actions(&admin).await.len(), 4);
+}
+
+async fn nobody_decides_about_what_is_their_own(app: &mut TestApp) {
+    let shop = Shop::open(app).await;
+    let admin = app.administrator("dokki").await;
+    let order = json!({ "payee_id": admin.id, "amount": 10_000, "name": "정리" });
+    shop.put("o1", &order).await.json(201);
+    let begun = shop.begin_by("o1", "card").await;
+    let key = shop.pay(&begun).await;
+    shop.confirm(&begun, &key, 10_000, &new_key()).await.json(200);
+
+    let own = admin.request(Method::POST, "/payments/orders/job/o1/release");
+    Answer::of(own).await.refused(403, "own_decision");
+    let refund = json!({ "payment_id": begun.id, "amount": 1_000, "reason": "it was late" });
+    send(&admin, "refund", &new_key(), &refund).await.refused(403, "own_decision");
+    release(&shop, "o1").await;
+    let closing = json!({ "payee_id": admin.id, "reason": "I leave tonight" });
+    let own = admin.post("/admin/payments/settlements/close", &closing).await;
+    own.refused(403, "own_decision");
+    assert_eq!(actions(&admin).await, Vec::<Value>::new());
 }
 
 async fn what_nobody_knows_is_shown_and_told_live(app: &mut TestApp) {

@@ -67,6 +67,11 @@ impl User {
         Answer::of(self.request(Method::DELETE, path)).await
     }
 
+    /// With a body, such as a reason.
+    pub(crate) async fn delete_with(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::DELETE, path).json(body)).await
+    }
+
     /// Makes friends with somebody, who agrees.
     pub(crate) async fn befriend(&self, other: &Self) {
         let asked = self.post("/friends/request", &json!({ "user_id": other.id })).await;

@@ -163,11 +163,12 @@ async fn administrators_decide_and_nobody_else(app: &mut TestApp) {
     let body = json!({ "amount": 1_000, "bank_account_id": account["bank_account_id"] });
     let frozen = send(&shop.payee, "withdraw", &new_key(), &body).await;
     decided(&frozen, 409, "wallet_frozen");
-    admin.delete(&freeze).await.is(204);
+    admin.delete_with(&freeze, &json!({ "reason": " " })).await.refused(422, "invalid_input");
+    admin.delete_with(&freeze, &reason).await.is(204);
     assert_eq!(shop.payee.get("/payments/wallet").await.json(200)["is_frozen"], false);
     let own = format!("/admin/payments/wallets/{}/freeze", admin.id);
     admin.put(&own, &reason).await.is(204);
-    admin.delete(&own).await.refused(403, "own_decision");
+    admin.delete_with(&own, &reason).await.refused(403, "own_decision");
 }
 
 async fn leave(user: &User) -> Answer {

@@ -1,8 +1,10 @@
 //! Payments, from an order to its refund: what is answered, what is told, and what the books say in the end.
 
+mod journal;
 mod keys;
 mod reconciling;
 mod refused;
+mod returned;
 pub(crate) mod shop;
 mod webhooks;
 

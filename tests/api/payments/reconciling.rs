@@ -4,14 +4,14 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::shop::{Begun, Shop, new_key};
+use super::shop::{Begun, Shop, new_key, order_of};
 use crate::answer::Answer;
 use crate::app::TestApp;
 use crate::both::Settings;
 use crate::user::User;
 
 /// What happened just now is looked at, too.
-const AT_ONCE: Settings = &[
+pub(super) const AT_ONCE: Settings = &[
     ("MADANG__PAYMENTS__RECONCILIATION__LAG_MINUTES", "0"),
     ("MADANG__PAYMENTS__TIMEOUT_MS", "1000"),
 ];
@@ -23,7 +23,13 @@ on_both_databases!(with super::AT_ONCE;
 );
 
 /// Calls the provider as if somebody else did.
-async fn provider(shop: &Shop, app: &TestApp, begun: &Begun, path: &str, body: &Value) -> Answer {
+pub(super) async fn provider(
+    shop: &Shop,
+    app: &TestApp,
+    begun: &Begun,
+    path: &str,
+    body: &Value,
+) -> Answer {
     let (host, _) = begun.checkout.split_once("/checkout/").expect("a page of an order");
     let _ = shop;
     // Any 64 hexadecimal digits.
@@ -32,7 +38,7 @@ async fn provider(shop: &Shop, app: &TestApp, begun: &Begun, path: &str, body: &
     Answer::of(request.json(body)).await
 }
 
-async fn compare(admin: &User) -> Value {
+pub(super) async fn compare(admin: &User) -> Value {
     // Around midnight in Seoul the day of what has happened may be over.
     let now = jiff::Timestamp::from_millisecond(madang::clock::now().millis()).expect("a time");
     let day = jiff::tz::offset(9).to_datetime(now).date().to_string();
@@ -40,7 +46,7 @@ async fn compare(admin: &User) -> Value {
     admin.post(&format!("{ROOM}/run"), &body).await.json(200)
 }
 
-async fn open(admin: &User) -> Vec<Value> {
+pub(super) async fn open(admin: &User) -> Vec<Value> {
     let page = admin.get(&format!("{ROOM}/breaks?status=open")).await.json(200);
     page["items"].as_array().expect("items").clone()
 }
@@ -156,9 +162,4 @@ async fn administrators_look_and_nobody_else(app: &mut TestApp) {
     assert_eq!(admin.get(&format!("{ROOM}/reports")).await.json(200)["items"], json!([]));
     let method = admin.request(Method::DELETE, &format!("{ROOM}/runs"));
     Answer::of(method).await.is(405);
-}
-
-fn order_of(begun: &Begun) -> &str {
-    let (_, order) = begun.checkout.split_once("/checkout/").expect("a page of an order");
-    order.split('?').next().expect("an order")
 }

@@ -167,6 +167,12 @@ impl Books {
     }
 }
 
+/// A payment's order, as the provider knows it.
+pub(super) fn order_of(begun: &Begun) -> &str {
+    let (_, order) = begun.checkout.split_once("/checkout/").expect("a page of an order");
+    order.split('?').next().expect("an order")
+}
+
 /// A key that nobody has used.
 pub(crate) fn new_key() -> String {
     Uuid::now_v7().to_string()

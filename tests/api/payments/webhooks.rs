@@ -16,6 +16,7 @@ const KEY: &[u8] = b"the key of the fake provider";
 
 on_both_databases!(
     a_deposit_that_nobody_asks_about_is_heard_of,
+    what_is_told_backwards_and_twice_comes_to_the_same,
     what_a_webhook_says_is_not_believed,
     what_is_forged_replayed_or_too_long_changes_nothing,
 );
@@ -37,6 +38,35 @@ async fn a_deposit_that_nobody_asks_about_is_heard_of(app: &mut TestApp) {
     .await;
     assert_eq!(Books::of(app).await.escrow, 12_000);
     assert_eq!(shop.moved(&begun).await, [12_000]);
+}
+
+async fn what_is_told_backwards_and_twice_comes_to_the_same(app: &mut TestApp) {
+    let shop = Shop::open(app).await;
+    shop.order("a1", 12_000).await;
+    let begun = shop.begin_by("a1", "virtual_account").await;
+    let key = shop.key_of(&begun, "transfer").await;
+    shop.confirm(&begun, &key, 12_000, &new_key()).await.json(200);
+    shop.press(&begun, "deposit").await;
+
+    let told = ["canceled", "failed", "captured", "awaiting_deposit", "open"];
+    for status in told {
+        let body = says(begun.order(), status);
+        for _ in 0..2 {
+            post(app, &body, &signed(&body, now_ms())).await.is(200);
+        }
+    }
+
+    eventually("everything is looked into", async || {
+        let open = "SELECT COUNT(*) FROM payment_webhooks WHERE status = 'received'";
+        let is_told = app.count(open).await == 0;
+        (is_told && shop.payment(&begun).await["status"] == "captured").then_some(())
+    })
+    .await;
+    assert_eq!(Books::of(app).await.escrow, 12_000);
+    assert_eq!(shop.moved(&begun).await, [12_000]);
+    // Ours, each once, and those of the provider itself.
+    let ours = "SELECT COUNT(*) FROM payment_webhooks WHERE status = 'done'";
+    assert!(app.count(ours).await >= i64::try_from(told.len()).unwrap());
 }
 
 async fn what_a_webhook_says_is_not_believed(app: &mut TestApp) {
