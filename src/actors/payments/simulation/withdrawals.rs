@@ -154,7 +154,8 @@ impl Bank {
                 let refused = Fault::Declined(DeclineCode::CardDeclined);
                 provider.plan(Operation::PayOut, [Some(refused)]);
             }
-            6 => {
+            // Whoever says that it takes its time can be asked when it is done.
+            6 if nature.capabilities.has_look_up_by_key => {
                 let later = Fault::PaidLater(Duration::from_mins(3));
                 provider.plan(Operation::PayOut, [Some(later)]);
             }
