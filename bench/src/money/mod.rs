@@ -1,4 +1,4 @@
-//! Scenario `money`: what the ledger books each second, committed together and one by one, over shards and over one row;
+//! Scenario `money`: what the ledger books each second, many at once and one by one, over shards and over one row;
 //! what confirming costs besides the provider; and how long a payment waits whose node goes away.
 //!
 //! The ledger is measured inside madang and not at its door: the store alone, with durable commits.
