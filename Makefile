@@ -44,7 +44,7 @@ test: check
 
 sim:
 	@scripts/require rust
-	$(if $(SEEDS),MADANG_SIM_SEEDS=$(SEEDS)) $(CARGO) test --locked --lib simulation -- --nocapture
+	$(if $(SEEDS),MADANG_SIM_SEEDS=$(SEEDS)) $(CARGO) test --locked --workspace --lib simulation -- --nocapture
 
 check:
 	@scripts/require rust cargo-deny typos

@@ -32,6 +32,8 @@ type SendsReply = oneshot::Sender<Result<Option<Batch>, StoreError>>;
 
 /// So many callers are a group worth committing, however recent the last one was.
 const CROWD: usize = 32;
+/// Fewer jobs in one commit are no sign of callers who come together: a request, and what it has set off.
+const COMPANY: usize = 4;
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What the writing thread is handed.
@@ -151,7 +153,7 @@ fn finish(tell: impl FnOnce(Result<(), StoreError>) + Send + 'static) -> Finish 
 /// Commits group after group.
 ///
 /// Where callers come together, the next group is given time to do so too: a commit costs the same for one as for many.
-/// Whoever writes alone does not wait.
+/// Whoever writes alone, or beside what they have set off themselves, does not wait.
 async fn run(
     pool: SqlitePool,
     mut messages: SendsConnection,
@@ -165,13 +167,13 @@ async fn run(
     let mut group = Vec::new();
     let mut last = 0;
     loop {
-        if last > 1 {
+        if last > 0 {
             gather(&queue, last, interval).await;
         }
         if queue.recv_many(&mut received, group_max).await == 0 {
             return;
         }
-        last = received.len();
+        let received_count = received.len();
         let mut closed = None;
         let mut sends = Vec::new();
         for work in received.drain(..) {
@@ -181,6 +183,8 @@ async fn run(
                 Work::Close(reply) => closed = Some(reply),
             }
         }
+        let is_company = sends.len() > 1 || group.len() >= COMPANY;
+        last = if is_company { received_count } else { 0 };
         for size in [sends.len(), group.len()].into_iter().filter(|size| *size > 0) {
             metrics::histogram!("madang_store_group_size")
                 .record(u32::try_from(size).unwrap_or(u32::MAX));

@@ -12,7 +12,7 @@ use crate::domain::money::{Amount, Currency};
 use crate::domain::payments::postings::{Place, Side};
 use crate::domain::time::Timestamp;
 use crate::store::ledger::balances::find_counters;
-use crate::store::ledger::{BookError, Booked, book, lock_accounts};
+use crate::store::ledger::{BookError, Booked, book, book_all, lock_accounts};
 use crate::store::wallets::lock_wallet;
 use crate::store::{Db, StoreError, fetch_all};
 
@@ -83,6 +83,7 @@ async fn hold(
 ) -> Result<(), BookError> {
     let wallet = AccountName::UserAvailable(payee);
     let mut there = find_counters(db, wallet, currency).await?.credit_available();
+    let mut holds = Vec::with_capacity(short.len());
     for (mut dispute, place) in short {
         let Ok(amount) = Amount::new(dispute.missing.min(there)) else { continue };
         there = there.saturating_sub(amount.minor());
@@ -91,9 +92,12 @@ async fn hold(
         dispute.held.push(vec![amount]);
         update(db, &dispute, now).await?;
         let side = Side { debit: wallet, amount };
-        book(db, &place.dispute_hold(dispute.id, nth, &[side]), now).await?;
+        holds.push(place.dispute_hold(dispute.id, nth, &[side]));
     }
-    Ok(())
+    if holds.is_empty() {
+        return Ok(());
+    }
+    book_all(db, &holds, now).await.map(|_| ())
 }
 
 /// Open disputes that are short of something, locked, and where their payments are in the books.
