@@ -315,6 +315,20 @@ mod tests {
         }
     }
 
+    /// Clients that are generated name their functions by it (`OpenAPI` 3.1, section 4.8.10).
+    #[test]
+    fn every_operation_has_an_id_of_its_own() {
+        let document = serde_json::to_value(document()).unwrap();
+        let items = document["paths"].as_object().unwrap().values();
+        let operations = items.flat_map(|item| item.as_object().unwrap().values());
+        let mut ids: Vec<&str> = operations.filter_map(|it| it["operationId"].as_str()).collect();
+        let count = ids.len();
+        assert!(count > 100, "{count}");
+        ids.sort_unstable();
+        let doubled: Vec<_> = ids.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+        assert!(doubled.is_empty(), "{doubled:?}");
+    }
+
     #[test]
     fn every_reference_leads_somewhere() {
         let document = serde_json::to_value(document()).unwrap();

@@ -13,7 +13,10 @@ use crate::chance::Chance;
 const WRONG: [i64; 8] = [911, 912, 913, 914, 915, 916, 922, 931];
 /// The same for payouts: answers get lost, the bank account is refused, the payout is.
 const PAYOUT_WRONG: [i64; 8] = [911, 912, 913, 914, 915, 916, 953, 954];
-/// One amount of so many is of those.
+/// Last digits of what is given back twice and told once, or given back with less: the provider lies then, and only a
+/// comparison of days finds it.
+const LIES: [i64; 2] = [921, 922];
+/// One amount of so many is of those that go wrong.
 const WRONG_IN: i64 = 3;
 const FEE_BPS: i64 = 500;
 const PAUSE_MS: (i64, i64) = (0, 60);
@@ -96,7 +99,7 @@ impl Shopper {
         chance: &mut Chance,
         begun: &Begun,
     ) -> anyhow::Result<()> {
-        let part = Some((begun.amount / 3).max(1));
+        let part = Some(third(begun.amount));
         match chance.below(8) {
             0 => {}
             1 => {
@@ -255,8 +258,23 @@ fn amount(chance: &mut Chance, wrong: &[i64]) -> i64 {
     let thousands = chance.between(1, 9) * 1_000;
     match chance.pick(wrong) {
         Some(digits) if chance.is_one_in(WRONG_IN) => thousands + digits,
-        _ => thousands + chance.between(0, 899),
+        _ => {
+            let drawn = thousands + chance.between(0, 889);
+            if is_lied_about(drawn) { drawn + 10 } else { drawn }
+        }
     }
+}
+
+/// What is given back of an amount in parts.
+fn third(amount: i64) -> i64 {
+    (amount / 3).max(1)
+}
+
+/// Whether something of an amount is lied about when it is given back: a part, or what one or two parts have left.
+fn is_lied_about(amount: i64) -> bool {
+    let part = third(amount);
+    let given = [part, amount - part, amount - 2 * part];
+    given.iter().any(|given| LIES.contains(&(given % 1_000)))
 }
 
 #[cfg(test)]
@@ -275,5 +293,19 @@ mod tests {
         let wrong = drawn.iter().filter(|amount| *amount % 1_000 > 899).count();
         assert!((500..850).contains(&wrong), "{wrong}");
         assert!(drawn.iter().all(|amount| (1_000..10_000).contains(amount)));
+    }
+
+    #[test]
+    fn nothing_that_is_given_back_is_lied_about() {
+        assert!(is_lied_about(5_765), "a third of it is 1,921");
+
+        let mut chance = Chance::new(1, 1);
+        for _ in 0..20_000 {
+            let drawn = amount(&mut chance, &WRONG);
+            assert!(!is_lied_about(drawn), "{drawn}");
+        }
+        for amount in (1_000..10_000).filter(|amount| is_lied_about(*amount)) {
+            assert!(!is_lied_about(amount + 10), "{amount}");
+        }
     }
 }

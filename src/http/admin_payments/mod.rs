@@ -50,7 +50,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
     ledger::read_trial_balance,
     ledger::read_account,
     ledger::read_statement,
-    settlements::list_settlements,
+    settlements::list_all_settlements,
     settlements::close_settlements,
     settlements::read_settlement,
     settlements::release_settlement,
@@ -68,7 +68,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
     conflicts::propose_keeping,
     conflicts::confirm_keeping,
     refunds::settle_refund,
-    payments::list_payments,
-    payments::read_payment,
+    payments::list_all_payments,
+    payments::examine_payment,
 ))]
 pub struct Doc;

@@ -19,7 +19,7 @@ use crate::store::payments::Payment;
 use crate::store::payments::operations::OperatorFilter;
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(list_payments).service(read_payment);
+    cfg.service(list_all_payments).service(examine_payment);
 }
 
 /// Which payments, and which page of them.
@@ -85,7 +85,7 @@ pub(super) struct OperatedPaymentView {
 )]
 #[get("/admin/payments")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
-pub(super) async fn list_payments(
+pub(super) async fn list_all_payments(
     admin: Admin,
     query: web::Query<PaymentsQuery>,
     store: web::Data<Store>,
@@ -107,7 +107,7 @@ pub(super) async fn list_payments(
 )]
 #[get("/admin/payments/{id}")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id, payment.id = %id))]
-pub(super) async fn read_payment(
+pub(super) async fn examine_payment(
     admin: Admin,
     id: web::Path<PaymentId>,
     store: web::Data<Store>,

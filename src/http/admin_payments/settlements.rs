@@ -19,7 +19,7 @@ use crate::store::Store;
 use crate::store::settlements::{ItemCursor, SeenItem, Settlement, SettlementFilter};
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(list_settlements)
+    cfg.service(list_all_settlements)
         .service(close_settlements)
         .service(read_settlement)
         .service(release_settlement);
@@ -104,7 +104,7 @@ pub(super) struct SettlementDetailsView {
 )]
 #[get("/admin/payments/settlements")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
-pub(super) async fn list_settlements(
+pub(super) async fn list_all_settlements(
     admin: Admin,
     query: web::Query<SettlementsQuery>,
     store: web::Data<Store>,

@@ -19,7 +19,7 @@ use crate::store::Store;
 use crate::store::webhooks::{LogCursor, Replayed};
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(test_webhook).service(list_deliveries).service(replay_deliveries);
+    cfg.service(test_webhook).service(list_webhook_deliveries).service(replay_webhook_deliveries);
 }
 
 /// Posts an event called `WebhookTest` to an endpoint, soon.
@@ -77,7 +77,7 @@ pub(super) async fn test_webhook(
 )]
 #[get("/webhooks/{id}/deliveries")]
 #[tracing::instrument(skip_all, fields(principal = manager.0.label(), endpoint.id = %id))]
-pub(super) async fn list_deliveries(
+pub(super) async fn list_webhook_deliveries(
     manager: WebhookManager,
     id: web::Path<EndpointId>,
     query: web::Query<PageQuery>,
@@ -119,7 +119,7 @@ pub(super) async fn list_deliveries(
 )]
 #[post("/webhooks/{id}/replay")]
 #[tracing::instrument(skip_all, fields(principal = manager.0.label(), endpoint.id = %id))]
-pub(super) async fn replay_deliveries(
+pub(super) async fn replay_webhook_deliveries(
     manager: WebhookManager,
     id: web::Path<EndpointId>,
     body: web::Json<ReplayBody>,

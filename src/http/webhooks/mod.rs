@@ -45,8 +45,8 @@ pub fn routes(cfg: &mut ServiceConfig) {
     delete_webhook,
     rotate_webhook_secret,
     log::test_webhook,
-    log::list_deliveries,
-    log::replay_deliveries,
+    log::list_webhook_deliveries,
+    log::replay_webhook_deliveries,
 ))]
 pub struct Doc;
 
