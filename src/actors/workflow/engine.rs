@@ -25,7 +25,9 @@ use crate::domain::time::Timestamp;
 use crate::domain::workflows::{CALL_MAX, Direction, EffectKey, StepKind, wait_after};
 #[cfg(not(test))]
 use crate::store::workflows::confirm;
-use crate::store::workflows::history::{Intent, NewStep, find_intent, insert_step, update_intent};
+use crate::store::workflows::history::{
+    Intent, NewStep, find_intent, find_tried_since, insert_step, update_intent,
+};
 use crate::store::workflows::signals::{list_signals, update_signal_taken};
 use crate::store::workflows::{Progress, Running, known_kinds, save};
 use crate::store::{Db, Store, StoreError};
@@ -341,8 +343,8 @@ impl Engine {
                     let mut context = turn.context_at(now);
                     half.unknown(db, &mut context, &why).await.map_err(unrecorded)?;
                     turn.running.state = context.state;
-                    let intent = find_intent(db, turn.running.claim.id, &key).await?;
-                    let tried = intent.map_or(Duration::ZERO, |it| now.since(it.began_at));
+                    let since = find_tried_since(db, turn.running.claim.id, &key).await?;
+                    let tried = since.map_or(Duration::ZERO, |since| now.since(since));
                     let attempt = turn.running.attempt;
                     turn.running.attempt = attempt.saturating_add(1);
                     let tried_max = half.tried_max(&turn.context_at(now));

@@ -222,7 +222,8 @@ pub trait EffectHalf: Send + Sync {
         Ok(())
     }
 
-    /// How long it is asked again before somebody has to look at it, counted from the first call.
+    /// How long it is asked again before somebody has to look at it, counted from the first call, or from when somebody who
+    /// has looked let it go on.
     fn tried_max(&self, context: &Context) -> Duration {
         let _ = context;
         TRIED_MAX

@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::history::StepRow;
+use super::history::{RESUMED, StepRow};
 use super::signals::{Signal, insert_signal};
 use crate::clock;
 use crate::domain::events::{DomainEvent, WORKFLOW_EVENTS};
@@ -313,7 +313,7 @@ impl Store {
                     return Ok(AnotherTurn::Refused(get_status(db, id).await?));
                 }
                 let output = json!({ "by": by, "reason": reason.as_str() });
-                insert_note(db, id, "resumed", &output, now).await?;
+                insert_note(db, id, RESUMED, &output, now).await?;
                 outbox::append(db, &event("WorkflowResumed", id, by, now)).await?;
                 let deed = Deed {
                     by,

@@ -7,10 +7,12 @@ use super::Claim;
 use crate::domain::ids::WorkflowId;
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::{EffectKey, StepKind};
-use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
+use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 
 /// Lines that are shown of one workflow, the last.
 const SHOWN_MAX: i64 = 500;
+/// The note that somebody has let a parked workflow go on.
+pub(super) const RESUMED: &str = "resumed";
 
 /// A line to be written.
 #[derive(Debug, Clone)]
@@ -94,6 +96,28 @@ pub async fn find_intent(
         began_at: Timestamp::from_millis(began_at),
         at: Timestamp::from_millis(at),
     }))
+}
+
+/// Since when an effect has been tried: since it was announced first, or since somebody has let its workflow go on.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn find_tried_since(
+    db: &mut Db,
+    workflow: WorkflowId,
+    key: &EffectKey,
+) -> Result<Option<Timestamp>, StoreError> {
+    let (since,) = fetch_one!(
+        db,
+        (Option<i64>,),
+        "SELECT MAX(began_at) FROM workflow_steps
+         WHERE workflow_id = $1
+           AND ((kind = 'intent' AND effect_key = $2) OR (kind = 'note' AND name = $3))",
+        workflow.uuid(),
+        key.as_str(),
+        RESUMED,
+    )?;
+    Ok(since.map(Timestamp::from_millis))
 }
 
 /// What the outside said last of an effect that was recorded, and when.

@@ -9,12 +9,12 @@ use crate::domain::ledger::Counters;
 use crate::domain::payments::PaymentStatus;
 use crate::domain::payments::disputes::DisputeStatus;
 use crate::domain::payments::refunds::{RefundStatus, Sums};
+use crate::domain::workflows::WorkflowStatus;
 use crate::providers::payments::RemoteKind;
 use crate::providers::payments::fake::FakeProvider;
+use crate::store::Store;
 use crate::store::payments::Payment;
 use crate::store::relay::OutboxPosition;
-use crate::store::workflows::count_open;
-use crate::store::{Store, StoreError};
 
 /// What was told when a provider had taken something for a payment that is over.
 const BREAK_FOUND: &str = "ReconciliationBreakFound";
@@ -66,13 +66,10 @@ impl Audit {
             }
             wrongs.extend(self.wrong_events(&payment, provider, order, &told).await);
         }
-        let (_, parked) = self
-            .store
-            .read::<_, StoreError, _>(|db| Box::pin(async move { count_open(db).await }))
-            .await
-            .unwrap();
-        if parked > 0 {
-            wrongs.push(format!("{parked} are parked"));
+        let parked = WorkflowStatus::Parked;
+        for workflow in self.store.list_workflows(parked, None, 99).await.unwrap() {
+            let why = workflow.last_error.unwrap_or_default();
+            wrongs.push(format!("{} is parked: {why}", workflow.dedupe_key));
         }
         wrongs.extend(self.wrong_books().await);
         wrongs

@@ -290,6 +290,24 @@ async fn what_the_provider_is_giving_back_is_not_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_lets_go_on_is_asked_for_as_long_as_the_first_time() {
+    for ground in grounds().await {
+        let slow = Fault::Slow(TRIED_MAX + Duration::from_hours(2));
+        let made = given_back(&ground, "1", [Some(slow)]).await;
+        let workflow = given_up(&ground, &made).await;
+
+        // It is under way still: one more answer that says so is not the last.
+        let turn = ground.store.resume_workflow(workflow, somebody(), reason(), ground.now());
+        assert_eq!(turn.await.unwrap(), AnotherTurn::Given);
+
+        ground.pass_until(&made, PaymentStatus::Canceled).await;
+        assert_eq!(ground.moved(&made), (0, 1));
+        ground.must_agree(&made).await;
+        ground.workflows.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_asked_for_moments_ago_may_yet_be_given_back() {
     for ground in grounds().await {
         // So often that the last call was made right before it was parked, and left no trace.

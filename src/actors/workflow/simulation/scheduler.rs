@@ -24,6 +24,8 @@ use crate::store::workflows::{Running, count_open};
 use crate::store::{Store, StoreError, outbox};
 
 const TURNS_MAX: usize = 60_000;
+/// How long it takes to come from one point to the next.
+const STEP_MAX: Duration = Duration::from_millis(200);
 /// Of those beside the nodes; one of them may sleep while the other goes on.
 const BESIDE_MAX: usize = 2;
 
@@ -88,6 +90,8 @@ struct Node {
     life: JoinHandle<StoreError>,
     /// Asleep until that turn.
     asleep: usize,
+    /// In the middle of something.
+    is_busy: bool,
     is_beside: bool,
 }
 
@@ -196,7 +200,7 @@ impl Scheduler {
             Some(beside) => tokio::spawn((beside.live)(engine)),
             None => tokio::spawn(drive(engine, self.handed.clone())),
         };
-        let mut node = Node { reached: at, go, life, asleep: 0, is_beside };
+        let mut node = Node { reached: at, go, life, asleep: 0, is_busy: false, is_beside };
         assert_eq!(node.reached.recv().await, Some("idle"));
         node
     }
@@ -229,16 +233,19 @@ impl Scheduler {
                 played.failure = Some(format!("a node stopped: {life:?}"));
                 break;
             };
+            nodes[at].is_busy = point != "idle";
             if point == "idle" {
+                // Whoever is awake works quickly: what takes long is somebody's sleep, and not that others have nothing to do.
+                let is_worked = nodes.iter().any(|node| node.is_busy && node.asleep <= turn);
                 if rng.random_bool(0.5) {
-                    self.pass(self.idle_max, &mut rng);
+                    self.pass(if is_worked { STEP_MAX } else { self.idle_max }, &mut rng);
                 }
                 if self.is_over().await {
                     break;
                 }
                 continue;
             }
-            self.pass(Duration::from_millis(200), &mut rng);
+            self.pass(STEP_MAX, &mut rng);
             let point = played.points;
             played.points += 1;
             let is_chosen = [play.crash_at, play.crash_again_at].contains(&Some(point));

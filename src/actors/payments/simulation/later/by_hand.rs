@@ -11,12 +11,13 @@ use crate::domain::workflows::{Reason, WorkflowStatus};
 use crate::providers::payments::ChargeStatus;
 
 const TRIES_MAX: usize = 200;
-/// For what anything may be parked: that the provider keeps it, that nobody has said where it goes back to, and that too
-/// many who took it have died or slept.
-const REASONS: [&str; 3] = [
+/// For what anything may be parked: that the provider keeps it, that nobody has said where it goes back to, that too many
+/// who took it have died or slept, and that it was not known yet when scenes let days pass at once.
+const REASONS: [&str; 4] = [
     "the provider does not give back what it has taken",
     "it came by a transfer, and nobody has named an account that it goes back to",
     "whoever takes it ends before it has moved",
+    "nobody knows any more",
 ];
 
 fn somebody(number: u128) -> UserId {

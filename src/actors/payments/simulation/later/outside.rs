@@ -157,10 +157,10 @@ impl Outside {
         };
         match self.charge(made) {
             ChargeStatus::Open => matches!(payment.status, Created | Canceled | Expired | Failed),
-            // An account that nobody has closed in time holds nothing.
+            // An account that nobody has closed in time holds nothing. Days that pass for one pass for all.
             ChargeStatus::AwaitingDeposit => {
-                payment.status == AwaitingDeposit
-                    || (payment.status == Expired && made.scene.passes() > Duration::ZERO)
+                let has_waited = || self.made.iter().any(|it| it.scene.passes() > Duration::ZERO);
+                payment.status == AwaitingDeposit || (payment.status == Expired && has_waited())
             }
             ChargeStatus::Authorized => payment.status == Authorized,
             ChargeStatus::Captured => matches!(payment.status, Captured | PartiallyRefunded),
