@@ -1,0 +1,285 @@
+/**
+ * Runs in a shared worker: one connection for all tabs of a user.
+ *
+ * Invariant: a tab is told each event once and in order, from where it said that it was; what it asks for that the worker has
+ * forgotten is told as a gap. Tokens are the tabs': the worker asks for them and keeps none. Whoever logs in as somebody else
+ * ends what there was for the one before.
+ */
+
+import type { Channel } from '../realtime/channel.js';
+import { isPassing, RequestError } from '../realtime/errors.js';
+import { connectRealtime, type Credentials, type Realtime, type RealtimeSettings } from '../realtime/index.js';
+import { IndexedDbOutbox } from '../realtime/indexeddb.js';
+import type {
+  ChannelName,
+  Draft,
+  DurableEvent,
+  Frame,
+  PresenceChoice,
+  RoomChannel,
+  Subscription,
+  WireError,
+} from '../realtime/protocol.js';
+import type { FromTab, FromWorker, Port } from './wire.js';
+
+/** Events of a channel that are remembered, for tabs that come later. */
+const REMEMBERED_MAX = 500;
+/** How long a tab may take to give a token; it may have been closed without a word. */
+const TOKEN_MAX_MS = 10_000;
+const REVOKED = 4202;
+
+export type HostSettings = Omit<RealtimeSettings, 'credentials' | 'outbox'>;
+
+/** A tab, and how far it has been told of each channel. */
+interface Tab {
+  port: Port;
+  followed: Set<ChannelName>;
+}
+
+/** Serves every tab that connects to this worker. */
+export function serveTabs(settings: HostSettings): void {
+  const host = new TabHost(settings);
+  (globalThis as { onconnect?: (event: MessageEvent) => void }).onconnect = (event) => {
+    for (const port of event.ports) host.add(port);
+  };
+}
+
+export class TabHost {
+  readonly #tabs = new Set<Tab>();
+  #house: House | undefined;
+
+  constructor(private readonly settings: HostSettings) {}
+
+  add(port: Port): void {
+    const tab: Tab = { port, followed: new Set() };
+    port.onmessage = (message) => void this.#hear(tab, message.data as FromTab);
+    port.start?.();
+  }
+
+  async #hear(tab: Tab, said: FromTab): Promise<void> {
+    if ('hello' in said) {
+      const { user, subscribe } = said.hello;
+      const house = this.#house?.user === user ? this.#house : this.#moveIn(user);
+      this.#tabs.add(tab);
+      // Begun when there is somebody to ask for a token.
+      house.realtime.start();
+      tell(tab, { id: said.id, ok: null });
+      tell(tab, { state: house.realtime.state });
+      for (const subscription of subscribe) house.follow(tab, subscription);
+    } else if ('op' in said) {
+      await this.#ask(tab, said.id, said.op, said.fields);
+    } else if ('asked' in said) {
+      this.#house?.tokens.answer(said);
+    } else {
+      this.#tabs.delete(tab);
+      this.#house?.leave(tab);
+      if (this.#tabs.size === 0) this.#moveOut();
+    }
+  }
+
+  async #ask(tab: Tab, id: number, op: string, fields: object): Promise<void> {
+    try {
+      const house = this.#house;
+      if (!house || !this.#tabs.has(tab)) throw new RequestError('hello_required', 'say hello first');
+      tell(tab, { id, ok: await house.do(tab, op, fields) });
+    } catch (error) {
+      const { code, message } = error as RequestError;
+      // What passes is asked again by the tab, of this worker or the next.
+      const isKnown = error instanceof RequestError && !isPassing(error);
+      tell(tab, { id, error: isKnown ? { code, message } : null });
+    }
+  }
+
+  #moveIn(user: string): House {
+    for (const tab of this.#tabs) tell(tab, { closed: REVOKED });
+    this.#tabs.clear();
+    this.#moveOut();
+    const tabs = this.#tabs;
+    return (this.#house = new House(user, this.settings, () => [...tabs]));
+  }
+
+  #moveOut(): void {
+    this.#house?.realtime.stop();
+    this.#house = undefined;
+  }
+}
+
+/** The fields of every op; each has some of them. */
+interface Given {
+  channel: RoomChannel;
+  channels: Subscription[];
+  /** Of channels. */
+  names: ChannelName[];
+  seq: number;
+  emoji: string;
+  key: string;
+  data: Draft & { body: string };
+  status: PresenceChoice;
+  users: string[];
+}
+
+/** What the worker has for one user. */
+class House {
+  readonly realtime: Realtime;
+  readonly tokens: Tokens;
+  readonly #logs = new Map<ChannelName, Log>();
+
+  constructor(
+    readonly user: string,
+    settings: HostSettings,
+    private readonly tabs: () => Tab[],
+  ) {
+    this.tokens = new Tokens(tabs);
+    const outbox = globalThis.indexedDB ? { outbox: new IndexedDbOutbox(user) } : {};
+    this.realtime = connectRealtime({ ...settings, ...outbox, credentials: this.tokens });
+    this.realtime.on('state', (state) => this.#tellAll({ state }));
+    this.realtime.on('presence', (changes) => {
+      this.#tellAll({ frame: { event: 'presence_changed', data: { changes } } });
+    });
+  }
+
+  follow(tab: Tab, subscription: Subscription): void {
+    const { channel: name, ...begin } = subscription;
+    tab.followed.add(name);
+    let log = this.#logs.get(name);
+    if (!log || log.channel.isEnded) {
+      const channel = this.realtime.channel(name, begin);
+      const pass = (frame: Frame) => {
+        for (const other of this.tabs()) if (other.followed.has(name)) tell(other, { frame });
+      };
+      this.#logs.set(name, (log = new Log(channel, pass)));
+    }
+    for (const frame of log.since(subscription)) tell(tab, { frame });
+  }
+
+  leave(tab: Tab, names: ChannelName[] = [...tab.followed]): void {
+    for (const name of names) {
+      tab.followed.delete(name);
+      if (this.tabs().some((other) => other.followed.has(name))) continue;
+      this.#logs.get(name)?.channel.leave();
+      this.#logs.delete(name);
+    }
+  }
+
+  async do(tab: Tab, op: string, fields: object): Promise<unknown> {
+    const { realtime } = this;
+    const of = fields as Given;
+    switch (op) {
+      case 'subscribe':
+        for (const subscription of of.channels) this.follow(tab, subscription);
+        return {};
+      case 'unsubscribe':
+        this.leave(tab, of.names);
+        return {};
+      case 'send':
+        return realtime.send(of.channel, of.data, of.key);
+      case 'edit':
+        return realtime.edit(of.channel, of.seq, of.data.body);
+      case 'delete':
+        return realtime.delete(of.channel, of.seq);
+      case 'react':
+        return realtime.react(of.channel, of.seq, of.emoji);
+      case 'unreact':
+        return realtime.unreact(of.channel, of.seq, of.emoji);
+      case 'read':
+        return realtime.read(of.channel, of.seq);
+      case 'typing':
+        realtime.typing(of.channel);
+        return {};
+      case 'history':
+        return { items: await realtime.history(of.channel, fields) };
+      case 'set_presence':
+        await realtime.setPresence(of.status);
+        return { status: of.status };
+      case 'get_presence':
+        return { items: await realtime.watchPresence(of.users) };
+      case 'ping':
+        return {};
+      default:
+        throw new RequestError('unknown_op', op);
+    }
+  }
+
+  #tellAll(said: FromWorker): void {
+    for (const tab of this.tabs()) tell(tab, said);
+  }
+}
+
+/** A channel, and what was heard of it lately. */
+class Log {
+  readonly #events: DurableEvent[] = [];
+
+  constructor(
+    readonly channel: Channel,
+    pass: (frame: Frame) => void,
+  ) {
+    const name = channel.name;
+    channel.on('event', (event) => {
+      this.#events.push(event);
+      if (this.#events.length > REMEMBERED_MAX) this.#events.shift();
+      pass(event);
+    });
+    channel.on('ephemeral', pass);
+    channel.on('gap', ({ have, head }) => {
+      // What is remembered ends here: nobody is told across it.
+      this.#events.length = 0;
+      pass({ event: 'gap', channel: name, have, first: 1, head });
+    });
+    channel.on('live', (isLive) => {
+      pass(isLive ? { event: 'live', channel: name, seq: channel.seq ?? 0 } : { event: 'lag', channel: name });
+    });
+    channel.on('ended', (reason) => pass({ event: 'unsubscribed', channel: name, reason }));
+  }
+
+  /** What somebody is told who comes now and has everything up to a position. */
+  since({ channel, after }: Subscription): Frame[] {
+    const head = this.channel.seq;
+    const frames: Frame[] = [];
+    if (after !== undefined && head !== undefined && after !== head) {
+      const first = this.#events[0]?.seq;
+      if (after < head && first !== undefined && first <= after + 1) {
+        frames.push(...this.#events.filter((event) => event.seq > after));
+      } else {
+        frames.push({ event: 'gap', channel, have: after, first: 1, head });
+      }
+    }
+    if (this.channel.isLive && head !== undefined) frames.push({ event: 'live', channel, seq: head });
+    return frames;
+  }
+}
+
+/** Tokens, from whichever tab answers first. */
+class Tokens implements Credentials {
+  readonly #asked = new Map<number, { resolve: (token: string | undefined) => void; reject: (why: Error) => void }>();
+  #next = 1;
+
+  constructor(private readonly tabs: () => Tab[]) {}
+
+  token(): Promise<string | undefined> {
+    return this.#ask('token');
+  }
+
+  renew(): Promise<string | undefined> {
+    return this.#ask('renew');
+  }
+
+  answer(said: { asked: number } & ({ token: string | undefined } | { tokenError: WireError | null })): void {
+    const waiting = this.#asked.get(said.asked);
+    this.#asked.delete(said.asked);
+    if ('token' in said) waiting?.resolve(said.token);
+    else waiting?.reject(said.tokenError ? RequestError.of(said.tokenError) : new Error('nobody answers'));
+  }
+
+  #ask(ask: 'token' | 'renew'): Promise<string | undefined> {
+    const asked = this.#next++;
+    return new Promise((resolve, reject) => {
+      this.#asked.set(asked, { resolve, reject });
+      for (const tab of this.tabs()) tell(tab, { ask, asked });
+      setTimeout(() => this.answer({ asked, tokenError: null }), TOKEN_MAX_MS);
+    });
+  }
+}
+
+function tell(tab: Tab, said: FromWorker): void {
+  tab.port.postMessage(said);
+}
