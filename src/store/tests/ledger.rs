@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -24,6 +27,8 @@ use crate::domain::money::{Amount, Currency};
 use crate::domain::time::Timestamp;
 
 const CASES: &str = "MADANG_LEDGER_CASES";
+/// Cases that are played beside each other on one database.
+const AT_ONCE: usize = 8;
 /// Seconds for which eight writers write, on each database; without it, some transfers each.
 const SECONDS: &str = "MADANG_LEDGER_SECONDS";
 const OPERATIONS: usize = 50;
@@ -545,12 +550,13 @@ async fn play(fixture: &Fixture, seed: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_databases_do_as_the_oracle_does() {
     let cases = std::env::var(CASES).map_or(25, |cases| cases.parse().unwrap());
-    for fixture in fixtures().await {
-        for seed in 0..cases {
-            play(&fixture, seed).await;
-        }
+    // Each case has wallets of its own.
+    let played = fixtures().await.into_iter().map(|fixture| async move {
+        let cases = stream::iter(0..cases);
+        cases.for_each_concurrent(AT_ONCE, |seed| play(&fixture, seed)).await;
         assert_eq!(drifts(&fixture.store).await, Vec::<String>::new());
-    }
+    });
+    join_all(played).await;
 }
 
 #[tokio::test]
