@@ -52,6 +52,8 @@ export class Channel extends Emitter<ChannelEvents> {
   #isEnded = false;
   /** What came while a gap is being filled; `undefined` while none is. */
   #behind: DurableEvent[] | undefined;
+  /** How far the gap goes that is being filled; another one may come meanwhile. */
+  #fillTo = 0;
 
   /** @internal */
   constructor(
@@ -127,12 +129,18 @@ export class Channel extends Emitter<ChannelEvents> {
 
   /** @internal The server goes on after `head`, and listeners have not heard of everything before. */
   gap(have: number, head: number): void {
-    if (this.#isEnded || this.#behind) return;
+    if (this.#isEnded) return;
     const isRoom = this.name !== 'me';
     const isFilled = isRoom && have <= head && head - have <= FILL_MAX;
     this.emit('gap', { channel: this.name, have, head, isFilled });
-    if (isFilled) void this.#fill(have, head);
-    else this.#seq = head;
+    if (this.#behind) {
+      // What came before this gap is behind it.
+      this.#fillTo = Math.max(this.#fillTo, head);
+    } else if (isFilled) {
+      void this.#fill(have, head);
+    } else {
+      this.#seq = head;
+    }
   }
 
   /** @internal */
@@ -144,24 +152,24 @@ export class Channel extends Emitter<ChannelEvents> {
   }
 
   async #fill(have: number, head: number): Promise<void> {
-    this.#behind = [];
+    const behind: DurableEvent[] = (this.#behind = []);
+    this.#fillTo = head;
     this.#seq = have;
     try {
-      for (let after = have; after < head; ) {
+      for (let after = have; after < this.#fillTo; ) {
         const messages = await this.read(this.name, after);
         for (const message of messages) {
-          if (message.seq <= head) this.#tell(sentAs(this.name, message, this.#epoch ?? ''));
+          if (message.seq <= this.#fillTo) this.#tell(sentAs(this.name, message, this.#epoch ?? ''));
         }
         const last = messages.at(-1);
         if (!last) break;
         after = last.seq;
       }
     } catch {
-      // Nobody answers, or may: what is missing stays a gap for whoever follows, and they have been told of it.
-      this.emit('gap', { channel: this.name, have: this.#seq, head, isFilled: false });
+      // Nobody answers, or may: what is missing stays a gap for whoever follows, and they are told so.
+      this.emit('gap', { channel: this.name, have: this.#seq, head: this.#fillTo, isFilled: false });
     }
-    this.#seq = Math.max(this.#seq, head);
-    const behind = this.#behind;
+    this.#seq = Math.max(this.#seq, this.#fillTo);
     this.#behind = undefined;
     for (const event of behind) this.#tell(event);
     if (this.#isLive) this.emit('live', true);
