@@ -170,6 +170,13 @@ impl Scheduler {
         self.now.fetch_add(rng.random_range(1..=millis), Ordering::SeqCst);
     }
 
+    /// Lets time pass. Whoever is awake works quickly: what takes long is somebody's sleep, and not that others have nothing
+    /// to do, or sleep.
+    fn pass_beside(&self, nodes: &[Node], turn: usize, at_most: Duration, rng: &mut StdRng) {
+        let is_worked = nodes.iter().any(|node| node.is_busy && node.asleep <= turn);
+        self.pass(if is_worked { STEP_MAX } else { at_most }, rng);
+    }
+
     async fn is_over(&self) -> bool {
         let open: Result<(i64, i64), StoreError> =
             self.store.read(|db| Box::pin(async move { count_open(db).await })).await;
@@ -235,10 +242,8 @@ impl Scheduler {
             };
             nodes[at].is_busy = point != "idle";
             if point == "idle" {
-                // Whoever is awake works quickly: what takes long is somebody's sleep, and not that others have nothing to do.
-                let is_worked = nodes.iter().any(|node| node.is_busy && node.asleep <= turn);
                 if rng.random_bool(0.5) {
-                    self.pass(if is_worked { STEP_MAX } else { self.idle_max }, &mut rng);
+                    self.pass_beside(&nodes, turn, self.idle_max, &mut rng);
                 }
                 if self.is_over().await {
                     break;
@@ -256,7 +261,7 @@ impl Scheduler {
                 nodes[at] = self.born(&play, nodes[at].is_beside).await;
             } else if rng.random_ratio(play.sleeps, 100) {
                 nodes[at].asleep = turn + rng.random_range(20..120);
-                self.pass(LEASE * 2, &mut rng);
+                self.pass_beside(&nodes, turn, LEASE * 2, &mut rng);
             }
         }
         for node in nodes {
