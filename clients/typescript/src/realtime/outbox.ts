@@ -81,7 +81,12 @@ export class Outbox extends Emitter<OutboxEvents> {
 
   /** Brings back what waited when the page went; it goes out before what was said since. */
   load(): Promise<void> {
-    return (this.#loading ??= this.#load());
+    this.#loading ??= this.#load().catch((error: unknown) => {
+      // The next one tries again.
+      this.#loading = undefined;
+      throw error;
+    });
+    return this.#loading;
   }
 
   async #load(): Promise<void> {

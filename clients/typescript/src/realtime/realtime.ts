@@ -110,7 +110,8 @@ export class Realtime extends Emitter<RealtimeEvents> {
       if (change === 'online' || change === 'visible' || change === 'woke') this.#lookAgain();
       else if (change === 'offline' && !this.#link) this.#rest();
     });
-    void this.outbox.load();
+    // Whoever sends tries again, and is told.
+    this.outbox.load().catch(() => {});
     this.#connect();
   }
 
