@@ -1,0 +1,12 @@
+/** The console at `/console`, for administrators. */
+
+import '../styles/tokens.css';
+import '../styles/base.css';
+
+import { mount } from 'svelte';
+
+import { keepTheme } from '../settings/theme';
+import Console from './Console.svelte';
+
+keepTheme();
+mount(Console, { target: document.getElementById('app')! });

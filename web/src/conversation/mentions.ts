@@ -1,0 +1,30 @@
+/** Mentions: an `@`, and somebody's handle behind it. */
+
+import type { Member } from '../rooms/room.svelte';
+
+export interface Begun {
+  /** Where the `@` stands. */
+  from: number;
+  /** What was written behind it. */
+  text: string;
+}
+
+const BEGUN = /(?:^|\s)@([\p{L}\p{N}_.-]{0,32})$/u;
+const HANDLE = /@([\p{L}\p{N}_.-]{2,32})/gu;
+
+/** The mention that is being written where the caret stands. */
+export function mentionAt(text: string, caret: number): Begun | undefined {
+  if (caret < 0) return undefined;
+  const begun = BEGUN.exec(text.slice(0, caret))?.[1];
+  return begun === undefined ? undefined : { from: caret - begun.length - 1, text: begun };
+}
+
+export function withMention(text: string, begun: Begun, handle: string): string {
+  return `${text.slice(0, begun.from)}@${handle} ${text.slice(begun.from + begun.text.length + 1)}`;
+}
+
+/** The ids of members whose handles are in a text. */
+export function mentionedIn(text: string, members: Member[]): string[] {
+  const handles = new Set([...text.matchAll(HANDLE)].map(([, handle = '']) => handle.toLowerCase()));
+  return members.filter((it) => handles.has(it.handle.toLowerCase())).map((it) => it.user_id);
+}

@@ -1,0 +1,76 @@
+/** Friends, requests, and who is blocked; read when something changes. */
+
+import type { components, DurableEvent, Rest } from '@madang/client';
+
+import type { People } from './people.svelte';
+import type { Presences } from './presences.svelte';
+
+type FriendView = components['schemas']['FriendView'];
+type ListedView = components['schemas']['ListedView'];
+export type FriendState = components['schemas']['FriendState'];
+
+const PAGE = 200;
+
+export class Friends {
+  friends = $state.raw<FriendView[]>([]);
+  incoming = $state.raw<ListedView[]>([]);
+  outgoing = $state.raw<ListedView[]>([]);
+  blocked = $state.raw<ListedView[]>([]);
+  isLoaded = $state(false);
+  failure = $state<unknown>();
+
+  constructor(
+    private readonly rest: Rest,
+    private readonly people: People,
+    private readonly presences: Presences,
+  ) {}
+
+  async load(): Promise<void> {
+    const query = { limit: PAGE };
+    try {
+      const [friends, incoming, outgoing, blocked] = await Promise.all([
+        this.rest.GET('/v1/friends', { params: { query } }),
+        this.rest.GET('/v1/friends/requests', { params: { query: { ...query, direction: 'incoming' } } }),
+        this.rest.GET('/v1/friends/requests', { params: { query: { ...query, direction: 'outgoing' } } }),
+        this.rest.GET('/v1/friends/blocked', { params: { query } }),
+      ]);
+      this.friends = friends.data?.items ?? [];
+      this.incoming = incoming.data?.items ?? [];
+      this.outgoing = outgoing.data?.items ?? [];
+      this.blocked = blocked.data?.items ?? [];
+      this.failure = undefined;
+    } catch (error) {
+      this.failure = error;
+    }
+    this.isLoaded = true;
+    for (const { user } of [...this.friends, ...this.incoming, ...this.outgoing, ...this.blocked]) this.people.learn(user);
+    this.presences.watch(this.friends.map(({ user }) => user.id));
+  }
+
+  stateOf(user: string): FriendState {
+    const isIn = (list: { user: { id: string } }[]) => list.some((it) => it.user.id === user);
+    if (isIn(this.blocked)) return 'blocked';
+    if (isIn(this.friends)) return 'friends';
+    if (isIn(this.incoming)) return 'incoming';
+    return isIn(this.outgoing) ? 'outgoing' : 'none';
+  }
+
+  hearOwn(event: DurableEvent): void {
+    if (event.event === 'friend_updated') void this.load();
+  }
+
+  async act(deed: 'request' | 'accept' | 'reject' | 'cancel' | 'block', user: string): Promise<void> {
+    await this.rest.POST(`/v1/friends/${deed}`, { body: { user_id: user } });
+    await this.load();
+  }
+
+  async unfriend(user: string): Promise<void> {
+    await this.rest.DELETE('/v1/friends/{friend_id}', { params: { path: { friend_id: user } } });
+    await this.load();
+  }
+
+  async unblock(user: string): Promise<void> {
+    await this.rest.DELETE('/v1/friends/unblock/{user_id}', { params: { path: { user_id: user } } });
+    await this.load();
+  }
+}

@@ -1,0 +1,173 @@
+/** A room as it stands in the list: what it is called, what was said last, what is unread, who is writing. */
+
+import type { Channel, components, DurableEvent, EphemeralEvent } from '@madang/client';
+import { SvelteMap } from 'svelte/reactivity';
+
+import type { Courtyard } from '../session/courtyard.svelte';
+import type { Timeline } from '../conversation/timeline.svelte';
+
+export type RoomView = components['schemas']['RoomView'];
+export type Member = components['schemas']['MemberView'];
+
+/** A marker is not moved more often. */
+const READ_EVERY_MS = 400;
+
+export class Room {
+  readonly id: string;
+  readonly channelName: `room:${string}`;
+  view = $state.raw<RoomView>() as RoomView;
+  members = $state.raw<Member[]>([]);
+  hasMembers = $state(false);
+  /** Why the caller is not here any more. */
+  ended = $state<string>();
+  /** Who is writing, by id. */
+  readonly typing = new SvelteMap<string, ReturnType<typeof setTimeout>>();
+  /** What was begun to be written here and not sent. */
+  draft = '';
+  /** Of whoever has the conversation open. */
+  timeline: Timeline | undefined;
+  readonly #channel: Channel;
+  #readTo = 0;
+  #marking: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly courtyard: Courtyard,
+    view: RoomView,
+  ) {
+    this.id = view.id;
+    this.channelName = `room:${view.id}`;
+    this.view = view;
+    this.#readTo = view.read_seq;
+    this.#channel = courtyard.realtime.channel(this.channelName, { after: view.head });
+    this.#channel.on('event', (event) => this.#hear(event));
+    this.#channel.on('ephemeral', (event) => this.#hearEphemeral(event));
+    this.#channel.on('gap', () => {
+      void this.refresh();
+      this.timeline?.missed();
+    });
+    this.#channel.on('ended', (reason) => (this.ended = reason));
+  }
+
+  /** The other one of a direct room. */
+  get peer(): string | undefined {
+    return this.view.peer_id ?? undefined;
+  }
+
+  leave(): void {
+    clearTimeout(this.#marking);
+    this.#channel.leave();
+  }
+
+  async refresh(): Promise<void> {
+    const { data } = await this.courtyard.rest.GET('/v1/chat/rooms/{id}', { params: { path: { id: this.id } } });
+    if (!data) return;
+    this.view = data;
+    this.members = data.members;
+    this.hasMembers = true;
+    for (const member of data.members) this.#learn(member);
+  }
+
+  /** The reader has seen everything up to a number. */
+  saw(seq: number): void {
+    if (seq <= this.#readTo || this.ended !== undefined) return;
+    this.#readTo = seq;
+    this.view = { ...this.view, unread_count: 0 };
+    clearTimeout(this.#marking);
+    this.#marking = setTimeout(() => void this.#mark(), READ_EVERY_MS);
+  }
+
+  async #mark(): Promise<void> {
+    try {
+      const { seq, unread_count } = await this.courtyard.realtime.read(this.channelName, this.#readTo);
+      this.view = { ...this.view, read_seq: seq, unread_count };
+    } catch {
+      // It is said again with the next message that is seen.
+      this.#readTo = this.view.read_seq;
+    }
+  }
+
+  /** What whoever reads it has shown of themselves, as far as the room shows that. */
+  readBy(seq: number): Member[] {
+    const me = this.courtyard.me.id;
+    return this.members.filter((it) => it.user_id !== me && (it.read_seq ?? 0) >= seq);
+  }
+
+  #hear(event: DurableEvent): void {
+    switch (event.event) {
+      case 'message_sent': {
+        const { id, body, attachments } = event.data;
+        const from = event.from ?? '';
+        const isOwn = from === this.courtyard.me.id;
+        const shown = body || (attachments?.length ? '📷' : '');
+        const last_message = { id, seq: event.seq, at: event.at, from, body: shown, deleted: event.data.deleted_at !== undefined };
+        const unread_count = isOwn || event.seq <= this.#readTo ? this.view.unread_count : this.view.unread_count + 1;
+        this.view = { ...this.view, last_message, unread_count, last_active_at: event.at };
+        this.#stopTyping(from);
+        break;
+      }
+      case 'message_edited':
+        this.#changeLast(event.data.seq, { body: event.data.body });
+        break;
+      case 'message_deleted':
+        this.#changeLast(event.data.seq, { body: '', deleted: true });
+        break;
+      case 'messages_read': {
+        const { user_id, seq } = event.data;
+        this.members = this.members.map((it) => (it.user_id === user_id ? { ...it, read_seq: Math.max(seq, it.read_seq ?? 0) } : it));
+        if (user_id === this.courtyard.me.id) this.#readElsewhere(seq);
+        break;
+      }
+      case 'room_updated':
+        this.view = { ...this.view, ...pick(event.data) };
+        break;
+      case 'user_joined':
+      case 'user_left':
+      case 'member_updated':
+        void this.refresh();
+    }
+    this.timeline?.hear(event);
+  }
+
+  #hearEphemeral(event: EphemeralEvent): void {
+    if (event.event === 'presence_changed') return this.courtyard.presences.hear(event.data.changes ?? []);
+    const { user_id, expires_in_ms } = event.data;
+    if (user_id === this.courtyard.me.id) return;
+    clearTimeout(this.typing.get(user_id));
+    this.typing.set(
+      user_id,
+      setTimeout(() => this.#stopTyping(user_id), expires_in_ms),
+    );
+  }
+
+  #stopTyping(user: string): void {
+    clearTimeout(this.typing.get(user));
+    this.typing.delete(user);
+  }
+
+  #changeLast(seq: number, change: { body: string; deleted?: boolean }): void {
+    const last = this.view.last_message;
+    if (last?.seq === seq) this.view = { ...this.view, last_message: { ...last, ...change } };
+  }
+
+  /** Another device of the caller has seen it. */
+  #readElsewhere(seq: number): void {
+    if (seq < (this.view.last_message?.seq ?? 0)) return;
+    this.#readTo = Math.max(this.#readTo, seq);
+    this.view = { ...this.view, read_seq: seq, unread_count: 0 };
+  }
+
+  #learn({ user_id, handle, display_name }: Member): void {
+    const known = this.courtyard.people.peek(user_id);
+    if (!known) this.courtyard.people.learn({ id: user_id, handle, display_name });
+  }
+}
+
+/** What of a change the list shows. */
+function pick({ name, topic, avatar, read_receipts }: { name?: string; topic?: string; avatar?: string; read_receipts?: boolean }) {
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(topic === undefined ? {} : { topic }),
+    ...(avatar === undefined ? {} : { avatar }),
+    ...(read_receipts === undefined ? {} : { read_receipts }),
+  };
+}

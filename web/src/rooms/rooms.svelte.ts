@@ -1,0 +1,123 @@
+/** The caller's rooms, the liveliest first; each is followed for as long as the caller is in it. */
+
+import type { DurableEvent } from '@madang/client';
+import { SvelteMap } from 'svelte/reactivity';
+
+import type { Courtyard } from '../session/courtyard.svelte';
+import { Room } from './room.svelte';
+
+const PAGE = 200;
+/** A connection follows 256 channels; the caller's own is one of them. */
+const FOLLOWED_MAX = 250;
+
+export class Rooms {
+  readonly #rooms = new SvelteMap<string, Room>();
+  isLoaded = $state(false);
+  failure = $state<unknown>();
+
+  constructor(private readonly courtyard: Courtyard) {}
+
+  get sorted(): Room[] {
+    return [...this.#rooms.values()].sort((a, b) => (a.view.last_active_at < b.view.last_active_at ? 1 : -1));
+  }
+
+  get unread(): number {
+    let sum = 0;
+    for (const room of this.#rooms.values()) sum += room.view.unread_count;
+    return sum;
+  }
+
+  get(id: string): Room | undefined {
+    return this.#rooms.get(id);
+  }
+
+  directWith(user: string): Room | undefined {
+    return [...this.#rooms.values()].find((it) => it.peer === user);
+  }
+
+  nameOf(room: Room): string {
+    const { peer, view } = room;
+    if (peer === undefined) return view.name ?? '';
+    return this.courtyard.people.of(peer)?.display_name ?? '…';
+  }
+
+  async load(): Promise<void> {
+    try {
+      const known = new Set<string>();
+      let cursor: string | undefined;
+      do {
+        const query = { limit: PAGE, ...(cursor === undefined ? {} : { cursor }) };
+        const { data } = await this.courtyard.rest.GET('/v1/chat/rooms', { params: { query } });
+        for (const view of data?.items ?? []) {
+          known.add(view.id);
+          this.#put(view);
+        }
+        cursor = data?.next_cursor ?? undefined;
+      } while (cursor !== undefined && known.size < FOLLOWED_MAX);
+      for (const room of this.#rooms.values()) if (!known.has(room.id)) this.#drop(room);
+      this.failure = undefined;
+    } catch (error) {
+      this.failure = error;
+    }
+    this.isLoaded = true;
+    const peers = [...this.#rooms.values()].flatMap((room) => room.peer ?? []);
+    this.courtyard.presences.watch(peers);
+  }
+
+  hearOwn(event: DurableEvent): void {
+    if (event.event === 'room_added') void this.open(event.data.room_id);
+    if (event.event === 'room_removed') {
+      const room = this.#rooms.get(event.data.room_id);
+      if (room) this.#drop(room);
+    }
+  }
+
+  /** Puts a room into the list that was not there. */
+  async open(id: string): Promise<Room | undefined> {
+    const known = this.#rooms.get(id);
+    if (known) return known;
+    const { data } = await this.courtyard.rest.GET('/v1/chat/rooms/{id}', { params: { path: { id } } });
+    return data && this.#put(data);
+  }
+
+  async openDirect(user: string): Promise<Room> {
+    const known = this.directWith(user);
+    if (known) return known;
+    const { data } = await this.courtyard.rest.POST('/v1/chat/rooms', { body: { kind: 'direct', user_id: user } });
+    return this.#put(data!);
+  }
+
+  async create(name: string, isPublic: boolean, members: string[]): Promise<Room> {
+    const body = { kind: 'group', name, visibility: isPublic ? 'public' : 'private', member_ids: members } as const;
+    const { data } = await this.courtyard.rest.POST('/v1/chat/rooms', { body });
+    return this.#put(data!);
+  }
+
+  async join(id: string): Promise<Room | undefined> {
+    await this.courtyard.rest.POST('/v1/chat/rooms/{id}/join', { params: { path: { id } } });
+    return this.open(id);
+  }
+
+  async leave(room: Room): Promise<void> {
+    await this.courtyard.rest.POST('/v1/chat/rooms/{id}/leave', { params: { path: { id: room.id } } });
+    this.#drop(room);
+  }
+
+  #put(view: Room['view']): Room {
+    const known = this.#rooms.get(view.id);
+    if (known && known.ended === undefined) {
+      known.view = view;
+      return known;
+    }
+    known?.leave();
+    const room = new Room(this.courtyard, view);
+    this.#rooms.set(view.id, room);
+    if (room.peer) this.courtyard.presences.watch([room.peer]);
+    return room;
+  }
+
+  #drop(room: Room): void {
+    room.leave();
+    this.#rooms.delete(room.id);
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * Who is here, and all that lives as long as their login: one connection, their rooms, the people they know, their inbox.
+ *
+ * Invariant: nothing of one login is ever seen by the next; what a {@link Courtyard} holds ends with it.
+ */
+
+import {
+  connectRealtime,
+  createRest,
+  IndexedDbOutbox,
+  type Account,
+  type ConnectionState,
+  type Realtime,
+  type Rest,
+  type Session,
+} from '@madang/client';
+import { getContext, setContext } from 'svelte';
+
+import { Inbox } from '../bell/inbox.svelte';
+import { Friends } from '../people/friends.svelte';
+import { People } from '../people/people.svelte';
+import { Presences } from '../people/presences.svelte';
+import { Rooms } from '../rooms/rooms.svelte';
+import { Payments } from '../wallet/payments.svelte';
+
+export class Courtyard {
+  readonly rest: Rest;
+  readonly realtime: Realtime;
+  readonly people: People;
+  readonly presences: Presences;
+  readonly friends: Friends;
+  readonly rooms: Rooms;
+  readonly inbox: Inbox;
+  readonly payments: Payments;
+  me = $state<Account>() as Account;
+  connection = $state<ConnectionState>({ name: 'idle' });
+
+  constructor(session: Session, me: Account) {
+    const url = location.origin;
+    this.me = me;
+    this.rest = createRest({ url, credentials: session });
+    const client = { name: 'madang-web' };
+    this.realtime = connectRealtime({ url, credentials: session, outbox: new IndexedDbOutbox(me.id), client });
+    this.people = new People(this.rest, me);
+    this.presences = new Presences(this.realtime);
+    this.friends = new Friends(this.rest, this.people, this.presences);
+    this.rooms = new Rooms(this);
+    this.inbox = new Inbox(this.rest);
+    this.payments = new Payments(this.rest);
+    this.realtime.on('state', (state) => (this.connection = state));
+    const own = this.realtime.channel('me');
+    own.on('event', (event) => {
+      this.rooms.hearOwn(event);
+      this.friends.hearOwn(event);
+      this.inbox.hearOwn(event);
+      this.payments.hearOwn(event);
+    });
+    // What was missed is not told again: everything is read anew.
+    own.on('gap', () => this.#read());
+  }
+
+  start(): void {
+    this.realtime.start();
+    this.#read();
+  }
+
+  stop(): void {
+    this.realtime.stop();
+  }
+
+  #read(): void {
+    void this.rooms.load();
+    void this.friends.load();
+    void this.inbox.load();
+  }
+}
+
+const KEY = Symbol('courtyard');
+
+export const provideCourtyard = (courtyard: Courtyard) => setContext(KEY, courtyard);
+export const useCourtyard = () => getContext<Courtyard>(KEY);

@@ -1,0 +1,94 @@
+/**
+ * Money as its owner sees it: what they have, what they paid and were paid, and what they take out.
+ *
+ * Invariant: whatever moves money is asked for under one key until it is answered, so that a second press, or a second try
+ * after a broken connection, moves nothing twice.
+ */
+
+import type { components, DurableEvent, Rest } from '@madang/client';
+
+type Schemas = components['schemas'];
+export type Payment = Schemas['PaymentView'];
+export type Withdrawal = Schemas['WithdrawalView'];
+
+const PAGE = 30;
+/** Events that say that money has moved. */
+const MOVED = /^(payment|withdrawal|settlement|wallet)_/;
+
+export class Payments {
+  wallet = $state.raw<Schemas['WalletView']>();
+  history = $state.raw<Payment[]>([]);
+  withdrawals = $state.raw<Withdrawal[]>([]);
+  accounts = $state.raw<Schemas['BankAccountView'][]>([]);
+  isLoaded = $state(false);
+  failure = $state<unknown>();
+  #isWatched = false;
+
+  constructor(private readonly rest: Rest) {}
+
+  /** Reads everything, and again whenever money moves. */
+  async load(): Promise<void> {
+    this.#isWatched = true;
+    const params = { params: { query: { limit: PAGE } } };
+    try {
+      const [wallet, history, withdrawals, accounts] = await Promise.all([
+        this.rest.GET('/v1/payments/wallet'),
+        this.rest.GET('/v1/payments/history', params),
+        this.rest.GET('/v1/payments/withdrawals', params),
+        this.rest.GET('/v1/payments/bank-accounts'),
+      ]);
+      this.wallet = wallet.data;
+      this.history = history.data?.items ?? [];
+      this.withdrawals = withdrawals.data?.items ?? [];
+      this.accounts = accounts.data?.bank_accounts ?? [];
+      this.failure = undefined;
+    } catch (error) {
+      this.failure = error;
+    }
+    this.isLoaded = true;
+  }
+
+  hearOwn(event: DurableEvent): void {
+    if (!this.#isWatched) return;
+    const isTold = event.event === 'notification_created' && !('deleted' in event.data) && MOVED.test(event.data.type.replace('.', '_'));
+    if (MOVED.test(event.event) || isTold) void this.load();
+  }
+
+  /** Begins a payment for an order, and says where it is made. */
+  async begin(orderType: string, orderId: string): Promise<{ paymentId: string; checkoutUrl: string | undefined }> {
+    const { data } = await this.rest.POST('/v1/payments/create', {
+      params: { header: { 'Idempotency-Key': `create ${orderType} ${orderId}` } },
+      body: { order_type: orderType, order_id: orderId },
+    });
+    const client = data!.client as { checkout_url?: string };
+    return { paymentId: data!.payment_id, checkoutUrl: client.checkout_url };
+  }
+
+  /** Has a payment taken that its payer has made at the provider. `undefined` while nobody knows what came of it. */
+  async confirm(paymentId: string, paymentKey: string, amount: number): Promise<Payment | undefined> {
+    const { data, response } = await this.rest.POST('/v1/payments/confirm', {
+      params: { header: { 'Idempotency-Key': `confirm ${paymentId}` } },
+      body: { payment_id: paymentId, payment_key: paymentKey, amount },
+    });
+    return response.status === 202 ? undefined : (data as Payment);
+  }
+
+  async addAccount(bankCode: string, number: string, holder: string): Promise<void> {
+    await this.rest.POST('/v1/payments/bank-accounts', { body: { bank_code: bankCode, account_number: number, holder } });
+    await this.load();
+  }
+
+  /** `key` stays the same until it was answered. */
+  async withdraw(amount: number, account: string, key: string): Promise<void> {
+    await this.rest.POST('/v1/payments/withdraw', {
+      params: { header: { 'Idempotency-Key': key } },
+      body: { amount, bank_account_id: account },
+    });
+    await this.load();
+  }
+
+  async cancelWithdrawal(id: string): Promise<void> {
+    await this.rest.POST('/v1/payments/withdrawals/{id}/cancel', { params: { path: { id } } });
+    await this.load();
+  }
+}

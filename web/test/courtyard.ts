@@ -1,0 +1,160 @@
+/** A server of its own for each test, and people at it, each in a private window. Whatever a page must not do fails the test. */
+
+import { expect, test as base, type BrowserContext, type BrowserContextOptions, type Locator, type Page } from '@playwright/test';
+
+import { Proxy } from '../../clients/typescript/test/proxy.js';
+import { Server } from '../../clients/typescript/test/server.js';
+
+export const PASSWORD = 'a courtyard full of lanterns';
+
+/** Somebody at a window of theirs. */
+export class Person {
+  constructor(
+    readonly name: string,
+    readonly context: BrowserContext,
+    readonly page: Page,
+  ) {}
+
+  get handle(): string {
+    return this.name.toLowerCase();
+  }
+
+  async register(): Promise<void> {
+    const { page } = this;
+    await page.getByRole('button', { name: 'New here?' }).click();
+    await page.getByLabel('Name', { exact: true }).fill(this.name);
+    await page.getByLabel('Handle').fill(this.handle);
+    await page.getByLabel('E-mail').fill(`${this.handle}@example.org`);
+    await page.getByLabel('Password').fill(PASSWORD);
+    await page.getByRole('button', { name: 'Open an account' }).click();
+    await expect(this.place('Chats')).toBeVisible();
+    await this.isLive();
+  }
+
+  place(name: string): Locator {
+    return this.page.getByRole('navigation').getByRole('link', { name });
+  }
+
+  async isLive(): Promise<void> {
+    await expect(this.page.locator('[data-connection=live]')).toBeAttached({ timeout: 60_000 });
+  }
+
+  /** Finds somebody and asks them to be friends. */
+  async ask(other: Person): Promise<void> {
+    await this.look(other);
+    await this.page.getByRole('button', { name: 'Ask to be friends' }).click();
+    await expect(this.page.getByRole('button', { name: 'Take back' })).toBeVisible();
+  }
+
+  async accept(other: Person): Promise<void> {
+    await this.place('People').click();
+    await this.page.getByRole('link', { name: other.name }).click();
+    await this.page.getByRole('button', { name: 'Accept' }).click();
+    await expect(this.page.getByRole('button', { name: 'Message' })).toBeVisible();
+  }
+
+  async look(other: Person): Promise<void> {
+    await this.place('People').click();
+    await this.page.getByRole('searchbox').fill(other.handle);
+    await this.page.getByRole('link', { name: other.name }).click();
+  }
+
+  /** Opens the conversation with a friend. */
+  async open(other: Person): Promise<void> {
+    await this.place('People').click();
+    await this.page.getByRole('link', { name: other.name }).click();
+    await this.page.getByRole('button', { name: 'Message' }).click();
+    await expect(this.field).toBeVisible();
+  }
+
+  /** Opens the room of that name from the list. */
+  async openRoom(name: string): Promise<void> {
+    await this.place('Chats').click();
+    await this.page.getByTestId('rooms').getByRole('link', { name }).click();
+    await expect(this.field).toBeVisible();
+  }
+
+  get field(): Locator {
+    return this.page.getByRole('textbox', { name: /^Write to/ });
+  }
+
+  get log(): Locator {
+    return this.page.getByRole('log');
+  }
+
+  /** Every message on the screen, those on their way too. */
+  get messages(): Locator {
+    return this.log.getByRole('article');
+  }
+
+  message(body: string): Locator {
+    return this.messages.filter({ hasText: body });
+  }
+
+  async say(body: string): Promise<void> {
+    await this.field.fill(body);
+    await this.field.press('Enter');
+  }
+
+  /** What stands on the screen, in its order. */
+  async bodies(): Promise<string[]> {
+    return this.log.locator('article p:not([role=alert])').allInnerTexts();
+  }
+}
+
+interface Courtyard {
+  server: Server;
+  /** Between browsers and the server, to be cut. */
+  wire: Proxy;
+  /** Opens a window and an account for somebody. */
+  join: (name: string, options?: BrowserContextOptions) => Promise<Person>;
+  /** Two friends with their conversation open. */
+  friends: () => Promise<[Person, Person]>;
+}
+
+export const test = base.extend<Courtyard>({
+  // eslint-disable-next-line no-empty-pattern -- Playwright reads what a fixture needs from its pattern
+  server: async ({}, use) => {
+    const settings = { MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP: 'yes', MADANG__HTTP__DEV_OUTBOX: 'true' };
+    const server = await Server.start(settings);
+    await use(server);
+    await server.remove();
+  },
+  wire: async ({ server }, use) => {
+    const wire = await Proxy.to(server.port);
+    await use(wire);
+    await wire.close();
+  },
+  join: async ({ browser, wire }, use) => {
+    const wrongs: string[] = [];
+    const contexts: BrowserContext[] = [];
+    await use(async (name, options = {}) => {
+      const context = await browser.newContext(options);
+      contexts.push(context);
+      await context.addInitScript(() => {
+        document.addEventListener('securitypolicyviolation', (it) => console.error(`CSP: ${it.violatedDirective} ${it.blockedURI}`));
+      });
+      const page = await context.newPage();
+      page.on('pageerror', (error) => wrongs.push(`${name}: ${error.stack}`));
+      page.on('console', (said) => said.text().includes('CSP') && wrongs.push(`${name}: ${said.text()}`));
+      await page.goto(wire.url);
+      const person = new Person(name, context, page);
+      await person.register();
+      return person;
+    });
+    for (const context of contexts) await context.close();
+    expect(wrongs, 'errors and violations of the policy').toEqual([]);
+  },
+  friends: async ({ join }, use) => {
+    await use(async () => {
+      const [jisoo, minho] = [await join('Jisoo'), await join('Minho')];
+      await jisoo.ask(minho);
+      await minho.accept(jisoo);
+      await minho.open(jisoo);
+      await jisoo.open(minho);
+      return [jisoo, minho];
+    });
+  },
+});
+
+export { expect };
