@@ -1,6 +1,6 @@
 # The one way in: `make run` and `make test` are all that a newcomer, a developer and CI need.
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test sim check fmt bench chaos chaos-cluster chaos-notify bench-cluster bench-notify bench-money chaos-money soak-money
+.PHONY: help run web cluster test sim check fmt screenshots bench bench-web chaos chaos-cluster chaos-notify bench-cluster bench-notify bench-money chaos-money soak-money
 
 # Where Debian puts servers, and looks for them only as root.
 export PATH := $(PATH):/usr/sbin
@@ -16,22 +16,34 @@ help:
 	@echo 'make sim            play workflows and payments with a death after any turn, and n swarms of nodes of each suite (SEEDS=n)'
 	@echo 'make check          formatting, lints, rustdoc, licences, spelling'
 	@echo 'make fmt            format the code'
+	@echo 'make web            build the web app, which the program serves'
+	@echo 'make screenshots    take the pictures of the README from the running app'
 	@echo 'make bench          measure against the reference limit; prints ratios'
 	@echo 'make bench-cluster  measure what several nodes cost and give; prints ratios'
 	@echo 'make bench-notify   measure how fast people are told and what chat feels of it; prints ratios (POSTGRES=1)'
 	@echo 'make bench-money    measure what the ledger books, what confirming costs, how long a failover takes; prints ratios'
+	@echo 'make bench-web      measure the web app in a browser: what it weighs, how soon it answers, how it bears a crowd'
 	@echo 'make chaos          kill the server under load and prove that nothing is lost (SEED=n KILLS=n plays one again)'
 	@echo 'make chaos-cluster  the same with several nodes, Redis and the network (SEED=n FAULTS=n plays one again)'
 	@echo 'make chaos-money    kill nodes, PostgreSQL and the payment provider while people pay and take out (SEED=n KILLS=n RESTARTS=n, SQLITE=1)'
 	@echo 'make soak-money     the same without kills, every fifth call of the provider wrong (MINUTES=n, SQLITE=1)'
 	@echo 'make chaos-notify   kill nodes and fail every provider while people are told (SEED=n KILLS=n plays one again, SQLITE=1)'
 
-run:
+# What npm has installed; again when something else is wanted.
+node_modules/.package-lock.json: package-lock.json package.json
+	@scripts/require node
+	npm ci --no-audit --no-fund
+	@touch $@
+
+web: node_modules/.package-lock.json
+	npm run build
+
+run: web
 	@scripts/require rust
 	$(CARGO) build --locked --release --workspace
 	MADANG__HTTP__DEV_OUTBOX=true exec target/release/madang serve
 
-cluster:
+cluster: web
 	@scripts/require rust
 	$(CARGO) build --locked --release --workspace
 	exec scripts/cluster
@@ -39,6 +51,7 @@ cluster:
 test: check
 	@scripts/require curl python chromium redis nats haproxy couriers
 	scripts/with-postgres $(CARGO) test --locked --workspace
+	npm test
 	scripts/schemathesis
 	PORT=0 MADANG_BINARY=target/debug/madang scripts/cluster scripts/cluster-smoke
 
@@ -46,8 +59,10 @@ sim:
 	@scripts/require rust
 	$(if $(SEEDS),MADANG_SIM_SEEDS=$(SEEDS)) $(CARGO) test --locked --workspace --lib simulation -- --nocapture
 
-check:
+check: web
 	@scripts/require rust cargo-deny typos
+	npm run check
+	npm run size
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --features bench/money -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
@@ -58,6 +73,16 @@ check:
 fmt:
 	@scripts/require rust
 	$(CARGO) fmt --all
+
+screenshots: web
+	@scripts/require rust chromium fonts
+	$(CARGO) build --locked
+	npm run screenshots --workspace web
+
+bench-web: web
+	@scripts/require rust chromium
+	$(CARGO) build --locked --release
+	npm run bench --workspace web
 
 bench:
 	@scripts/require rust

@@ -1,11 +1,10 @@
-/** The app and the console in a real browser: Debian's, against the real program. */
+/** The app and the console in a real browser, Debian's, against the real program: tested, measured, and taken pictures of. */
 
 import { defineConfig, devices } from '@playwright/test';
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 
 export default defineConfig({
-  testDir: 'test',
   outputDir: '../target/browser',
   // Two windows and a server share two cores: one test at a time.
   workers: 1,
@@ -14,6 +13,11 @@ export default defineConfig({
   expect: { timeout: 20_000 },
   forbidOnly: true,
   reporter: [['list']],
+  projects: [
+    { name: 'test', testDir: 'test' },
+    { name: 'bench', testDir: 'bench', testMatch: '*.bench.ts' },
+    { name: 'pictures', testDir: 'pictures', testMatch: '*.pictures.ts' },
+  ],
   use: {
     ...devices['Desktop Chrome'],
     locale: 'en-US',

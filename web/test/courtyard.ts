@@ -115,7 +115,11 @@ interface Courtyard {
 export const test = base.extend<Courtyard>({
   // eslint-disable-next-line no-empty-pattern -- Playwright reads what a fixture needs from its pattern
   server: async ({}, use) => {
-    const settings = { MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP: 'yes', MADANG__HTTP__DEV_OUTBOX: 'true' };
+    const settings = {
+      MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP: 'acquainted',
+      MADANG__CHAT__BODY_CHARS_MAX: '16000',
+      MADANG__HTTP__DEV_OUTBOX: 'true',
+    };
     const server = await Server.start(settings);
     await use(server);
     await server.remove();

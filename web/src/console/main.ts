@@ -6,7 +6,9 @@ import '../styles/base.css';
 import { mount } from 'svelte';
 
 import { keepTheme } from '../settings/theme';
+import { loadWords } from '../words/words.svelte';
 import Console from './Console.svelte';
 
 keepTheme();
+await loadWords();
 mount(Console, { target: document.getElementById('app')! });

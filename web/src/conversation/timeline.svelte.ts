@@ -15,6 +15,8 @@ export const PAGE = 60;
 export const WINDOW_MAX = 240;
 /** How long a message rests that changes, before it is read again. */
 const SETTLE_MS = 120;
+/** After a page that nobody gave. */
+const RETRY_MS = 1_000;
 
 /** A message that is not in the log yet, as far as anybody here knows. */
 export interface Pending {
@@ -239,7 +241,8 @@ export class Timeline {
       const items = await this.#page(range);
       if (turn === this.#loads) take(items);
     } catch {
-      // Whoever scrolls on tries again.
+      // Whoever scrolls on tries again; at once would be too soon.
+      await new Promise((tick) => setTimeout(tick, RETRY_MS));
     }
     if (turn === this.#loads) this.isLoading = false;
   }

@@ -58,8 +58,10 @@ export class Room {
     this.#channel.leave();
   }
 
+  /** Reads it again. Where nobody answers, it stays as it is until something else happens here. */
   async refresh(): Promise<void> {
-    const { data } = await this.courtyard.rest.GET('/v1/chat/rooms/{id}', { params: { path: { id: this.id } } });
+    const asked = this.courtyard.rest.GET('/v1/chat/rooms/{id}', { params: { path: { id: this.id } } });
+    const data = await asked.then((it) => it.data, () => undefined);
     if (!data) return;
     this.view = data;
     this.members = data.members;

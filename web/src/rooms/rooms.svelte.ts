@@ -65,7 +65,7 @@ export class Rooms {
   }
 
   hearOwn(event: DurableEvent): void {
-    if (event.event === 'room_added') void this.open(event.data.room_id);
+    if (event.event === 'room_added') this.open(event.data.room_id).catch(() => this.load());
     if (event.event === 'room_removed') {
       const room = this.#rooms.get(event.data.room_id);
       if (room) this.#drop(room);

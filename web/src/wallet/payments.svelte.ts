@@ -73,6 +73,18 @@ export class Payments {
     return response.status === 202 ? undefined : (data as Payment);
   }
 
+  /** Begins an order to try a payment with; in development only. */
+  async order(payee: string, amount: number, name: string): Promise<{ order_type: string; order_id: string }> {
+    const { data } = await this.rest.POST('/v1/dev/orders', { body: { payee_id: payee, amount, name } });
+    return data!;
+  }
+
+  /** What was paid for such an order is its payee's. */
+  async release(orderId: string): Promise<void> {
+    await this.rest.POST('/v1/dev/orders/{order_id}/release', { params: { path: { order_id: orderId } } });
+    await this.load();
+  }
+
   async addAccount(bankCode: string, number: string, holder: string): Promise<void> {
     await this.rest.POST('/v1/payments/bank-accounts', { body: { bank_code: bankCode, account_number: number, holder } });
     await this.load();

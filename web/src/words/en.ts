@@ -1,7 +1,6 @@
-/** What the pages say, in English. The other languages have the same shape. */
+/** What the pages say, in English. Every other language has the same shape. */
 
 export const en = {
-  name: 'English',
   common: {
     cancel: 'Cancel',
     save: 'Save',

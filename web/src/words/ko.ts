@@ -3,7 +3,6 @@
 import type { Words } from './en';
 
 export const ko: Words = {
-  name: '한국어',
   common: {
     cancel: '취소',
     save: '저장',

@@ -1,28 +1,41 @@
-/** The language of the page: chosen, or else the browser's. */
+/** The language of the page: chosen, or else the browser's. Only the words of one language are ever loaded. */
 
-import { en, type Words } from './en';
-import { ko } from './ko';
+import type { Words } from './en';
 
-export const LANGUAGES = { en, ko } as const;
+/** Each in its own name. */
+export const LANGUAGES = { en: 'English', ko: '한국어' } as const;
 export type Language = keyof typeof LANGUAGES;
 
 const KEPT_AS = 'madang.language';
+const LOAD: Record<Language, () => Promise<Words>> = {
+  en: async () => (await import('./en')).en,
+  ko: async () => (await import('./ko')).ko,
+};
 
-function first(): Language {
-  const wanted = [localStorage.getItem(KEPT_AS), ...navigator.languages];
-  const known = wanted.map((it) => it?.slice(0, 2)).find((it): it is Language => it === 'ko' || it === 'en');
-  return known ?? 'en';
-}
-
-let language = $state<Language>(first());
-document.documentElement.lang = language;
+let language = $state<Language>('en');
+let loaded = $state.raw<Words>();
 
 /** The words of now. Read where they are shown, so that another choice shows at once. */
-export const words = (): Words => LANGUAGES[language];
+export function words(): Words {
+  if (!loaded) throw new Error('no language was loaded');
+  return loaded;
+}
+
 export const currentLanguage = (): Language => language;
 
+/** Before anything is shown. */
+export function loadWords(): Promise<void> {
+  const wanted = [localStorage.getItem(KEPT_AS), ...navigator.languages].map((it) => it?.slice(0, 2));
+  return show(wanted.find((it): it is Language => it === 'ko' || it === 'en') ?? 'en');
+}
+
 export function chooseLanguage(chosen: Language): void {
-  language = chosen;
   localStorage.setItem(KEPT_AS, chosen);
+  void show(chosen);
+}
+
+async function show(chosen: Language): Promise<void> {
+  loaded = await LOAD[chosen]();
+  language = chosen;
   document.documentElement.lang = chosen;
 }

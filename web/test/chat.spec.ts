@@ -1,0 +1,233 @@
+/** Two people in two windows, on a good day and on a bad one. */
+
+import { expect, test } from './courtyard.js';
+
+/** How long somebody is away. */
+const AWAY_MS = 60_000;
+
+test('two people find each other, chat, and see typing, presence and read marks', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+
+  await jisoo.field.pressSequentially('안녕');
+  await expect(minho.page.getByText('Jisoo is typing').first()).toBeVisible();
+  await jisoo.field.press('Enter');
+  await expect(minho.message('안녕')).toBeVisible();
+  await expect(jisoo.page.getByText('Read', { exact: true })).toBeVisible();
+  await minho.say('Hello, Jisoo');
+  await expect(jisoo.message('Hello, Jisoo')).toBeVisible();
+  await expect(jisoo.page.getByRole('main').getByText('Online', { exact: true })).toBeVisible();
+
+  await minho.context.close();
+  await expect(jisoo.page.getByRole('main').getByText('Offline', { exact: true })).toBeVisible({ timeout: 40_000 });
+});
+
+test('what was said can be answered, changed, taken back and liked, and both see it', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  await jisoo.say('Shall we go to the sea?');
+
+  const heard = minho.message('Shall we go to the sea?');
+  await heard.hover();
+  await heard.getByRole('button', { name: 'React 👍' }).click();
+  await expect(jisoo.message('Shall we go to the sea?').getByRole('button', { name: '👍 1' })).toBeVisible();
+  await heard.getByRole('button', { name: 'Reply' }).click();
+  await minho.say('Yes, tomorrow');
+  await expect(jisoo.message('Yes, tomorrow').getByRole('button', { name: /Shall we go to the sea/ })).toBeVisible();
+
+  const own = jisoo.messages.filter({ hasText: 'Shall we go' }).first();
+  await own.hover();
+  await own.getByRole('button', { name: 'Edit' }).click();
+  await jisoo.say('Shall we go to the mountains?');
+  await expect(minho.messages.first()).toContainText('Shall we go to the mountains?');
+  await expect(minho.messages.first()).toContainText('edited');
+
+  jisoo.page.on('dialog', (dialog) => void dialog.accept());
+  await jisoo.messages.first().hover();
+  await jisoo.messages.first().getByRole('button', { name: 'Delete' }).click();
+  await expect(minho.messages.first()).toContainText('This message was deleted.');
+});
+
+test('a server that is killed in the middle of a conversation loses and doubles nothing on either screen', async ({ friends, server }) => {
+  const [jisoo, minho] = await friends();
+  const said: string[] = [];
+  const speak = async (count: number) => {
+    for (let n = 0; n < count; n += 1) {
+      const [from, body] = [n % 2 === 0 ? jisoo : minho, `number ${said.length}.`];
+      said.push(body);
+      await from.say(body);
+    }
+  };
+
+  for (let round = 0; round < 3; round += 1) {
+    await speak(6);
+    await server.kill();
+    // Nobody answers: what is written waits, and is seen to wait.
+    await speak(4);
+    await server.again();
+  }
+  await speak(2);
+
+  for (const person of [jisoo, minho]) {
+    await person.isLive();
+    await expect(person.message(said.at(-1)!)).toBeVisible();
+    await expect(person.log.locator('[data-state]')).toHaveCount(0);
+    await expect.poll(async () => (await person.bodies()).toSorted()).toEqual(said.toSorted());
+  }
+  expect(await jisoo.bodies(), 'both see one order').toEqual(await minho.bodies());
+});
+
+test('who was offline for a minute comes back to everything, and what they wrote meanwhile arrives once', async ({ friends, wire }) => {
+  const [jisoo, minho] = await friends();
+  await jisoo.say('before');
+  await expect(minho.message('before')).toBeVisible();
+
+  await minho.context.setOffline(true);
+  wire.cut();
+  await jisoo.isLive();
+  await expect(minho.page.getByText('Offline: what you write is kept').first()).toBeVisible();
+  await minho.say('from the tunnel');
+  await expect(minho.message('from the tunnel')).toContainText('Waiting for a connection');
+  for (const body of ['one', 'two', 'three']) await jisoo.say(body);
+  await minho.page.waitForTimeout(AWAY_MS);
+  await minho.context.setOffline(false);
+
+  const all = ['before', 'from the tunnel', 'one', 'three', 'two'];
+  for (const person of [jisoo, minho]) {
+    await expect(person.message('from the tunnel')).toBeVisible();
+    await expect(person.log.locator('[data-state]')).toHaveCount(0);
+    await expect.poll(async () => (await person.bodies()).toSorted()).toEqual(all);
+  }
+});
+
+test('what waits to be sent outlives the page', async ({ friends, server }) => {
+  const [jisoo, minho] = await friends();
+  await server.kill();
+  await jisoo.say('written before the page went');
+  await expect(jisoo.messages).toContainText(['written before the page went']);
+  await jisoo.page.close();
+  await server.again();
+
+  const page = await jisoo.context.newPage();
+  await page.goto(jisoo.page.url());
+  await minho.isLive();
+  await expect(minho.message('written before the page went')).toHaveCount(1);
+  await expect(page.getByRole('log').getByRole('article').filter({ hasText: 'written before the page went' })).toHaveCount(1);
+});
+
+test('fifty kilobytes of hostile markup are text', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  const markup = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script><a href="javascript:window.hurt=1">x</a>{{7*7}}${7*7}';
+  // Lanterns have four bytes each: sixteen thousand characters are the most that a message may have.
+  const body = `${markup}${'🏮'.repeat(500 - markup.length)}`.repeat(32);
+  expect(new TextEncoder().encode(body).length).toBeGreaterThan(50 * 1024);
+  await jisoo.field.fill(body);
+  await jisoo.field.press('Enter');
+
+  const shown = minho.messages.first().locator('p');
+  await expect(shown).toHaveText(body.trim());
+  for (const { page } of [jisoo, minho]) {
+    expect(await page.evaluate(() => 'hurt' in window)).toBe(false);
+    await expect(page.getByRole('log').locator('img, script')).toHaveCount(0);
+  }
+});
+
+test('a room of many pages scrolls to its beginning and back, and never has more than a window of it', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  const COUNT = 700;
+  const room = jisoo.page.url().split('/').at(-1)!;
+  await jisoo.page.evaluate(
+    async ({ room, count }) => {
+      const renewed = await fetch('/v1/auth/refresh', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"cookie":true}' });
+      const { access_token } = await renewed.json();
+      for (let n = 0; n < count; n += 1) {
+        const answer = await fetch(`/v1/chat/rooms/${room}/messages`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', authorization: `Bearer ${access_token}` },
+          body: JSON.stringify({ key: crypto.randomUUID(), body: `line ${n}.` }),
+        });
+        if (!answer.ok) throw new Error(await answer.text());
+      }
+    },
+    { room, count: COUNT },
+  );
+  await expect(minho.message(`line ${COUNT - 1}.`)).toBeVisible();
+
+  const seen = new Set<string>();
+  const look = async () => {
+    const bodies = await minho.bodies();
+    expect(bodies.length).toBeLessThanOrEqual(240);
+    const numbers = bodies.map((it) => Number(/\d+/.exec(it)?.[0]));
+    expect(numbers, 'consecutive').toEqual(numbers.map((_, at) => numbers[0]! + at));
+    for (const body of bodies) seen.add(body);
+  };
+  await expect(async () => {
+    await minho.log.evaluate((it) => (it.scrollTop = 0));
+    await look();
+    await expect(minho.message('line 0.')).toBeVisible({ timeout: 200 });
+  }).toPass({ timeout: 60_000, intervals: [50] });
+  await look();
+  const missing = Array.from({ length: COUNT }, (_, n) => `line ${n}.`).filter((it) => !seen.has(it));
+  expect(missing, 'every line was on the screen').toEqual([]);
+
+  await minho.page.getByRole('button', { name: 'Latest messages' }).click();
+  await expect(minho.message(`line ${COUNT - 1}.`)).toBeVisible();
+});
+
+test('a message is written and sent with the keyboard alone', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  const { page } = jisoo;
+  await page.goto(`${new URL(page.url()).origin}/#/chats`);
+  const room = page.getByTestId('rooms').getByRole('link', { name: 'Minho' });
+  for (let presses = 0; presses < 30 && !(await room.evaluate((it) => it === document.activeElement)); presses += 1) await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await expect(jisoo.field).toBeVisible();
+  for (let presses = 0; presses < 30 && !(await jisoo.field.evaluate((it) => it === document.activeElement)); presses += 1) await page.keyboard.press('Tab');
+  await page.keyboard.type('with the keyboard');
+  await page.keyboard.press('Enter');
+  await expect(minho.message('with the keyboard')).toBeVisible();
+});
+
+test('on a phone one thing has the screen at a time', async ({ join }) => {
+  const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
+  const [jisoo, minho] = [await join('Jisoo', phone), await join('Minho')];
+  await jisoo.ask(minho);
+  await jisoo.page.getByRole('link', { name: 'Back' }).click();
+  await minho.accept(jisoo);
+  await jisoo.open(minho);
+  await expect(jisoo.page.getByTestId('rooms')).toBeHidden();
+  await jisoo.say('from the phone');
+  await minho.openRoom('Jisoo');
+  await expect(minho.message('from the phone')).toBeVisible();
+  const width = await jisoo.page.evaluate(() => document.documentElement.scrollWidth);
+  expect(width, 'nothing is wider than the screen').toBeLessThanOrEqual(390);
+  await jisoo.page.getByRole('link', { name: 'Back' }).click();
+  await expect(jisoo.page.getByTestId('rooms')).toBeVisible();
+});
+
+test('pictures are sent and shown', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  const pixel = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+  await jisoo.page.locator('input[type=file]').setInputFiles({ name: 'sea.png', mimeType: 'image/png', buffer: Buffer.from(pixel, 'base64') });
+  await expect(jisoo.page.getByRole('button', { name: 'Take the picture away' })).toBeVisible();
+  await jisoo.page.getByRole('button', { name: 'Send', exact: true }).click();
+  const picture = minho.log.getByRole('img', { name: 'sea.png' });
+  await expect(picture).toBeVisible();
+  await expect.poll(() => picture.evaluate((it: HTMLImageElement) => it.naturalWidth)).toBeGreaterThan(0);
+});
+
+test('a log-in outlives a reload, and a log-out ends it in every window', async ({ join }) => {
+  const jisoo = await join('Jisoo');
+  await jisoo.page.reload();
+  await jisoo.isLive();
+  const other = await jisoo.context.newPage();
+  await other.goto(new URL(jisoo.page.url()).origin);
+  await expect(other.getByRole('navigation')).toBeVisible();
+  const kept = await jisoo.page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
+  expect(kept, 'no script can read a token').not.toMatch(/ey[\w-]+\.[\w-]+\./);
+
+  await jisoo.place('Settings').click();
+  await jisoo.page.getByRole('button', { name: 'Log out' }).click();
+  await expect(jisoo.page.getByRole('button', { name: 'Log in', exact: true })).toBeVisible();
+  await expect(other.getByRole('button', { name: 'Log in', exact: true })).toBeVisible();
+  await other.reload();
+  await expect(other.getByRole('button', { name: 'Log in', exact: true })).toBeVisible();
+});

@@ -1,0 +1,31 @@
+/** What is written, taken apart. */
+
+import { expect, test } from '@playwright/test';
+
+import { mentionAt, mentionedIn, withMention } from '../src/conversation/mentions.js';
+import { partsOf } from '../src/conversation/text.js';
+
+const links = (body: string) => partsOf(body, false).flatMap((it) => (it.kind === 'link' ? [it.href] : []));
+
+test('only what begins as a web address is a link, without what ends a sentence', () => {
+  expect(links('See https://example.org/a_b?c=1#d. Or (http://example.org)!')).toEqual(['https://example.org/a_b?c=1#d', 'http://example.org']);
+  expect(links('javascript:alert(1) data:text/html,x //example.org')).toEqual([]);
+  expect(links('https://example.org"onclick="x')).toEqual(['https://example.org']);
+});
+
+test('nothing of what was written is lost', () => {
+  for (const body of ['', 'a', '@jisoo https://a.b/c, @minho', '<b>&amp;</b>', '한국어 @지수 글']) {
+    expect(partsOf(body, true).map((it) => it.text).join('')).toBe(body);
+  }
+});
+
+test('a mention is begun at a word that begins with @, and takes its place', () => {
+  expect(mentionAt('Hello @ji', 9)).toEqual({ from: 6, text: 'ji' });
+  expect(mentionAt('jisoo@example', 13)).toBeUndefined();
+  expect(withMention('Hello @ji there', { from: 6, text: 'ji' }, 'jisoo')).toBe('Hello @jisoo  there');
+});
+
+test('whoever is named is mentioned, once, if they are here', () => {
+  const members = ['jisoo', '민호'].map((handle) => ({ user_id: `id of ${handle}`, handle }) as never);
+  expect(mentionedIn('@Jisoo and @jisoo and @민호 and @nobody', members)).toEqual(['id of jisoo', 'id of 민호']);
+});
