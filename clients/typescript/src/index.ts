@@ -2,13 +2,6 @@
 
 export * from './realtime/index.js';
 export { createRest, type Rest, type RestSettings } from './rest/rest.js';
-export {
-  MemoryLogin,
-  Session,
-  WebStorageLogin,
-  type Account,
-  type Login,
-  type LoginStorage,
-  type NewAccount,
-  type SessionSettings,
-} from './session/session.js';
+export type { components, paths } from './rest/schema.js';
+export { MemoryLogin, WebStorageLogin, type Account, type Login, type LoginStorage } from './session/login.js';
+export { Session, type NewAccount, type SessionEvents, type SessionSettings } from './session/session.js';

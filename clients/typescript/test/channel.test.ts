@@ -97,3 +97,17 @@ test('a gap that is too wide, or in another log, begins anew at the head', () =>
     expect(heard).toEqual([head + 1]);
   }
 });
+
+test('what another link has told meanwhile is no gap, and of one that goes further only the rest is', async () => {
+  const { channel, heard, gaps, go } = followed(1, () => 6);
+  for (const seq of [2, 3, 4]) channel.hear(event(seq));
+
+  channel.gap(1, 3);
+  expect(gaps).toEqual([]);
+  channel.gap(1, 6);
+  await go();
+  await until(() => heard.length === 5, 'all is told');
+
+  expect(gaps).toMatchObject([{ have: 4, head: 6, isFilled: true }]);
+  expect(heard).toEqual([2, 3, 4, 5, 6]);
+});

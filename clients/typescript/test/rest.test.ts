@@ -1,18 +1,12 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 
 import { createRest, RequestError, type Credentials } from '../src/index.js';
-import { Person } from './people.js';
-import { Server } from './server.js';
+import { Fixture } from './fixture.js';
 
-let server: Server;
-
-beforeAll(async () => {
-  server = await Server.start();
-});
-afterAll(() => server.remove());
+const fixture = new Fixture();
 
 test('a call gives what the server says, with its type', async () => {
-  const ann = await Person.register(server.url);
+  const ann = await fixture.person();
 
   const { data } = await ann.rest.GET('/v1/users/profile');
 
@@ -20,7 +14,7 @@ test('a call gives what the server says, with its type', async () => {
 });
 
 test('what is refused is thrown with its code', async () => {
-  const ann = await Person.register(server.url);
+  const ann = await fixture.person();
   const body = { kind: 'direct' as const, user_id: '01930000-0000-7000-8000-000000000000' };
 
   const refused = ann.rest.POST('/v1/chat/rooms', { body });
@@ -30,7 +24,7 @@ test('what is refused is thrown with its code', async () => {
 });
 
 test('what was refused for the age of its token is asked once more with a fresh one, body and all', async () => {
-  const [ann, ben] = await Promise.all([Person.register(server.url), Person.register(server.url)]);
+  const [ann, ben] = await fixture.people();
   let renewed = 0;
   const credentials: Credentials = {
     token: async () => (renewed === 0 ? 'a.token.of.yesterday' : ann.session.token()),
@@ -39,7 +33,7 @@ test('what was refused for the age of its token is asked once more with a fresh 
       return ann.session.token();
     },
   };
-  const rest = createRest({ url: server.url, credentials });
+  const rest = createRest({ url: fixture.server.url, credentials });
 
   const { data } = await rest.POST('/v1/chat/rooms', { body: { kind: 'direct', user_id: ben.id } });
 
@@ -48,10 +42,10 @@ test('what was refused for the age of its token is asked once more with a fresh 
 });
 
 test('a login that has ended is not renewed for ever', async () => {
-  const ann = await Person.register(server.url);
+  const ann = await fixture.person();
   const kept = ann.session;
   const token = await kept.token();
-  await fetch(`${server.url}/v1/auth/logout`, { method: 'POST', headers: { authorization: `Bearer ${token}` } });
+  await fetch(`${fixture.server.url}/v1/auth/logout`, { method: 'POST', headers: { authorization: `Bearer ${token}` } });
   const told: unknown[] = [];
   kept.on('changed', (account) => told.push(account));
 

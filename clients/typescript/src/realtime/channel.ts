@@ -16,6 +16,7 @@ import type {
   Subscribed,
   Subscription,
 } from './protocol.js';
+import { NO_ROOM } from './transport.js';
 
 /** Messages that are read to fill a gap; whoever is further behind begins anew. */
 export const FILL_MAX = 2_000;
@@ -130,6 +131,11 @@ export class Channel extends Emitter<ChannelEvents> {
   /** @internal The server goes on after `head`, and listeners have not heard of everything before. */
   gap(have: number, head: number): void {
     if (this.#isEnded) return;
+    if (have <= head && this.#seq !== undefined && this.#seq > have) {
+      // Over the link that is being left, listeners have heard more than this one knows.
+      if (this.#seq >= head) return;
+      have = this.#seq;
+    }
     const isRoom = this.name !== 'me';
     const isFilled = isRoom && have <= head && head - have <= FILL_MAX;
     this.emit('gap', { channel: this.name, have, head, isFilled });
@@ -203,4 +209,4 @@ function sentAs(channel: ChannelName, message: Message, epoch: string): DurableE
 
 /** Why a channel that was refused is not followed: for now, or for good. */
 export const isRefusedForNow = (error: Pick<RequestError, 'code'>) =>
-  error.code === 'room_busy' || error.code === 'already_subscribed';
+  error.code === 'room_busy' || error.code === 'already_subscribed' || error.code === NO_ROOM;

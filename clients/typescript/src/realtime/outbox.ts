@@ -59,6 +59,13 @@ export interface OutboxEvents {
 
 type Send = (queued: Queued) => Promise<Sent>;
 
+/** What whoever sent a message waits for. */
+interface Answer {
+  promise: Promise<Sent>;
+  resolve: (sent: Sent) => void;
+  reject: (why: Error) => void;
+}
+
 export class Outbox extends Emitter<OutboxEvents> {
   /** The oldest first. */
   #waiting = new Map<string, Queued>();
@@ -66,7 +73,7 @@ export class Outbox extends Emitter<OutboxEvents> {
   readonly #busy = new Set<RoomChannel>();
   /** Keys of messages that are not stored yet. */
   readonly #storing = new Set<string>();
-  readonly #answers = new Map<string, { resolve: (sent: Sent) => void; reject: (why: Error) => void }>();
+  readonly #answers = new Map<string, Answer>();
   #isOpen = false;
   #loading: Promise<void> | undefined;
   #isLoaded = false;
@@ -106,16 +113,20 @@ export class Outbox extends Emitter<OutboxEvents> {
 
   /**
    * Takes a message. Resolves once the server has it, in this life of the page; rejects with a {@link RequestError} when it is
-   * refused, or `outbox_full` when too many wait.
+   * refused, or `outbox_full` when too many wait. A key that waits already is the message that was said first: whoever says it
+   * again learns what becomes of that. One that was refused is tried again, as it is said now.
    */
   async add(channel: RoomChannel, data: Draft, key: string): Promise<Sent> {
-    if (this.#waiting.size >= OUTBOX_MAX) {
+    const known = this.#waiting.get(key);
+    if (known && !known.refused) return this.#answer(key).promise;
+    if (!known && this.#waiting.size >= OUTBOX_MAX) {
       throw new RequestError('outbox_full', `${OUTBOX_MAX} messages wait already`);
     }
     const queued: Queued = { key, channel, data, at: new Date().toISOString() };
     // It has its place before it is stored: what is said next comes behind it.
+    this.#waiting.delete(key);
     this.#waiting.set(key, queued);
-    const answer = new Promise<Sent>((resolve, reject) => this.#answers.set(key, { resolve, reject }));
+    const { promise } = this.#answer(key);
     this.emit('queued', queued);
     this.#storing.add(key);
     try {
@@ -128,7 +139,7 @@ export class Outbox extends Emitter<OutboxEvents> {
     }
     this.#storing.delete(key);
     this.#drain();
-    return answer;
+    return promise;
   }
 
   /** Tries again what was refused. */
@@ -153,6 +164,8 @@ export class Outbox extends Emitter<OutboxEvents> {
   /** There is a link, or there is none any more. */
   setOpen(isOpen: boolean): void {
     this.#isOpen = isOpen;
+    // What waits in a storage that could not be read is not lost: it is read again.
+    if (isOpen && !this.#isLoaded) this.load().catch(() => {});
     this.#drain();
   }
 
@@ -172,9 +185,10 @@ export class Outbox extends Emitter<OutboxEvents> {
     try {
       const sent = await this.send(queued);
       this.#waiting.delete(queued.key);
+      const answer = this.#settle(queued.key);
       // Kept for longer than needed, it would be sent again, and be the same message.
       await this.storage.remove(queued.key).catch(() => {});
-      this.#settle(queued.key)?.resolve(sent);
+      answer?.resolve(sent);
       this.emit('sent', { ...queued, sent });
     } catch (error) {
       // What passes is said again with the next link, or when whoever sends has waited.
@@ -188,12 +202,24 @@ export class Outbox extends Emitter<OutboxEvents> {
   async #refuse(queued: Queued, error: Error): Promise<void> {
     const code = error instanceof RequestError ? error.code : 'failed';
     queued.refused = { code, message: error.message };
+    const answer = this.#settle(queued.key);
     await this.storage.put(queued).catch(() => {});
-    this.#settle(queued.key)?.reject(error);
+    answer?.reject(error);
     this.emit('refused', queued);
   }
 
-  #settle(key: string) {
+  #answer(key: string): Answer {
+    let answer = this.#answers.get(key);
+    if (!answer) {
+      let [resolve, reject]: [Answer['resolve'], Answer['reject']] = [() => {}, () => {}];
+      const promise = new Promise<Sent>((...settle) => ([resolve, reject] = settle));
+      this.#answers.set(key, (answer = { promise, resolve, reject }));
+    }
+    return answer;
+  }
+
+  /** Whose answer it is that has come now. */
+  #settle(key: string): Answer | undefined {
     const answer = this.#answers.get(key);
     this.#answers.delete(key);
     return answer;

@@ -27,7 +27,7 @@ import {
 } from './protocol.js';
 import type { ConnectionState } from './state.js';
 import type { Surroundings } from './surroundings.js';
-import type { Heard, Link, Opener } from './transport.js';
+import { NO_ROOM, type Heard, type Link, type Opener } from './transport.js';
 
 /** Who is asked for access tokens. */
 export interface Credentials {
@@ -60,6 +60,8 @@ const PROBE_MAX_MS = 5_000;
 const AT_ONCE_MS = 1_000;
 /** So many tries that come to nothing, and the next way is tried. */
 const TRIES_A_WAY = 3;
+/** So long another way is gone before the first one is tried again. */
+const FIRST_WAY_AGAIN_MS = 300_000;
 const PASSING_WAIT_MS = 1_000;
 const CLOSE_CODES: Record<number, string> = {
   4202: 'revoked',
@@ -73,6 +75,16 @@ const CLOSE_CODES: Record<number, string> = {
   4307: 'account_disabled',
 };
 
+/** A link that is being opened. */
+interface Attempt {
+  /** Which of the openers opens it. */
+  way: number;
+  /** There is a link that will do, if this one comes to nothing. */
+  isOffer: boolean;
+  /** What is asked for with the hello. */
+  said: Channel[];
+}
+
 export class Realtime extends Emitter<RealtimeEvents> {
   readonly outbox: Outbox;
   readonly #channels = new Map<ChannelName, Channel>();
@@ -81,10 +93,16 @@ export class Realtime extends Emitter<RealtimeEvents> {
   #state: ConnectionState = { name: 'idle' };
   #link: Link | undefined;
   /** The try that is under way; another one makes it void. */
-  #attempt: object | undefined;
+  #attempt: Attempt | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
+  /** When the first way is tried again, while another one is gone. */
+  #return: ReturnType<typeof setTimeout> | undefined;
   #unwatch: (() => void) | undefined;
   #way = 0;
+  /** Channels that are to be followed on the link that there is. */
+  readonly #toFollow = new Set<Channel>();
+  /** Channels for which it has no room. */
+  readonly #unplaced = new Set<Channel>();
   /** What a worker says of the connection that it has for this page. */
   #told: ConnectionState | undefined;
   #presence: PresenceChoice | undefined;
@@ -109,6 +127,8 @@ export class Realtime extends Emitter<RealtimeEvents> {
     this.#unwatch = this.options.surroundings.watch((change) => {
       if (change === 'online' || change === 'visible' || change === 'woke') this.#lookAgain();
       else if (change === 'offline' && !this.#link) this.#rest();
+      // Another network may let through what this one does not.
+      if (change === 'online' || change === 'woke') this.#tryFirstWay();
     });
     // Whoever sends tries again, and is told.
     this.outbox.load().catch(() => {});
@@ -142,7 +162,9 @@ export class Realtime extends Emitter<RealtimeEvents> {
     const read = (of: ChannelName, after: number) => this.#readMessages(of, after);
     const channel: Channel = new Channel(name, begin, read, () => this.#leaveChannel(channel));
     this.#channels.set(name, channel);
-    if (this.#link) void this.#subscribe(this.#link, [channel]);
+    // It may be live later than the server says: when a gap is filled.
+    channel.on('live', () => this.#showProgress());
+    this.#follow([channel]);
     return channel;
   }
 
@@ -201,21 +223,22 @@ export class Realtime extends Emitter<RealtimeEvents> {
 
   // Connecting
 
-  #connect(): void {
-    clearTimeout(this.#retry);
+  #connect(way = this.#way, isOffer = false): void {
     if (!this.#unwatch || this.#attempt) return;
+    clearTimeout(this.#retry);
     const { isOnline, isVisible } = this.options.surroundings;
     if (!isOnline() || !isVisible()) return this.#rest();
     if (!this.#link) this.#setState({ name: 'connecting' });
-    const attempt = (this.#attempt = {});
+    const attempt: Attempt = (this.#attempt = { way, isOffer, said: [] });
     void this.#open(attempt).then(
       (link) => this.#adopt(attempt, link),
       (error: unknown) => this.#failed(attempt, error),
     );
   }
 
-  async #open(attempt: object): Promise<Link> {
-    const token = await this.options.credentials.token();
+  async #open(attempt: Attempt): Promise<Link> {
+    const { openers, credentials } = this.options;
+    const token = await credentials.token();
     const heard: Heard = {
       onFrame: (frame) => this.#hear(frame, () => link),
       onClosed: (why) => this.#closed(link, why),
@@ -225,29 +248,26 @@ export class Realtime extends Emitter<RealtimeEvents> {
       },
     };
     let link: Link | undefined;
-    const subscribe = this.#followed().slice(0, SUBSCRIBE_MAX).map((it) => it.subscription());
-    const opener = this.options.openers[this.#way % this.options.openers.length];
-    link = await (opener as Opener)({ token, subscribe, presence: this.#presence }, heard);
-    if (attempt !== this.#attempt) {
-      link.close();
-      throw new ConnectionLost();
-    }
+    attempt.said = this.#followed().slice(0, SUBSCRIBE_MAX);
+    const subscribe = attempt.said.map((it) => it.subscription());
+    const opener = openers[attempt.way % openers.length] as Opener;
+    link = await opener({ token, subscribe, presence: this.#presence }, heard);
     return link;
   }
 
-  #adopt(attempt: object, link: Link): void {
+  #adopt(attempt: Attempt, link: Link): void {
     if (attempt !== this.#attempt) return link.close();
     this.#attempt = undefined;
+    this.#way = attempt.way;
     clearTimeout(this.#retry);
     const before = this.#link;
     this.#link = link;
     // The one before is left when this one has answered: nothing falls between the two.
     before?.close();
     this.#backoff.reset();
-    const channels = this.#followed();
-    const said = channels.slice(0, SUBSCRIBE_MAX);
-    this.#subscribed(said, link.greeting.channels);
-    if (channels.length > SUBSCRIBE_MAX) void this.#subscribe(link, channels.slice(SUBSCRIBE_MAX));
+    this.#unplaced.clear();
+    this.#catchUp(attempt.said, link);
+    this.#subscribed(attempt.said, link.greeting.channels);
     for (const tell of [...this.#waiting]) tell();
     if (this.#watched.length > 0) {
       const watching = link.request('get_presence', { users: this.#watched, watch: true });
@@ -255,15 +275,42 @@ export class Realtime extends Emitter<RealtimeEvents> {
     }
     this.outbox.setOpen(true);
     this.#showProgress();
+    this.#returnLater();
   }
 
-  #failed(attempt: object, error: unknown): void {
+  /** Tells a link what has changed since it was asked to follow these. */
+  #catchUp(said: Channel[], link: Link): void {
+    const followed = this.#followed();
+    const left = said.filter((channel) => !followed.includes(channel)).map((channel) => channel.name);
+    if (left.length > 0) void link.unsubscribe(left).catch(() => {});
+    this.#follow(followed.filter((channel) => !said.includes(channel)));
+  }
+
+  #failed(attempt: Attempt, error: unknown): void {
     if (attempt !== this.#attempt) return;
     this.#attempt = undefined;
+    if (this.#link && attempt.isOffer) return;
     if (error instanceof RequestError && error.code === 'unauthenticated') return this.#renew();
     if (error instanceof ConnectionLost) return this.#comeBack(error);
     if (error instanceof RequestError && !isPassing(error)) return this.#end(error.code);
     this.#comeBack(new ConnectionLost(undefined, (error as RequestError).retryAfterMs));
+  }
+
+  /** Goes back to the first way if it can be gone by now; what there is stays until it can. */
+  #tryFirstWay(): void {
+    if (!this.#link || this.#isFirstWay()) return;
+    this.#connect(0, true);
+    this.#returnLater();
+  }
+
+  #returnLater(): void {
+    clearTimeout(this.#return);
+    if (this.#isFirstWay()) return;
+    this.#return = setTimeout(() => this.#tryFirstWay(), FIRST_WAY_AGAIN_MS * (1 + this.#random()));
+  }
+
+  #isFirstWay(): boolean {
+    return this.#way % this.options.openers.length === 0;
   }
 
   #closed(link: Link | undefined, why: ConnectionLost): void {
@@ -272,8 +319,10 @@ export class Realtime extends Emitter<RealtimeEvents> {
     this.#link = undefined;
     this.#told = undefined;
     this.outbox.setOpen(false);
+    clearTimeout(this.#return);
     for (const channel of this.#channels.values()) channel.fellBehind();
-    if (!this.#attempt) this.#comeBack(why);
+    if (this.#attempt) this.#setState({ name: 'connecting' });
+    else this.#comeBack(why);
   }
 
   /** Tries again when the close code allows it. */
@@ -294,7 +343,7 @@ export class Realtime extends Emitter<RealtimeEvents> {
 
   #renew(): void {
     if (!this.#link) this.#setState({ name: 'connecting' });
-    const attempt = (this.#attempt = {});
+    const attempt: Attempt = (this.#attempt = { way: this.#way, isOffer: false, said: [] });
     this.options.credentials.renew().then(
       () => {
         if (attempt !== this.#attempt) return;
@@ -346,6 +395,7 @@ export class Realtime extends Emitter<RealtimeEvents> {
 
   #leaveLink(): void {
     clearTimeout(this.#retry);
+    clearTimeout(this.#return);
     this.#attempt = undefined;
     this.outbox.setOpen(false);
     this.#link?.close();
@@ -358,17 +408,15 @@ export class Realtime extends Emitter<RealtimeEvents> {
   #hear(frame: Frame, from: () => Link | undefined): void {
     switch (frame.event) {
       case 'live':
-        this.#channels.get(frame.channel)?.caughtUp(frame.seq);
-        return this.#showProgress();
+        return this.#channels.get(frame.channel)?.caughtUp(frame.seq);
       case 'gap':
         return this.#channels.get(frame.channel)?.gap(frame.have, frame.head);
       case 'lag':
-        this.#channels.get(frame.channel)?.fellBehind();
-        return this.#showProgress();
+        return this.#channels.get(frame.channel)?.fellBehind();
       case 'unsubscribed':
         this.#channels.get(frame.channel)?.end(frame.reason);
         this.#channels.delete(frame.channel);
-        return;
+        return this.#showProgress();
       case 'token_expiring':
         return this.#freshen(from());
       case 'drain':
@@ -415,11 +463,26 @@ export class Realtime extends Emitter<RealtimeEvents> {
     return [...this.#channels.values()].filter((channel) => !channel.isEnded);
   }
 
+  /** Follows channels on the link that there is: those that are asked for in one breath in one request. */
+  #follow(channels: Channel[]): void {
+    if (!this.#link || channels.length === 0) return;
+    if (this.#toFollow.size === 0) queueMicrotask(() => this.#followNow());
+    for (const channel of channels) this.#toFollow.add(channel);
+  }
+
+  #followNow(): void {
+    const channels = [...this.#toFollow].filter((channel) => !channel.isEnded);
+    this.#toFollow.clear();
+    if (this.#link && channels.length > 0) void this.#subscribe(this.#link, channels);
+  }
+
   async #subscribe(link: Link, channels: Channel[]): Promise<void> {
     for (let at = 0; at < channels.length; at += SUBSCRIBE_MAX) {
       const some = channels.slice(at, at + SUBSCRIBE_MAX);
       try {
-        this.#subscribed(some, await link.subscribe(some.map((it) => it.subscription())));
+        const answers = await link.subscribe(some.map((it) => it.subscription()));
+        if (link !== this.#link) return;
+        this.#subscribed(some, answers);
       } catch (error) {
         if (link !== this.#link) return;
         // Nothing was done of it: for now, or because there are too many.
@@ -438,6 +501,8 @@ export class Realtime extends Emitter<RealtimeEvents> {
       if (!isRefusedForNow(answer.error)) {
         channel.end(answer.error.code);
         this.#channels.delete(channel.name);
+      } else if (answer.error.code === NO_ROOM) {
+        this.#unplaced.add(channel);
       } else if (answer.error.code === 'room_busy' && this.#link) {
         this.#subscribeLater(this.#link, [channel]);
       }
@@ -454,7 +519,11 @@ export class Realtime extends Emitter<RealtimeEvents> {
   #leaveChannel(channel: Channel): void {
     if (this.#channels.get(channel.name) !== channel) return;
     this.#channels.delete(channel.name);
+    this.#unplaced.delete(channel);
     void this.#link?.unsubscribe([channel.name]).catch(() => {});
+    // There may be room now for one that waits.
+    this.#follow([...this.#unplaced]);
+    this.#unplaced.clear();
     this.#showProgress();
   }
 

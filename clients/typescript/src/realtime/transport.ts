@@ -22,11 +22,15 @@ export interface Hello {
   presence: PresenceChoice | undefined;
 }
 
+/** Why a channel is not followed for which a link has no room; another link may have. */
+export const NO_ROOM = 'no_room';
+
 export interface Link {
   readonly kind: 'socket' | 'stream' | 'worker';
   /** What the server said to `hello`. */
   readonly greeting: Greeting;
   request<Op extends keyof Ops>(op: Op, fields: Ops[Op][0]): Promise<Ops[Op][1]>;
+  /** Follows channels, up to 64. A channel without an answer is followed. */
   subscribe(channels: Subscription[]): Promise<Record<string, Subscribed>>;
   unsubscribe(channels: string[]): Promise<void>;
   /** Keeps the link with a fresh token. */

@@ -1174,7 +1174,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Ends the session of the access token, or of the refresh token in the body. */
+        /** Ends the session of the access token, or of the refresh token in the body or in the cookie. */
         post: operations["logout"];
         delete?: never;
         options?: never;
@@ -1209,7 +1209,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Exchanges a refresh token for a new pair.
+         * Exchanges a refresh token, or the one in the cookie of a page of this origin, for a new pair.
          * @description Each token is good for one exchange, repeated within ten seconds for a second tab. One that comes back later ends the session.
          */
         post: operations["refresh"];
@@ -1414,6 +1414,28 @@ export interface paths {
         patch: operations["update_room"];
         trace?: never;
     };
+    "/v1/chat/rooms/{id}/images": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Brings a picture for a message: a JPEG, PNG, WebP or GIF, as the body or in the field `image` of a form.
+         * @description What it is, its bytes say, not its declared type. It is turned upright, made smaller where a side is longer than 2,048
+         *     pixels, and packed anew, so that nothing but the pixels is kept. What is answered goes into `attachments` of a message as it
+         *     is; a picture that nobody has sent in a week goes, and so does the oldest of more than 50 of one user.
+         */
+        post: operations["upload_message_image"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/chat/rooms/{id}/join": {
         parameters: {
             query?: never;
@@ -1512,7 +1534,10 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Deletes a message; its sender may, and in a group its moderators. Its place in the log stays. */
+        /**
+         * Deletes a message, and the pictures that were brought for it; its sender may, and in a group its moderators. Its place in
+         *     the log stays.
+         */
         delete: operations["delete_message"];
         options?: never;
         head?: never;
@@ -2934,6 +2959,11 @@ export interface components {
         Amount: number;
         /** @description A file that the message refers to; madang keeps the reference, not the file. */
         Attachment: {
+            /**
+             * Format: int64
+             * @description As `width`.
+             */
+            height?: number | null;
             /** @description Its media type, such as `image/png`. */
             media_type: string;
             /** @description What to call it. */
@@ -2945,6 +2975,11 @@ export interface components {
             size_bytes?: number | null;
             /** @description Where the app keeps it. */
             url: string;
+            /**
+             * Format: int64
+             * @description Of a picture or a film, in pixels: the place that it will take.
+             */
+            width?: number | null;
         };
         /**
          * Format: uuid
@@ -2955,14 +2990,14 @@ export interface components {
         AttemptView: {
             began_at: components["schemas"]["Timestamp"];
             /** @description What the provider said, or what was wrong. */
-            detail?: string | null;
+            detail?: null | string;
             ended_at?: components["schemas"]["Timestamp"] | null;
             /**
              * @description `taken`, `unavailable`, `deferred`, `refused`, `gone`, `misconfigured`, `poison`, `failed` or `lost`; null while it
              *     lasts.
              * @example unavailable
              */
-            outcome?: string | null;
+            outcome?: null | string;
         };
         /**
          * @description Who may do something: write to somebody, or see whether they are there.
@@ -2978,8 +3013,8 @@ export interface components {
              * @description Seconds until the access token ends.
              */
             expires_in: number;
-            /** @description Good for one exchange. */
-            refresh_token: string;
+            /** @description Good for one exchange. Null where the browser keeps it. */
+            refresh_token?: null | string;
             session_id: components["schemas"]["SessionId"];
             /** @example Bearer */
             token_type: string;
@@ -3028,13 +3063,13 @@ export interface components {
          * @description Where a break is.
          * @enum {string}
          */
-        BreakStatus: "open" | "explained" | "fixed";
+        BreakStatus: "explained" | "fixed" | "open";
         /** @description Something that does not agree. Amounts are in minor units. */
         BreakView: {
             break_id: components["schemas"]["ReconBreakId"];
             bucket: components["schemas"]["Bucket"];
             /** @description `user:<id>`, or `reconciliation` for what was not found again. */
-            closed_by?: string | null;
+            closed_by?: null | string;
             day: string;
             fixed_entry?: components["schemas"]["EntryId"] | null;
             found_at: components["schemas"]["Timestamp"];
@@ -3043,8 +3078,8 @@ export interface components {
             /** Format: int64 */
             local_amount?: number | null;
             /** @description A payment, a refund, a withdrawal or an account of ours. */
-            local_ref?: string | null;
-            note?: string | null;
+            local_ref?: null | string;
+            note?: null | string;
             /** @description The order, as the provider knows it; of a payout the withdrawal. */
             order: string;
             provider: string;
@@ -3054,7 +3089,7 @@ export interface components {
              * @description The end of the provider's key.
              * @example ****k7Qw
              */
-            remote_ref?: string | null;
+            remote_ref?: null | string;
             run_id: components["schemas"]["ReconRunId"];
             /** @description What is wrong, in a sentence. */
             says: string;
@@ -3065,7 +3100,7 @@ export interface components {
          * @description How something does not agree.
          * @enum {string}
          */
-        Bucket: "missing_local" | "missing_remote" | "amount" | "status" | "duplicate" | "fee" | "timing" | "ledger";
+        Bucket: "amount" | "duplicate" | "fee" | "ledger" | "missing_local" | "missing_remote" | "status" | "timing";
         /** @description What this program says by itself. */
         BuiltinView: {
             /** @example ko */
@@ -3127,7 +3162,7 @@ export interface components {
          * @description What is to become of a notification on one medium.
          * @enum {string}
          */
-        Choice: "on" | "off" | "digest";
+        Choice: "digest" | "off" | "on";
         /** @description One choice. */
         ChoiceBody: {
             choice: components["schemas"]["Choice"] | null;
@@ -3208,9 +3243,9 @@ export interface components {
              * @description How many users had been told.
              */
             notified: number;
-            reason?: string | null;
+            reason?: null | string;
             /** @description Who asked for it; null where an event did. */
-            requested_by?: string | null;
+            requested_by?: null | string;
             type: string;
         };
         /**
@@ -3222,13 +3257,13 @@ export interface components {
         DeedView: {
             /** @example withdrawal_approved */
             action: string;
-            after: Record<string, never> | null;
+            after: null | Record<string, never>;
             at: components["schemas"]["Timestamp"];
-            before: Record<string, never> | null;
+            before: null | Record<string, never>;
             by: components["schemas"]["UserId"];
             id: components["schemas"]["DeedId"];
             /** @description `null` where nobody is asked for one. */
-            reason?: string | null;
+            reason?: null | string;
             /**
              * @description A kind and an id.
              * @example provider:toss
@@ -3253,7 +3288,7 @@ export interface components {
          * @description Where a letter stands.
          * @enum {string}
          */
-        DeliveryStatus: "queued" | "delivered" | "bounced" | "dead" | "suppressed";
+        DeliveryStatus: "bounced" | "dead" | "delivered" | "queued" | "suppressed";
         /** @description A letter, without what it says. */
         DeliveryView: {
             /**
@@ -3270,14 +3305,14 @@ export interface components {
             kind: string;
             medium: components["schemas"]["Medium"];
             /** @description Who was asked last. */
-            provider?: string | null;
+            provider?: null | string;
             /** @description What the provider calls it. */
-            provider_id?: string | null;
+            provider_id?: null | string;
             /**
              * @description Why it is not delivered, or waits.
              * @example attempts_used_up
              */
-            reason?: string | null;
+            reason?: null | string;
             /**
              * Format: int64
              * @description The notification in the user's inbox that it tells of.
@@ -3288,7 +3323,7 @@ export interface components {
              * Format: uuid
              * @description The device or the webhook endpoint.
              */
-            target_id?: string | null;
+            target_id?: null | string;
             user_id?: components["schemas"]["UserId"] | null;
         };
         /** @description A device to register. */
@@ -3315,7 +3350,7 @@ export interface components {
          * @description Through which service a device is reached.
          * @enum {string}
          */
-        DeviceKind: "web_push" | "fcm";
+        DeviceKind: "fcm" | "web_push";
         /** @description A device of the caller. */
         DeviceView: {
             created_at: components["schemas"]["Timestamp"];
@@ -3338,7 +3373,7 @@ export interface components {
          * @description Why an endpoint takes no events.
          * @enum {string}
          */
-        DisableReason: "by_request" | "gone" | "failing" | "queue_full";
+        DisableReason: "by_request" | "failing" | "gone" | "queue_full";
         /** @description A message's new wording. */
         EditBody: {
             body: string;
@@ -3362,11 +3397,11 @@ export interface components {
         };
         /** @description New settings of an endpoint; what is left out stays as it is. */
         EndpointChangeBody: {
-            description?: string | null;
+            description?: null | string;
             /** @description False: it is posted nothing. True: it is posted what happens from then on. */
             enabled?: boolean | null;
             events?: string[] | null;
-            url?: string | null;
+            url?: null | string;
         };
         /**
          * Format: uuid
@@ -3443,7 +3478,7 @@ export interface components {
         /** @description Somebody who was found: what everybody sees of them. */
         FoundView: {
             /** @description An `https` address or an absolute path. */
-            avatar?: string | null;
+            avatar?: null | string;
             avatar_sizes?: components["schemas"]["AvatarSizes"] | null;
             display_name: string;
             handle: string;
@@ -3453,7 +3488,7 @@ export interface components {
          * @description What a person is told of what they are to another.
          * @enum {string}
          */
-        FriendState: "none" | "outgoing" | "incoming" | "friends" | "blocked";
+        FriendState: "blocked" | "friends" | "incoming" | "none" | "outgoing";
         /** @description What another user is to the caller now. */
         FriendStateView: {
             state: components["schemas"]["FriendState"];
@@ -3534,7 +3569,7 @@ export interface components {
             decided_at?: components["schemas"]["Timestamp"] | null;
             decided_by?: components["schemas"]["UserId"] | null;
             /** @description Why it was decided so. */
-            decision?: string | null;
+            decision?: null | string;
             entry_id?: components["schemas"]["EntryId"] | null;
             /** @description Until when somebody may approve it. */
             expires_at: components["schemas"]["Timestamp"];
@@ -3554,7 +3589,7 @@ export interface components {
              * @description Why it was refused.
              * @example payment_declined
              */
-            code?: string | null;
+            code?: null | string;
             created_at: components["schemas"]["Timestamp"];
             /** @description When it is forgotten. */
             expires_at: components["schemas"]["Timestamp"];
@@ -3571,7 +3606,7 @@ export interface components {
              * Format: uuid
              * @description What was made for it, and is gone on with.
              */
-            resource_id?: string | null;
+            resource_id?: null | string;
             /** @example POST /v1/payments/confirm */
             route: string;
             /**
@@ -3659,6 +3694,8 @@ export interface components {
             updated_at?: components["schemas"]["Timestamp"] | null;
         };
         LoginBody: {
+            /** @description Whether the browser keeps the refresh token, in a cookie that no script can read: for pages of this origin. */
+            cookie?: boolean;
             /**
              * @description The handle or the e-mail address.
              * @example jisoo
@@ -3668,8 +3705,10 @@ export interface components {
             password: string;
         };
         LogoutBody: {
+            /** @description Ends the session that the cookie names, and clears the cookies, for pages of this origin. */
+            cookie?: boolean;
             /** @description Names the session where no access token does. */
-            refresh_token?: string | null;
+            refresh_token?: null | string;
         };
         /** @description How far a room was read. */
         MarkerBody: {
@@ -3702,7 +3741,7 @@ export interface components {
          * @description A way to somebody.
          * @enum {string}
          */
-        Medium: "inbox" | "mail" | "sms" | "push" | "webhook";
+        Medium: "inbox" | "mail" | "push" | "sms" | "webhook";
         /** @description A medium: its queue, and how this node delivers. */
         MediumView: {
             /** @description Letters that this node has on their way. */
@@ -3715,7 +3754,7 @@ export interface components {
             medium: components["schemas"]["Medium"];
             oldest_due_at?: components["schemas"]["Timestamp"] | null;
             /** @description Who delivers; null where there is no provider, and nothing is sent. */
-            provider?: string | null;
+            provider?: null | string;
             /**
              * Format: int64
              * @description Letters in the queue, counted up to 100,000.
@@ -3725,7 +3764,7 @@ export interface components {
             routes_down: components["schemas"]["RouteDownView"][];
         };
         /** @description What to change about a member: the role, or how long they are muted. */
-        MemberChangeBody: components["schemas"]["RoleBody"] | components["schemas"]["MuteBody"];
+        MemberChangeBody: components["schemas"]["MuteBody"] | components["schemas"]["RoleBody"];
         /**
          * @description What a member may do; a later role may do all that an earlier one may.
          * @enum {string}
@@ -3808,11 +3847,6 @@ export interface components {
         /** @description A room to open. */
         NewRoomBody: {
             /** @enum {string} */
-            kind: "direct";
-            /** @description The other. */
-            user_id: components["schemas"]["UserId"];
-        } | {
-            /** @enum {string} */
             kind: "group";
             /** @description The other first members; as many as `chat.group_members_max` allows, 5,000 unless configured. */
             member_ids?: components["schemas"]["UserId"][];
@@ -3822,6 +3856,11 @@ export interface components {
              * @default private
              */
             visibility: components["schemas"]["Visibility"];
+        } | {
+            /** @enum {string} */
+            kind: "direct";
+            /** @description The other. */
+            user_id: components["schemas"]["UserId"];
         };
         /** @description A key to make. */
         NewServiceKeyBody: {
@@ -3863,7 +3902,7 @@ export interface components {
             /** @description What it is about: `actor`, `room`, `message`, `count`, or what its sender gave it. */
             data: Record<string, never>;
             /** @description Notifications of one group are about the same thing, such as `room:` and an id. */
-            group?: string | null;
+            group?: null | string;
             id: components["schemas"]["NotificationId"];
             read_at?: components["schemas"]["Timestamp"] | null;
             /** @description Its place in the channel `me`. */
@@ -3875,7 +3914,7 @@ export interface components {
         /** @description A page of notifications. */
         NotificationsView: {
             items: components["schemas"]["NotificationView"][];
-            next_cursor?: string | null;
+            next_cursor?: null | string;
             /**
              * Format: int64
              * @description In the whole inbox, counted up to 1,000.
@@ -3888,7 +3927,7 @@ export interface components {
              * @description Of which call to the provider a workflow takes care: `confirm`, `capture`, `void`, or none.
              * @example confirm
              */
-            under_way?: string | null;
+            under_way?: null | string;
         };
         /** @description An order to be paid for. */
         OrderBody: {
@@ -3938,7 +3977,7 @@ export interface components {
                 break_id: components["schemas"]["ReconBreakId"];
                 bucket: components["schemas"]["Bucket"];
                 /** @description `user:<id>`, or `reconciliation` for what was not found again. */
-                closed_by?: string | null;
+                closed_by?: null | string;
                 day: string;
                 fixed_entry?: components["schemas"]["EntryId"] | null;
                 found_at: components["schemas"]["Timestamp"];
@@ -3947,8 +3986,8 @@ export interface components {
                 /** Format: int64 */
                 local_amount?: number | null;
                 /** @description A payment, a refund, a withdrawal or an account of ours. */
-                local_ref?: string | null;
-                note?: string | null;
+                local_ref?: null | string;
+                note?: null | string;
                 /** @description The order, as the provider knows it; of a payout the withdrawal. */
                 order: string;
                 provider: string;
@@ -3958,7 +3997,7 @@ export interface components {
                  * @description The end of the provider's key.
                  * @example ****k7Qw
                  */
-                remote_ref?: string | null;
+                remote_ref?: null | string;
                 run_id: components["schemas"]["ReconRunId"];
                 /** @description What is wrong, in a sentence. */
                 says: string;
@@ -3966,7 +4005,7 @@ export interface components {
                 updated_at: components["schemas"]["Timestamp"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_DeadView: {
@@ -3979,26 +4018,26 @@ export interface components {
                  * @description How many users had been told.
                  */
                 notified: number;
-                reason?: string | null;
+                reason?: null | string;
                 /** @description Who asked for it; null where an event did. */
-                requested_by?: string | null;
+                requested_by?: null | string;
                 type: string;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_DeedView: {
             items: {
                 /** @example withdrawal_approved */
                 action: string;
-                after: Record<string, never> | null;
+                after: null | Record<string, never>;
                 at: components["schemas"]["Timestamp"];
-                before: Record<string, never> | null;
+                before: null | Record<string, never>;
                 by: components["schemas"]["UserId"];
                 id: components["schemas"]["DeedId"];
                 /** @description `null` where nobody is asked for one. */
-                reason?: string | null;
+                reason?: null | string;
                 /**
                  * @description A kind and an id.
                  * @example provider:toss
@@ -4006,7 +4045,7 @@ export interface components {
                 target: string;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_DeliveryView: {
@@ -4025,14 +4064,14 @@ export interface components {
                 kind: string;
                 medium: components["schemas"]["Medium"];
                 /** @description Who was asked last. */
-                provider?: string | null;
+                provider?: null | string;
                 /** @description What the provider calls it. */
-                provider_id?: string | null;
+                provider_id?: null | string;
                 /**
                  * @description Why it is not delivered, or waits.
                  * @example attempts_used_up
                  */
-                reason?: string | null;
+                reason?: null | string;
                 /**
                  * Format: int64
                  * @description The notification in the user's inbox that it tells of.
@@ -4043,11 +4082,11 @@ export interface components {
                  * Format: uuid
                  * @description The device or the webhook endpoint.
                  */
-                target_id?: string | null;
+                target_id?: null | string;
                 user_id?: components["schemas"]["UserId"] | null;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_EndpointView: {
@@ -4065,7 +4104,7 @@ export interface components {
                 url: string;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_FiledPayoutView: {
@@ -4077,7 +4116,7 @@ export interface components {
                 bank_code: string;
                 currency: string;
                 /** @description Why it was not paid, or came back. */
-                failure_code?: string | null;
+                failure_code?: null | string;
                 /**
                  * @description `exported`, `paid`, `failed` or `returned`.
                  * @example exported
@@ -4088,20 +4127,20 @@ export interface components {
                 withdrawal_id: components["schemas"]["WithdrawalId"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_FoundView: {
             items: {
                 /** @description An `https` address or an absolute path. */
-                avatar?: string | null;
+                avatar?: null | string;
                 avatar_sizes?: components["schemas"]["AvatarSizes"] | null;
                 display_name: string;
                 handle: string;
                 id: components["schemas"]["UserId"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_FriendView: {
@@ -4111,7 +4150,7 @@ export interface components {
                 user: components["schemas"]["PersonView"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_ItemView: {
@@ -4137,7 +4176,7 @@ export interface components {
                 withholding: number;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_JournalEntryView: {
@@ -4159,7 +4198,7 @@ export interface components {
                 decided_at?: components["schemas"]["Timestamp"] | null;
                 decided_by?: components["schemas"]["UserId"] | null;
                 /** @description Why it was decided so. */
-                decision?: string | null;
+                decision?: null | string;
                 entry_id?: components["schemas"]["EntryId"] | null;
                 /** @description Until when somebody may approve it. */
                 expires_at: components["schemas"]["Timestamp"];
@@ -4174,7 +4213,7 @@ export interface components {
                 status: string;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_KindView: {
@@ -4186,7 +4225,7 @@ export interface components {
                 locales: components["schemas"]["LocaleView"][];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_ListedView: {
@@ -4195,7 +4234,7 @@ export interface components {
                 user: components["schemas"]["PersonView"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_MemberView: {
@@ -4213,7 +4252,7 @@ export interface components {
                 user_id: components["schemas"]["UserId"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_MessageView: {
@@ -4239,7 +4278,7 @@ export interface components {
                 seq: number;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_OperatedPaymentView: {
@@ -4248,10 +4287,10 @@ export interface components {
                  * @description Of which call to the provider a workflow takes care: `confirm`, `capture`, `void`, or none.
                  * @example confirm
                  */
-                under_way?: string | null;
+                under_way?: null | string;
             })[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_PayeeSettlementView: {
@@ -4259,7 +4298,7 @@ export interface components {
                 payee_id: components["schemas"]["UserId"];
             })[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_PaymentView: {
@@ -4274,7 +4313,7 @@ export interface components {
                 currency: components["schemas"]["Currency"];
                 expires_at: components["schemas"]["Timestamp"];
                 /** @description Why it came to nothing. */
-                failure_code?: string | null;
+                failure_code?: null | string;
                 id: components["schemas"]["PaymentId"];
                 order_id: string;
                 order_type: string;
@@ -4299,7 +4338,7 @@ export interface components {
                 version: number;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_PayoutFileView: {
@@ -4320,34 +4359,34 @@ export interface components {
                 sum: number;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_PersonView: {
             items: {
                 /** @description An `https` address or an absolute path. */
-                avatar?: string | null;
+                avatar?: null | string;
                 avatar_sizes?: components["schemas"]["AvatarSizes"] | null;
                 display_name: string;
                 handle: string;
                 id: components["schemas"]["UserId"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_PublicRoomView: {
             items: {
-                avatar?: string | null;
+                avatar?: null | string;
                 id: components["schemas"]["RoomId"];
                 last_active_at: components["schemas"]["Timestamp"];
                 /** Format: int64 */
                 member_count: number;
-                name?: string | null;
-                topic?: string | null;
+                name?: null | string;
+                topic?: null | string;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_ReportView: {
@@ -4365,12 +4404,12 @@ export interface components {
                 report: Record<string, never>;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_RoomView: {
             items: {
-                avatar?: string | null;
+                avatar?: null | string;
                 created_at: components["schemas"]["Timestamp"];
                 /**
                  * Format: int64
@@ -4384,7 +4423,7 @@ export interface components {
                 /** Format: int64 */
                 member_count: number;
                 /** @description Null in a direct room: show the other's name. */
-                name?: string | null;
+                name?: null | string;
                 /** @description What the caller wants to be told of. */
                 notifications: components["schemas"]["RoomNotificationsView"];
                 peer_id?: components["schemas"]["UserId"] | null;
@@ -4397,7 +4436,7 @@ export interface components {
                 read_seq: number;
                 /** @description What the caller may do. */
                 role: components["schemas"]["MemberRole"];
-                topic?: string | null;
+                topic?: null | string;
                 /**
                  * Format: int64
                  * @description Messages of others after the marker, counted up to 1,000.
@@ -4406,7 +4445,7 @@ export interface components {
                 visibility: components["schemas"]["Visibility"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_RunView: {
@@ -4453,10 +4492,10 @@ export interface components {
                 started_at: components["schemas"]["Timestamp"];
                 status: components["schemas"]["RunStatus"];
                 /** @description Why it failed. */
-                why?: string | null;
+                why?: null | string;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_ServiceKeyView: {
@@ -4471,7 +4510,7 @@ export interface components {
                 scopes: components["schemas"]["Scopes"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_SettlementView: {
@@ -4514,7 +4553,7 @@ export interface components {
                 withholding: number;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_StatementView: {
@@ -4543,7 +4582,7 @@ export interface components {
                 reference_kind: string;
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_WaitingWithdrawalView: {
@@ -4557,7 +4596,7 @@ export interface components {
                 waits_for: string[];
             })[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_WithdrawalView: {
@@ -4567,7 +4606,7 @@ export interface components {
                 created_at: components["schemas"]["Timestamp"];
                 currency: components["schemas"]["Currency"];
                 /** @description Why it was not sent, or came back. */
-                failure_code?: string | null;
+                failure_code?: null | string;
                 /** @description Whether somebody has to say yes. */
                 needs_approval: boolean;
                 /** @description Not sent before then. */
@@ -4584,7 +4623,7 @@ export interface components {
                 withdrawal_id: components["schemas"]["WithdrawalId"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_WorkflowView: {
@@ -4613,7 +4652,7 @@ export interface components {
                 id: components["schemas"]["WorkflowId"];
                 /** @description Such as `payment_confirm`. */
                 kind: string;
-                last_error?: string | null;
+                last_error?: null | string;
                 owner?: components["schemas"]["NodeId"] | null;
                 /** @description What it is for, such as `confirm:<payment>`. */
                 purpose: string;
@@ -4629,7 +4668,7 @@ export interface components {
                 wake_at: components["schemas"]["Timestamp"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /**
          * @description The words of one kind in one language, as Jinja templates with `if` and `for`.
@@ -4640,10 +4679,10 @@ export interface components {
         Parts: {
             /** @example It arrives on {{ data.day }}. */
             body: string;
-            mail_html?: string | null;
-            mail_subject?: string | null;
-            mail_text?: string | null;
-            sms?: string | null;
+            mail_html?: null | string;
+            mail_subject?: null | string;
+            mail_text?: null | string;
+            sms?: null | string;
             /** @example Your order {{ data.number }} is on its way */
             title: string;
         };
@@ -4673,7 +4712,7 @@ export interface components {
             currency: components["schemas"]["Currency"];
             expires_at: components["schemas"]["Timestamp"];
             /** @description Why it came to nothing. */
-            failure_code?: string | null;
+            failure_code?: null | string;
             id: components["schemas"]["PaymentId"];
             order_id: string;
             order_type: string;
@@ -4726,7 +4765,7 @@ export interface components {
         /** @description A person in a list. */
         PersonView: {
             /** @description An `https` address or an absolute path. */
-            avatar?: string | null;
+            avatar?: null | string;
             avatar_sizes?: components["schemas"]["AvatarSizes"] | null;
             display_name: string;
             handle: string;
@@ -4745,9 +4784,9 @@ export interface components {
              * @description Proven: text messages go there.
              * @example +821012345678
              */
-            number?: string | null;
+            number?: null | string;
             /** @description Waits for the code that was sent to it. */
-            pending_number?: string | null;
+            pending_number?: null | string;
         };
         /** @description The pinned messages of a room, the newest pin first. */
         PinsView: {
@@ -4803,7 +4842,7 @@ export interface components {
         /** @description What to show. Parts that are left out: those in use. */
         PreviewBody: {
             /** @description Instead of the example data that was stored with the template. */
-            data?: Record<string, never> | null;
+            data?: null | Record<string, never>;
             parts?: components["schemas"]["Parts"] | null;
         };
         /** @description What people would be told. */
@@ -4827,7 +4866,7 @@ export interface components {
             /** @description Which inputs are wrong, as far as that is known. */
             errors: components["schemas"]["FieldError"][];
             /** @description What to quote when asking for help. */
-            request_id?: string | null;
+            request_id?: null | string;
             /**
              * Format: int32
              * @example 404
@@ -4846,16 +4885,16 @@ export interface components {
         };
         ProfileBody: {
             /** @description Left out: stays as it is; null: is taken away. */
-            avatar?: string | null;
+            avatar?: null | string;
             /** @description Left out: stays as it is. */
-            bio?: string | null;
+            bio?: null | string;
             /** @description Left out: stays as it is. */
-            display_name?: string | null;
+            display_name?: null | string;
         };
         /** @description A user as they see themselves. */
         ProfileView: {
             /** @description An `https` address or an absolute path. */
-            avatar?: string | null;
+            avatar?: null | string;
             avatar_sizes?: components["schemas"]["AvatarSizes"] | null;
             bio: string;
             created_at: components["schemas"]["Timestamp"];
@@ -4872,7 +4911,7 @@ export interface components {
          * @description Whether everybody may read a profile, or friends only.
          * @enum {string}
          */
-        ProfileVisibility: "public" | "private";
+        ProfileVisibility: "private" | "public";
         /** @description What somebody has seen at the provider. */
         ProposalBody: {
             /** @description What the provider has taken, in minor units of the payment's currency. */
@@ -4926,13 +4965,13 @@ export interface components {
         };
         /** @description A public channel as anybody may find it. */
         PublicRoomView: {
-            avatar?: string | null;
+            avatar?: null | string;
             id: components["schemas"]["RoomId"];
             last_active_at: components["schemas"]["Timestamp"];
             /** Format: int64 */
             member_count: number;
-            name?: string | null;
-            topic?: string | null;
+            name?: null | string;
+            topic?: null | string;
         };
         /** @description What a browser subscribes with. */
         PushKeyView: {
@@ -4990,8 +5029,11 @@ export interface components {
             /** @description What was known already. */
             unchanged: number;
         };
+        /** @description What is exchanged: one of the two. */
         RefreshBody: {
-            refresh_token: string;
+            /** @description Takes the token from the cookie, for pages of this origin. */
+            cookie?: boolean;
+            refresh_token?: null | string;
         };
         /** @description A bank account of the payer's. */
         RefundAccountBody: {
@@ -5022,7 +5064,7 @@ export interface components {
             actor: string;
             amount: components["schemas"]["Amount"];
             created_at: components["schemas"]["Timestamp"];
-            failure_code?: string | null;
+            failure_code?: null | string;
             id: components["schemas"]["RefundId"];
             reason: string;
             status: string;
@@ -5031,12 +5073,14 @@ export interface components {
         /** @description Money that goes back. */
         RefundView: {
             amount: components["schemas"]["Amount"];
-            failure_code?: string | null;
+            failure_code?: null | string;
             id: components["schemas"]["RefundId"];
             /** @description `requested`, `sent`, `unknown`, `succeeded`, `failed` or `needs_review`. */
             status: string;
         };
         RegisterBody: {
+            /** @description Whether the browser keeps the refresh token, in a cookie that no script can read: for pages of this origin. */
+            cookie?: boolean;
             /** @example 지수 */
             display_name: string;
             /**
@@ -5053,7 +5097,7 @@ export interface components {
              * @description A language tag (BCP 47), in which mails are written from the first on.
              * @example ko-KR
              */
-            locale?: string | null;
+            locale?: null | string;
             /**
              * Format: password
              * @description Any characters; not a common password, and without the handle or address in it.
@@ -5063,7 +5107,7 @@ export interface components {
              * @description A name of the IANA database.
              * @example Asia/Seoul
              */
-            time_zone?: string | null;
+            time_zone?: null | string;
         };
         /** @description What became of what was paid for an order, in minor units. */
         ReleasedView: {
@@ -5085,7 +5129,7 @@ export interface components {
         /** @description Which dead letters to replay; what is left out may be anything. */
         ReplayBody: {
             before?: components["schemas"]["Timestamp"] | null;
-            kind?: string | null;
+            kind?: null | string;
             medium?: components["schemas"]["Medium"] | null;
         };
         /** @description What came of it. */
@@ -5128,7 +5172,7 @@ export interface components {
              * @description Why it was not paid, or came back: `invalid_bank_account`, or `payout_refused`, which is meant where it is left
              *     out.
              */
-            code?: string | null;
+            code?: null | string;
             /**
              * @description `paid`, `failed`, or `returned`: it was paid, and the bank sent it back.
              * @example paid
@@ -5150,7 +5194,7 @@ export interface components {
          * @description What an account may do beyond its own affairs.
          * @enum {string}
          */
-        Role: "USER" | "WORKER" | "EMPLOYER" | "MODERATOR" | "ADMIN";
+        Role: "ADMIN" | "EMPLOYER" | "MODERATOR" | "USER" | "WORKER";
         /** @description A new role. `owner` hands the room over: the owner before becomes a moderator. */
         RoleBody: {
             role: components["schemas"]["MemberRole"];
@@ -5160,17 +5204,17 @@ export interface components {
         /** @description New settings of a room; what is left out stays as it is. */
         RoomChangeBody: {
             /** @description A reference to a picture that the app keeps. */
-            avatar?: string | null;
-            name?: string | null;
+            avatar?: null | string;
+            name?: null | string;
             /** @description Whether read markers become events that everybody in the room sees. */
             read_receipts?: boolean | null;
-            topic?: string | null;
+            topic?: null | string;
         };
         /** @description A room with the first page of its members. */
         RoomDetailsView: components["schemas"]["RoomView"] & {
             members: components["schemas"]["MemberView"][];
             /** @description The cursor for the next page of members; null when these are all. */
-            members_next_cursor?: string | null;
+            members_next_cursor?: null | string;
         };
         /**
          * Format: uuid
@@ -5199,7 +5243,7 @@ export interface components {
         };
         /** @description A room as one of its members sees it. */
         RoomView: {
-            avatar?: string | null;
+            avatar?: null | string;
             created_at: components["schemas"]["Timestamp"];
             /**
              * Format: int64
@@ -5213,7 +5257,7 @@ export interface components {
             /** Format: int64 */
             member_count: number;
             /** @description Null in a direct room: show the other's name. */
-            name?: string | null;
+            name?: null | string;
             /** @description What the caller wants to be told of. */
             notifications: components["schemas"]["RoomNotificationsView"];
             peer_id?: components["schemas"]["UserId"] | null;
@@ -5226,7 +5270,7 @@ export interface components {
             read_seq: number;
             /** @description What the caller may do. */
             role: components["schemas"]["MemberRole"];
-            topic?: string | null;
+            topic?: null | string;
             /**
              * Format: int64
              * @description Messages of others after the marker, counted up to 1,000.
@@ -5263,12 +5307,12 @@ export interface components {
          * @description What is compared.
          * @enum {string}
          */
-        RunKind: "transactions" | "settlements" | "ledger";
+        RunKind: "ledger" | "settlements" | "transactions";
         /**
          * @description How a comparison stands.
          * @enum {string}
          */
-        RunStatus: "running" | "clean" | "breaks" | "failed" | "not_offered";
+        RunStatus: "breaks" | "clean" | "failed" | "not_offered" | "running";
         /** @description How a day of a provider was compared. Sums are charges less refunds and payouts, in minor units. */
         RunView: {
             /**
@@ -5313,7 +5357,7 @@ export interface components {
             started_at: components["schemas"]["Timestamp"];
             status: components["schemas"]["RunStatus"];
             /** @description Why it failed. */
-            why?: string | null;
+            why?: null | string;
         };
         /** @description The runs of a day. */
         RunsView: {
@@ -5341,7 +5385,7 @@ export interface components {
              * @description The language they have chosen; `en` where they have not.
              * @example ko
              */
-            locale?: string | null;
+            locale?: null | string;
             registered_after?: components["schemas"]["Timestamp"] | null;
             registered_before?: components["schemas"]["Timestamp"] | null;
             seen_since?: components["schemas"]["Timestamp"] | null;
@@ -5352,7 +5396,7 @@ export interface components {
             /** @description For the template and for clients; at most 8 KiB. */
             data?: Record<string, never>;
             /** @description What belongs together: later notifications with the same group are about the same thing. */
-            group?: string | null;
+            group?: null | string;
             /** @description Only through these; left out: what the type and the recipient's preferences say. */
             media?: components["schemas"]["Medium"][] | null;
             send_at?: components["schemas"]["Timestamp"] | null;
@@ -5374,7 +5418,7 @@ export interface components {
              * @description How many users have been told so far.
              */
             notified: number;
-            reason?: string | null;
+            reason?: null | string;
             send_at: components["schemas"]["Timestamp"];
             /**
              * @description `queued`, `done`, or `dead` with a reason.
@@ -5426,7 +5470,7 @@ export interface components {
         SessionsView: {
             items: components["schemas"]["SessionView"][];
             /** @description Always null: a user has at most 100 sessions. */
-            next_cursor?: string | null;
+            next_cursor?: null | string;
         };
         /** @description What changes; what is left out stays as it is. */
         SettingsBody: {
@@ -5435,14 +5479,14 @@ export interface components {
              * @description A well-formed language tag (BCP 47).
              * @example ko-KR
              */
-            locale?: string | null;
+            locale?: null | string;
             profile?: components["schemas"]["ProfileVisibility"] | null;
             quiet_hours?: components["schemas"]["QuietHoursBody"] | null;
             /**
              * @description A name of the IANA database, in any case.
              * @example Asia/Seoul
              */
-            time_zone?: string | null;
+            time_zone?: null | string;
             who_may_befriend?: components["schemas"]["Suitors"] | null;
             who_may_message?: components["schemas"]["Audience"] | null;
             who_sees_presence?: components["schemas"]["Audience"] | null;
@@ -5534,7 +5578,7 @@ export interface components {
         SignalView: {
             created_at: components["schemas"]["Timestamp"];
             name: string;
-            payload: Record<string, never> | null;
+            payload: null | Record<string, never>;
             taken_at?: components["schemas"]["Timestamp"] | null;
         };
         /** @description A transfer, seen from one of its accounts. */
@@ -5566,7 +5610,7 @@ export interface components {
          * @description What others see.
          * @enum {string}
          */
-        Status: "online" | "away" | "busy" | "offline";
+        Status: "away" | "busy" | "offline" | "online";
         StatusView: {
             /** @example ok */
             status: string;
@@ -5576,7 +5620,7 @@ export interface components {
             at: components["schemas"]["Timestamp"];
             began_at: components["schemas"]["Timestamp"];
             /** @description Under which key the outside was called. */
-            effect_key?: string | null;
+            effect_key?: null | string;
             /** Format: int64 */
             fence: number;
             /**
@@ -5587,7 +5631,7 @@ export interface components {
             name: string;
             node?: components["schemas"]["NodeId"] | null;
             /** @description What came of it; keys of providers are masked. */
-            output: Record<string, never> | null;
+            output: null | Record<string, never>;
             /** Format: int64 */
             seq: number;
         };
@@ -5616,7 +5660,7 @@ export interface components {
              * Format: double
              * @description Taken and not looked at: a subscription that has ended is refused by its push service.
              */
-            expirationTime?: number | null;
+            expirationTime?: null | number;
             keys: components["schemas"]["SubscriptionKeysBody"];
         };
         SubscriptionKeysBody: {
@@ -5627,7 +5671,7 @@ export interface components {
          * @description Who may ask somebody to be friends.
          * @enum {string}
          */
-        Suitors: "everyone" | "common" | "nobody";
+        Suitors: "common" | "everyone" | "nobody";
         /** @description Both sides, in minor units. */
         SumsView: {
             /** Format: int64 */
@@ -5664,7 +5708,7 @@ export interface components {
         /** @description Through what to send a test to oneself. */
         TestBody: {
             /** @description Instead of the example data that was stored with the template. */
-            data?: Record<string, never> | null;
+            data?: null | Record<string, never>;
             /** @description `mail`, `sms` or `push`. */
             medium: components["schemas"]["Medium"];
         };
@@ -5733,7 +5777,7 @@ export interface components {
             at: components["schemas"]["Timestamp"];
             /** @example provider */
             cause: string;
-            from?: string | null;
+            from?: null | string;
             /** Format: int64 */
             seq: number;
             to: string;
@@ -5759,10 +5803,10 @@ export interface components {
         /** @description A user as the caller sees them. */
         UserView: {
             /** @description An `https` address or an absolute path. */
-            avatar?: string | null;
+            avatar?: null | string;
             avatar_sizes?: components["schemas"]["AvatarSizes"] | null;
             /** @description Null where the profile is private and the caller is not a friend. */
-            bio?: string | null;
+            bio?: null | string;
             created_at?: components["schemas"]["Timestamp"] | null;
             display_name: string;
             /** Format: int64 */
@@ -5835,7 +5879,7 @@ export interface components {
             /** Format: int64 */
             attempts: number;
             done_at?: components["schemas"]["Timestamp"] | null;
-            last_error?: string | null;
+            last_error?: null | string;
             provider: string;
             received_at: components["schemas"]["Timestamp"];
             /** @description `received`, `done`, `ignored` or `failed`. */
@@ -5866,7 +5910,7 @@ export interface components {
             created_at: components["schemas"]["Timestamp"];
             currency: components["schemas"]["Currency"];
             /** @description Why it was not sent, or came back. */
-            failure_code?: string | null;
+            failure_code?: null | string;
             /** @description Whether somebody has to say yes. */
             needs_approval: boolean;
             /** @description Not sent before then. */
@@ -5887,7 +5931,7 @@ export interface components {
             /** @description The latest first; 100 of them. */
             signals: components["schemas"]["SignalView"][];
             /** @description What it has noted, such as which payment it is about; keys of providers are masked. */
-            state: Record<string, never> | null;
+            state: null | Record<string, never>;
             /** @description In order; the last 500 of them. */
             steps: components["schemas"]["StepView"][];
         };
@@ -5922,7 +5966,7 @@ export interface components {
             id: components["schemas"]["WorkflowId"];
             /** @description Such as `payment_confirm`. */
             kind: string;
-            last_error?: string | null;
+            last_error?: null | string;
             owner?: components["schemas"]["NodeId"] | null;
             /** @description What it is for, such as `confirm:<payment>`. */
             purpose: string;
@@ -5940,7 +5984,401 @@ export interface components {
         /** Format: int64 */
         i64: number;
     };
-    responses: never;
+    responses: {
+        /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
+        AParameterIsNotAllowed: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /**
+         * @description An amount or another input is not allowed (`amount_mismatch`, `exceeds_refundable`), or the key was used for
+         *     something else (`idempotency_key_reused`).
+         */
+        AnAmountOrAnotherInputIsNotAllowed: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description An input is not allowed; `code` and `errors` say which and why. */
+        AnInputIsNotAllowed: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `bank_account_not_found` */
+        BankAccountNotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `image_type_not_supported`: not a JPEG, PNG, WebP or GIF */
+        ImageTypeNotSupported: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `invalid_token`: not a link of this server, or the account is gone */
+        InvalidToken: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It does not exist, or is somebody else's: `order_not_found`, `payment_not_found`. */
+        ItDoesNotExistOrIsSomebodyElseS: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It does not exist, or the caller may not know that it does. */
+        ItDoesNotExistOrTheCallerMayNotKnowThatItDoes: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description It is not for the caller. */
+        ItIsNotForTheCaller: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Nobody decides about what is their own (`own_decision`); the caller is no administrator, or the key has no scope for this (`scope_missing`) */
+        NobodyDecidesAboutWhatIsTheirOwn: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /**
+         * @description Not as things stand: `wrong_state`, `payment_under_way`, `payment_exists`, `disputed`, `too_many_refunds`; or the same
+         *     request is being done (`idempotency_key_in_use`, with `Retry-After`).
+         */
+        NotAsThingsStand: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Not for this caller: not a member, of too low a role, or not wanted. */
+        NotForThisCaller: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `order_not_found` */
+        OrderNotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `origin_not_allowed`: `cookie` is not for a page of another origin */
+        OriginNotAllowed: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `template_not_found` */
+        TemplateNotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The account is gone */
+        TheAccountIsGone: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is not `application/json`. */
+        TheBodyIsNotApplicationJson: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is too big. */
+        TheBodyIsTooBig: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The caller is no administrator. */
+        TheCallerIsNoAdministrator: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
+        TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The database did not answer. */
+        TheDatabaseDidNotAnswer: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The kind, the locale or the template is not right; `errors` has the part, and the detail the line. */
+        TheKindTheLocaleOrTheTemplateIsNotRight: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The picture has too many bytes */
+        ThePictureHasTooManyBytes: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The query is not allowed */
+        TheQueryIsNotAllowed: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The request cannot be read. */
+        TheRequestCannotBeRead: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The request cannot be read, or has no sound key: `idempotency_key_missing`, `idempotency_key_invalid`. */
+        TheRequestCannotBeReadOrHasNoSoundKey: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The same request with the same key finds out whether it was done. */
+        TheSameRequestWithTheSameKeyFindsOutWhetherItWasDone: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The server failed. */
+        TheServerFailed: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The server failed, or does not know whether this was done (`outcome_unknown`). */
+        TheServerFailedOrDoesNotKnowWhetherThisWasDone: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The state of things does not allow it. */
+        TheStateOfThingsDoesNotAllowIt: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no valid access token. */
+        ThereIsNoValidAccessToken: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
+        ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
+        TooBusy: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Too busy, and nothing was done; or `timed_out`. */
+        TooBusyAndNothingWasDone: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Too busy, or no provider answers (`payments_unavailable`); `Retry-After` says how long to wait. */
+        TooBusyOrNoProviderAnswers: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Too many requests; `Retry-After` says how long to wait. */
+        TooManyRequests: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
+        TooManyRequestsOrTooManyFailedAttempts: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Understood, but not allowed. */
+        UnderstoodButNotAllowed: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `webhook_disabled` */
+        WebhookDisabled: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `webhook_not_found` */
+        WebhookNotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
+        WhetherItWasDoneIsNotKnown: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `withdrawal_not_found` */
+        WithdrawalNotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description `wrong_password` */
+        WrongPassword: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+    };
     parameters: never;
     requestBodies: never;
     headers: never;
@@ -5966,42 +6404,10 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     health: {
@@ -6021,33 +6427,9 @@ export interface operations {
                     "application/json": components["schemas"]["HealthView"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed, or does not know whether this was done (`outcome_unknown`) */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheServerFailedOrDoesNotKnowWhetherThisWasDone"];
             /** @description A part is unavailable */
             503: {
                 headers: {
@@ -6077,42 +6459,10 @@ export interface operations {
                     "application/json": components["schemas"]["StatusView"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed, or does not know whether this was done (`outcome_unknown`) */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, and nothing was done; or `timed_out` */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheServerFailedOrDoesNotKnowWhetherThisWasDone"];
+            503: components["responses"]["TooBusyAndNothingWasDone"];
         };
     };
     metrics: {
@@ -6132,42 +6482,10 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed, or does not know whether this was done (`outcome_unknown`) */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, and nothing was done; or `timed_out` */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheServerFailedOrDoesNotKnowWhetherThisWasDone"];
+            503: components["responses"]["TooBusyAndNothingWasDone"];
         };
     };
     readyz: {
@@ -6187,33 +6505,9 @@ export interface operations {
                     "application/json": components["schemas"]["StatusView"];
                 };
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed, or does not know whether this was done (`outcome_unknown`) */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheServerFailedOrDoesNotKnowWhetherThisWasDone"];
             /** @description Starting, stopping, or without its store */
             503: {
                 headers: {
@@ -6228,18 +6522,18 @@ export interface operations {
     list_deliveries: {
         parameters: {
             query?: {
-                status?: components["schemas"]["DeliveryStatus"];
-                medium?: components["schemas"]["Medium"];
-                /** @description To whom. */
-                user_id?: components["schemas"]["UserId"];
+                /** @description How many items at most. */
+                limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
                 /** @description The device or the webhook endpoint. */
                 target_id?: string;
                 /** @description The kind of notification, or the name of the domain event. */
                 kind?: string;
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
-                /** @description How many items at most. */
-                limit?: number;
+                /** @description To whom. */
+                user_id?: components["schemas"]["UserId"];
+                medium?: components["schemas"]["Medium"];
+                status?: components["schemas"]["DeliveryStatus"];
             };
             header?: never;
             path?: never;
@@ -6255,78 +6549,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_DeliveryView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     replay_deliveries: {
@@ -6350,105 +6580,17 @@ export interface operations {
                     "application/json": components["schemas"]["ReplayedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_delivery: {
@@ -6470,78 +6612,14 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     replay_delivery: {
@@ -6563,87 +6641,15 @@ export interface operations {
                     "application/json": components["schemas"]["DeliveryDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_media: {
@@ -6663,87 +6669,23 @@ export interface operations {
                     "application/json": components["schemas"]["MediaView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_dead: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -6759,78 +6701,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_DeadView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     replay_dead: {
@@ -6851,92 +6729,22 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_all_payments: {
         parameters: {
             query?: {
+                /** @description How many payments at most. */
+                limit?: number;
                 /**
                  * @description One or several, with commas between them: `unknown,confirming,conflicted` is what somebody has to look after.
                  * @example unknown,confirming,conflicted
@@ -6948,8 +6756,6 @@ export interface operations {
                 older_than?: components["schemas"]["Timestamp"];
                 /** @description The `next_cursor` of the page before; the first page without. */
                 cursor?: string;
-                /** @description How many payments at most. */
-                limit?: number;
             };
             header?: never;
             path?: never;
@@ -6965,91 +6771,27 @@ export interface operations {
                     "application/json": components["schemas"]["Page_OperatedPaymentView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_audit: {
         parameters: {
             query?: {
-                /** @description Who did it. */
-                by?: components["schemas"]["UserId"];
-                /** @description What it was done to, such as `withdrawal:<id>` or `provider:toss`. */
-                target?: string;
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many lines at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
+                /** @description What it was done to, such as `withdrawal:<id>` or `provider:toss`. */
+                target?: string;
+                /** @description Who did it. */
+                by?: components["schemas"]["UserId"];
             };
             header?: never;
             path?: never;
@@ -7065,78 +6807,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_DeedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_idempotency_keys: {
@@ -7164,91 +6842,27 @@ export interface operations {
                     "application/json": components["schemas"]["KeysView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_journal_entries: {
         parameters: {
             query?: {
-                /** @description `proposed`, `approved`, `rejected` or `expired`. */
-                status?: string;
                 /** @description About this payment. */
                 payment_id?: components["schemas"]["PaymentId"];
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many entries at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
+                /** @description `proposed`, `approved`, `rejected` or `expired`. */
+                status?: string;
             };
             header?: never;
             path?: never;
@@ -7264,78 +6878,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_JournalEntryView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     propose_journal_entry: {
@@ -7363,105 +6913,17 @@ export interface operations {
                     "application/json": components["schemas"]["JournalEntryView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_journal_entry: {
@@ -7483,78 +6945,14 @@ export interface operations {
                     "application/json": components["schemas"]["JournalEntryView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     approve_journal_entry: {
@@ -7581,105 +6979,17 @@ export interface operations {
                     "application/json": components["schemas"]["JournalEntryView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     reject_journal_entry: {
@@ -7705,105 +7015,17 @@ export interface operations {
                     "application/json": components["schemas"]["JournalEntryView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_trial_balance: {
@@ -7828,78 +7050,14 @@ export interface operations {
                     "application/json": components["schemas"]["TrialBalanceView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_account: {
@@ -7927,89 +7085,25 @@ export interface operations {
                     "application/json": components["schemas"]["AccountView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_statement: {
         parameters: {
             query?: {
+                /** @description How many lines at most. */
+                limit?: number;
                 /** @description That of this installation, without. */
                 currency?: components["schemas"]["Currency"];
                 /** @description The `next_cursor` of the page before; the first page without. */
                 cursor?: string;
-                /** @description How many lines at most. */
-                limit?: number;
             };
             header?: never;
             path: {
@@ -8028,87 +7122,23 @@ export interface operations {
                     "application/json": components["schemas"]["Page_StatementView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_payout_files: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -8124,78 +7154,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_PayoutFileView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     make_payout_file: {
@@ -8219,114 +7185,26 @@ export interface operations {
                     "application/json": components["schemas"]["PayoutFileView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_payout_file: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path: {
@@ -8344,78 +7222,14 @@ export interface operations {
                     "application/json": components["schemas"]["PayoutFileDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     download_payout_file: {
@@ -8438,87 +7252,15 @@ export interface operations {
                     "text/csv": string;
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     settle_payouts: {
@@ -8544,105 +7286,17 @@ export interface operations {
                     "application/json": components["schemas"]["RecordedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_providers: {
@@ -8662,78 +7316,14 @@ export interface operations {
                     "application/json": components["schemas"]["ProvidersView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     start_provider: {
@@ -8760,105 +7350,17 @@ export interface operations {
                     "application/json": components["schemas"]["ProvidersView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     stop_provider: {
@@ -8885,118 +7387,30 @@ export interface operations {
                     "application/json": components["schemas"]["ProvidersView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_recon_breaks: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
-                /** @description `open`, `explained` or `fixed`. */
-                status?: string;
                 /** @description Such as `missing_local`. */
                 bucket?: string;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
+                /** @description `open`, `explained` or `fixed`. */
+                status?: string;
             };
             header?: never;
             path?: never;
@@ -9012,78 +7426,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_BreakView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_recon_break: {
@@ -9105,78 +7455,14 @@ export interface operations {
                     "application/json": components["schemas"]["BreakView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     explain_recon_break: {
@@ -9202,105 +7488,17 @@ export interface operations {
                     "application/json": components["schemas"]["BreakView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     fix_recon_break: {
@@ -9326,114 +7524,26 @@ export interface operations {
                     "application/json": components["schemas"]["BreakView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_recon_reports: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -9449,78 +7559,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ReportView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     run_reconciliation: {
@@ -9554,114 +7600,26 @@ export interface operations {
                     "application/json": components["schemas"]["RunsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_recon_runs: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -9677,90 +7635,26 @@ export interface operations {
                     "application/json": components["schemas"]["Page_RunView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_all_settlements: {
         parameters: {
             query?: {
-                payee_id?: components["schemas"]["UserId"];
-                /** @description `closed`, `carried` or `released`. */
-                status?: string;
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many batches at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
+                /** @description `closed`, `carried` or `released`. */
+                status?: string;
+                payee_id?: components["schemas"]["UserId"];
             };
             header?: never;
             path?: never;
@@ -9776,78 +7670,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_PayeeSettlementView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     close_settlements: {
@@ -9871,114 +7701,26 @@ export interface operations {
                     "application/json": components["schemas"]["ClosedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_settlement: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path: {
@@ -9996,78 +7738,14 @@ export interface operations {
                     "application/json": components["schemas"]["SettlementDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     release_settlement: {
@@ -10093,105 +7771,17 @@ export interface operations {
                     "application/json": components["schemas"]["PayeeSettlementView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     freeze_wallet: {
@@ -10216,105 +7806,17 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     unfreeze_wallet: {
@@ -10339,114 +7841,26 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_waiting_withdrawals: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -10462,78 +7876,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_WaitingWithdrawalView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     approve_withdrawal: {
@@ -10560,105 +7910,17 @@ export interface operations {
                     "application/json": components["schemas"]["WithdrawalView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     reject_withdrawal: {
@@ -10684,105 +7946,17 @@ export interface operations {
                     "application/json": components["schemas"]["WithdrawalView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     examine_payment: {
@@ -10804,78 +7978,14 @@ export interface operations {
                     "application/json": components["schemas"]["TimelineView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     propose_keeping: {
@@ -10901,105 +8011,17 @@ export interface operations {
                     "application/json": components["schemas"]["ProposedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     confirm_keeping: {
@@ -11027,105 +8049,17 @@ export interface operations {
                     "application/json": components["schemas"]["PaymentView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     settle_refund: {
@@ -11153,114 +8087,26 @@ export interface operations {
                     "application/json": components["schemas"]["RefundLineView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_service_keys: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -11276,69 +8122,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ServiceKeyView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Understood, but not allowed */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            422: components["responses"]["UnderstoodButNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     create_service_key: {
@@ -11363,33 +8153,9 @@ export interface operations {
                     "application/json": components["schemas"]["NewServiceKeyView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
             /** @description `too_many_service_keys` */
             409: {
                 headers: {
@@ -11399,60 +8165,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     revoke_service_key: {
@@ -11473,33 +8191,9 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
             /** @description `service_key_not_found` */
             404: {
                 headers: {
@@ -11509,42 +8203,18 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_templates: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -11560,78 +8230,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_KindView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `template_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The kind, the locale or the template is not right; `errors` has the part, and the detail the line. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["TemplateNotFound"];
+            422: components["responses"]["TheKindTheLocaleOrTheTemplateIsNotRight"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_template: {
@@ -11654,78 +8260,14 @@ export interface operations {
                     "application/json": components["schemas"]["KindDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `template_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The kind, the locale or the template is not right; `errors` has the part, and the detail the line. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["TemplateNotFound"];
+            422: components["responses"]["TheKindTheLocaleOrTheTemplateIsNotRight"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     write_template: {
@@ -11733,10 +8275,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example shop.order_sent */
-                kind: string;
                 /** @example ko */
                 locale: string;
+                /** @example shop.order_sent */
+                kind: string;
             };
             cookie?: never;
         };
@@ -11764,42 +8306,10 @@ export interface operations {
                     "application/json": components["schemas"]["TemplateView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `template_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["TemplateNotFound"];
             /** @description `too_many_templates` */
             409: {
                 headers: {
@@ -11809,60 +8319,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     activate_template: {
@@ -11870,10 +8332,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example welcome */
-                kind: string;
                 /** @example ko */
                 locale: string;
+                /** @example welcome */
+                kind: string;
             };
             cookie?: never;
         };
@@ -11891,96 +8353,16 @@ export interface operations {
                     "application/json": components["schemas"]["LocaleView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `template_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["TemplateNotFound"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     preview_template: {
@@ -11988,10 +8370,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example welcome */
-                kind: string;
                 /** @example ko */
                 locale: string;
+                /** @example welcome */
+                kind: string;
             };
             cookie?: never;
         };
@@ -12009,96 +8391,16 @@ export interface operations {
                     "application/json": components["schemas"]["PreviewView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `template_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["TemplateNotFound"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     test_template: {
@@ -12106,10 +8408,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example welcome */
-                kind: string;
                 /** @example ko */
                 locale: string;
+                /** @example welcome */
+                kind: string;
             };
             cookie?: never;
         };
@@ -12128,42 +8430,10 @@ export interface operations {
                     "application/json": components["schemas"]["TestView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `template_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["TemplateNotFound"];
             /** @description `no_device` */
             409: {
                 headers: {
@@ -12173,60 +8443,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_version: {
@@ -12234,10 +8456,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example welcome */
-                kind: string;
                 /** @example ko */
                 locale: string;
+                /** @example welcome */
+                kind: string;
                 /** @example 3 */
                 version: number;
             };
@@ -12253,91 +8475,27 @@ export interface operations {
                     "application/json": components["schemas"]["TemplateView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `template_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The kind, the locale or the template is not right; `errors` has the part, and the detail the line. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["TemplateNotFound"];
+            422: components["responses"]["TheKindTheLocaleOrTheTemplateIsNotRight"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_workflows: {
         parameters: {
             query?: {
+                /** @description How many workflows at most. */
+                limit?: number;
                 /** @description Such as `parked`. */
                 status?: string;
                 /** @description Such as `payment_confirm`. */
                 kind?: string;
                 /** @description The `next_cursor` of the page before; the first page without. */
                 cursor?: string;
-                /** @description How many workflows at most. */
-                limit?: number;
             };
             header?: never;
             path?: never;
@@ -12353,78 +8511,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_WorkflowView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_workflow: {
@@ -12446,78 +8540,14 @@ export interface operations {
                     "application/json": components["schemas"]["WorkflowDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     compensate_workflow: {
@@ -12544,105 +8574,17 @@ export interface operations {
                     "application/json": components["schemas"]["WorkflowDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     look_up_workflow: {
@@ -12665,105 +8607,17 @@ export interface operations {
                     "application/json": components["schemas"]["WorkflowDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     resume_workflow: {
@@ -12790,105 +8644,17 @@ export interface operations {
                     "application/json": components["schemas"]["WorkflowDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     set_cookie: {
@@ -12907,51 +8673,11 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed, or does not know whether this was done (`outcome_unknown`) */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, and nothing was done; or `timed_out` */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheServerFailedOrDoesNotKnowWhetherThisWasDone"];
+            503: components["responses"]["TooBusyAndNothingWasDone"];
         };
     };
     clear_cookie: {
@@ -12970,51 +8696,11 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed, or does not know whether this was done (`outcome_unknown`) */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, and nothing was done; or `timed_out` */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheServerFailedOrDoesNotKnowWhetherThisWasDone"];
+            503: components["responses"]["TooBusyAndNothingWasDone"];
         };
     };
     login: {
@@ -13039,15 +8725,7 @@ export interface operations {
                     "application/json": components["schemas"]["AuthView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
             /** @description `invalid_credentials` */
             401: {
                 headers: {
@@ -13057,7 +8735,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `account_disabled`, told only after the right password */
+            /** @description `account_disabled`, told only after the right password; `origin_not_allowed`: `cookie` is not for a page of another origin */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13066,60 +8744,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     logout: {
@@ -13142,16 +8772,8 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Neither token was given */
+            400: components["responses"]["TheRequestCannotBeRead"];
+            /** @description No token was given */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13160,60 +8782,13 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            403: components["responses"]["OriginNotAllowed"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     change_password: {
@@ -13236,87 +8811,15 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `wrong_password` */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["WrongPassword"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     refresh: {
@@ -13341,16 +8844,8 @@ export interface operations {
                     "application/json": components["schemas"]["AuthView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `invalid_refresh_token` */
+            400: components["responses"]["TheRequestCannotBeRead"];
+            /** @description `invalid_refresh_token`, with which a cookie is cleared; `unauthenticated`: no cookie, or not one of a page of this origin */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13359,60 +8854,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     register: {
@@ -13437,15 +8884,8 @@ export interface operations {
                     "application/json": components["schemas"]["AuthView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            403: components["responses"]["OriginNotAllowed"];
             /** @description `account_exists` */
             409: {
                 headers: {
@@ -13455,60 +8895,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     request_password_reset: {
@@ -13531,69 +8923,13 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     reset_password: {
@@ -13616,69 +8952,13 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_sessions: {
@@ -13699,51 +8979,11 @@ export interface operations {
                     "application/json": components["schemas"]["SessionsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     revoke_session: {
@@ -13765,24 +9005,8 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
             /** @description No open session of the caller */
             404: {
                 headers: {
@@ -13792,33 +9016,9 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     verify_email: {
@@ -13841,69 +9041,13 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     resend_verification: {
@@ -13922,60 +9066,12 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The account is gone */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["TheAccountIsGone"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     check_direct_room: {
@@ -13998,78 +9094,22 @@ export interface operations {
                     "application/json": components["schemas"]["DirectRoomView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_rooms: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -14085,69 +9125,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_RoomView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     create_room: {
@@ -14181,114 +9165,26 @@ export interface operations {
                     "application/json": components["schemas"]["RoomDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_public_rooms: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -14304,69 +9200,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_PublicRoomView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_room: {
@@ -14388,69 +9228,13 @@ export interface operations {
                     "application/json": components["schemas"]["RoomDetailsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     update_room: {
@@ -14476,105 +9260,61 @@ export interface operations {
                     "application/json": components["schemas"]["RoomView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    upload_message_image: {
+        parameters: {
+            query?: {
+                /**
+                 * @description 1 to 500 characters; `image.jpg` or `image.png` where it is left out.
+                 * @example garden.jpg
+                 */
+                name?: string;
+            };
+            header?: never;
+            path: {
+                id: components["schemas"]["RoomId"];
+            };
+            cookie?: never;
+        };
+        /** @description The picture, at most 5 MiB unless configured */
+        requestBody: {
+            content: {
+                "image/*": unknown;
+                "multipart/form-data": components["schemas"]["ImageForm"];
+            };
+        };
+        responses: {
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["Problem"];
+                    "application/json": components["schemas"]["Attachment"];
                 };
             };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["ThePictureHasTooManyBytes"];
+            415: components["responses"]["ImageTypeNotSupported"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     join_room: {
@@ -14596,87 +9336,15 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     leave_room: {
@@ -14698,96 +9366,24 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_members: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path: {
@@ -14805,69 +9401,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_MemberView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     invite_member: {
@@ -14903,105 +9443,17 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     remove_member: {
@@ -15024,87 +9476,15 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     update_member: {
@@ -15131,118 +9511,30 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_messages: {
         parameters: {
             query?: {
-                /** @description The messages just below this `seq`. */
-                before?: number;
-                /** @description The messages just above this `seq`. */
-                after?: number;
-                /** @description The `next_cursor` of the page before: goes on in the same direction. */
-                cursor?: string;
                 /** @description How many messages at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before: goes on in the same direction. */
+                cursor?: string;
+                /** @description The messages just above this `seq`. */
+                after?: number;
+                /** @description The messages just below this `seq`. */
+                before?: number;
             };
             header?: never;
             path: {
@@ -15260,69 +9552,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_MessageView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     send_message: {
@@ -15357,105 +9593,17 @@ export interface operations {
                     "application/json": components["schemas"]["SentView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     delete_message: {
@@ -15463,9 +9611,9 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["schemas"]["RoomId"];
                 /** @description Its id or its `seq` */
                 message: string;
+                id: components["schemas"]["RoomId"];
             };
             cookie?: never;
         };
@@ -15479,87 +9627,15 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     edit_message: {
@@ -15567,9 +9643,9 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["schemas"]["RoomId"];
                 /** @description Its id or its `seq` */
                 message: string;
+                id: components["schemas"]["RoomId"];
             };
             cookie?: never;
         };
@@ -15587,105 +9663,17 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     add_reaction: {
@@ -15693,11 +9681,11 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["schemas"]["RoomId"];
-                /** @description Its id or its `seq` */
-                message: string;
                 /** @description At most 32 bytes, percent-encoded */
                 emoji: string;
+                /** @description Its id or its `seq` */
+                message: string;
+                id: components["schemas"]["RoomId"];
             };
             cookie?: never;
         };
@@ -15711,87 +9699,15 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     remove_reaction: {
@@ -15799,11 +9715,11 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["schemas"]["RoomId"];
-                /** @description Its id or its `seq` */
-                message: string;
                 /** @description At most 32 bytes, percent-encoded */
                 emoji: string;
+                /** @description Its id or its `seq` */
+                message: string;
+                id: components["schemas"]["RoomId"];
             };
             cookie?: never;
         };
@@ -15817,87 +9733,15 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     update_room_notifications: {
@@ -15923,105 +9767,17 @@ export interface operations {
                     "application/json": components["schemas"]["RoomNotificationsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_pins: {
@@ -16043,69 +9799,13 @@ export interface operations {
                     "application/json": components["schemas"]["PinsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     pin_message: {
@@ -16113,9 +9813,9 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["schemas"]["RoomId"];
                 /** @description Its id or its `seq` */
                 message: string;
+                id: components["schemas"]["RoomId"];
             };
             cookie?: never;
         };
@@ -16129,87 +9829,15 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     unpin_message: {
@@ -16217,9 +9845,9 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["schemas"]["RoomId"];
                 /** @description Its id or its `seq` */
                 message: string;
+                id: components["schemas"]["RoomId"];
             };
             cookie?: never;
         };
@@ -16233,87 +9861,15 @@ export interface operations {
                     "application/json": components["schemas"]["ChangeView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_outbox: {
@@ -16338,78 +9894,22 @@ export interface operations {
                     "application/json": components["schemas"]["OutboxView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_friends: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -16425,69 +9925,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_FriendView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     accept_request: {
@@ -16512,105 +9956,17 @@ export interface operations {
                     "application/json": components["schemas"]["FriendStateView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     block_user: {
@@ -16635,114 +9991,26 @@ export interface operations {
                     "application/json": components["schemas"]["FriendStateView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_blocked: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -16758,69 +10026,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ListedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     cancel_request: {
@@ -16845,114 +10057,26 @@ export interface operations {
                     "application/json": components["schemas"]["FriendStateView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_mutual: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path: {
@@ -16971,69 +10095,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_PersonView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     reject_request: {
@@ -17058,105 +10126,17 @@ export interface operations {
                     "application/json": components["schemas"]["FriendStateView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     request_friendship: {
@@ -17190,116 +10170,28 @@ export interface operations {
                     "application/json": components["schemas"]["FriendStateView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_requests: {
         parameters: {
             query?: {
-                /** @description Those that others have sent to the caller, or the caller's own; `incoming` unless said otherwise. */
-                direction?: "incoming" | "outgoing";
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
+                /** @description Those that others have sent to the caller, or the caller's own; `incoming` unless said otherwise. */
+                direction?: "incoming" | "outgoing";
             };
             header?: never;
             path?: never;
@@ -17315,69 +10207,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ListedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     unblock_user: {
@@ -17401,87 +10237,15 @@ export interface operations {
                     "application/json": components["schemas"]["FriendStateView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     delete_friend: {
@@ -17505,87 +10269,15 @@ export interface operations {
                     "application/json": components["schemas"]["FriendStateView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_image: {
@@ -17617,15 +10309,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
             /** @description No such picture */
             404: {
                 headers: {
@@ -17635,33 +10319,9 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     mark_read: {
@@ -17685,105 +10345,17 @@ export interface operations {
                     "application/json": components["schemas"]["MarkerView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     stream_room: {
@@ -17810,85 +10382,29 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_notifications: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description Only of this type. */
+                type?: string;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
                 /**
                  * @description `inbox` is everything that is not archived.
                  * @example unread
                  */
                 status?: string;
-                /** @description Only of this type. */
-                type?: string;
             };
             header?: never;
             path?: never;
@@ -17904,69 +10420,13 @@ export interface operations {
                     "application/json": components["schemas"]["NotificationsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     archive_notifications: {
@@ -17990,105 +10450,17 @@ export interface operations {
                     "application/json": components["schemas"]["ChangedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_devices: {
@@ -18108,69 +10480,13 @@ export interface operations {
                     "application/json": components["schemas"]["DevicesView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     register_device: {
@@ -18204,105 +10520,17 @@ export interface operations {
                     "application/json": components["schemas"]["DeviceView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     delete_device: {
@@ -18323,87 +10551,15 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_preferences: {
@@ -18423,51 +10579,11 @@ export interface operations {
                     "application/json": components["schemas"]["PreferencesView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     update_preferences: {
@@ -18491,78 +10607,14 @@ export interface operations {
                     "application/json": components["schemas"]["PreferencesView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     push_key: {
@@ -18582,69 +10634,13 @@ export interface operations {
                     "application/json": components["schemas"]["PushKeyView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_notifications: {
@@ -18668,105 +10664,17 @@ export interface operations {
                     "application/json": components["schemas"]["ChangedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     send_notification: {
@@ -18774,7 +10682,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description 1 to 255 visible characters, one for each sending */
-                "Idempotency-Key"?: string | null;
+                "Idempotency-Key"?: null | string;
             };
             path?: never;
             cookie?: never;
@@ -18794,105 +10702,17 @@ export interface operations {
                     "application/json": components["schemas"]["SendingView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_sending: {
@@ -18914,78 +10734,14 @@ export interface operations {
                     "application/json": components["schemas"]["SendingView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     stream_notifications: {
@@ -19009,69 +10765,13 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     count_unread: {
@@ -19091,69 +10791,13 @@ export interface operations {
                     "application/json": components["schemas"]["UnreadView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     ask_to_unsubscribe: {
@@ -19177,51 +10821,11 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `invalid_token`: not a link of this server, or the account is gone */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            422: components["responses"]["InvalidToken"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     unsubscribe: {
@@ -19252,51 +10856,11 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `invalid_token`: not a link of this server, or the account is gone */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            422: components["responses"]["InvalidToken"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     delete_notification: {
@@ -19317,87 +10881,15 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     archive_notification: {
@@ -19419,87 +10911,15 @@ export interface operations {
                     "application/json": components["schemas"]["ChangedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     restore_notification: {
@@ -19521,87 +10941,15 @@ export interface operations {
                     "application/json": components["schemas"]["ChangedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_notification: {
@@ -19623,87 +10971,15 @@ export interface operations {
                     "application/json": components["schemas"]["ChangedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_presences: {
@@ -19727,69 +11003,13 @@ export interface operations {
                     "application/json": components["schemas"]["PresencesView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     stream_presences: {
@@ -19813,69 +11033,13 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     get_presence: {
@@ -19899,69 +11063,13 @@ export interface operations {
                     "application/json": components["schemas"]["Presence"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_bank_accounts: {
@@ -19981,51 +11089,11 @@ export interface operations {
                     "application/json": components["schemas"]["BankAccountsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     add_bank_account: {
@@ -20049,24 +11117,8 @@ export interface operations {
                     "application/json": components["schemas"]["BankAccountView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
             /** @description `too_many_bank_accounts` */
             409: {
                 headers: {
@@ -20076,60 +11128,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     remove_bank_account: {
@@ -20150,33 +11154,9 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `bank_account_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["BankAccountNotFound"];
             /** @description `bank_account_in_use`: money is on its way there */
             409: {
                 headers: {
@@ -20186,33 +11166,9 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     verify_bank_account: {
@@ -20234,69 +11190,13 @@ export interface operations {
                     "application/json": components["schemas"]["BankAccountView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `bank_account_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            404: components["responses"]["BankAccountNotFound"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     cancel_payment: {
@@ -20333,102 +11233,16 @@ export interface operations {
                     "application/json": components["schemas"]["CanceledView"];
                 };
             };
-            /** @description The request cannot be read, or has no sound key: `idempotency_key_missing`, `idempotency_key_invalid`. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or is somebody else's: `order_not_found`, `payment_not_found`. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /**
-             * @description Not as things stand: `wrong_state`, `payment_under_way`, `payment_exists`, `disputed`, `too_many_refunds`; or the same
-             *     request is being done (`idempotency_key_in_use`, with `Retry-After`).
-             */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json` */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /**
-             * @description An input is not allowed (`amount_mismatch`, `exceeds_refundable`), or the key was used for something else
-             *     (`idempotency_key_reused`).
-             */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; the same request with the same key finds out. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, or no provider answers (`payments_unavailable`); `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeReadOrHasNoSoundKey"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrIsSomebodyElseS"];
+            409: components["responses"]["NotAsThingsStand"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnAmountOrAnotherInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheSameRequestWithTheSameKeyFindsOutWhetherItWasDone"];
+            503: components["responses"]["TooBusyOrNoProviderAnswers"];
         };
     };
     capture_payment: {
@@ -20465,24 +11279,8 @@ export interface operations {
                     "application/json": components["schemas"]["PaymentView"];
                 };
             };
-            /** @description The request cannot be read, or has no sound key: `idempotency_key_missing`, `idempotency_key_invalid`. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeReadOrHasNoSoundKey"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
             /** @description `payment_declined`: it has lapsed, or the provider refuses */
             402: {
                 headers: {
@@ -20492,36 +11290,9 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`); nobody decides about what is their own (`own_decision`) */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or is somebody else's: `order_not_found`, `payment_not_found`. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /**
-             * @description Not as things stand: `wrong_state`, `payment_under_way`, `payment_exists`, `disputed`, `too_many_refunds`; or the same
-             *     request is being done (`idempotency_key_in_use`, with `Retry-After`).
-             */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            403: components["responses"]["NobodyDecidesAboutWhatIsTheirOwn"];
+            404: components["responses"]["ItDoesNotExistOrIsSomebodyElseS"];
+            409: components["responses"]["NotAsThingsStand"];
             /** @description `payment_expired` */
             410: {
                 headers: {
@@ -20531,63 +11302,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json` */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /**
-             * @description An input is not allowed (`amount_mismatch`, `exceeds_refundable`), or the key was used for something else
-             *     (`idempotency_key_reused`).
-             */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; the same request with the same key finds out. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, or no provider answers (`payments_unavailable`); `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnAmountOrAnotherInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheSameRequestWithTheSameKeyFindsOutWhetherItWasDone"];
+            503: components["responses"]["TooBusyOrNoProviderAnswers"];
         };
     };
     confirm_payment: {
@@ -20624,24 +11344,8 @@ export interface operations {
                     "application/json": components["schemas"]["PaymentView"];
                 };
             };
-            /** @description The request cannot be read, or has no sound key: `idempotency_key_missing`, `idempotency_key_invalid`. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeReadOrHasNoSoundKey"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
             /** @description `payment_declined`; `failure_code` says why */
             402: {
                 headers: {
@@ -20651,27 +11355,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It does not exist, or is somebody else's: `order_not_found`, `payment_not_found`. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /**
-             * @description Not as things stand: `wrong_state`, `payment_under_way`, `payment_exists`, `disputed`, `too_many_refunds`; or the same
-             *     request is being done (`idempotency_key_in_use`, with `Retry-After`).
-             */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            404: components["responses"]["ItDoesNotExistOrIsSomebodyElseS"];
+            409: components["responses"]["NotAsThingsStand"];
             /** @description `payment_expired`: it was not made in time */
             410: {
                 headers: {
@@ -20681,63 +11366,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json` */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /**
-             * @description An input is not allowed (`amount_mismatch`, `exceeds_refundable`), or the key was used for something else
-             *     (`idempotency_key_reused`).
-             */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; the same request with the same key finds out. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, or no provider answers (`payments_unavailable`); `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnAmountOrAnotherInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheSameRequestWithTheSameKeyFindsOutWhetherItWasDone"];
+            503: components["responses"]["TooBusyOrNoProviderAnswers"];
         };
     };
     create_payment: {
@@ -20765,24 +11399,8 @@ export interface operations {
                     "application/json": components["schemas"]["CreatedView"];
                 };
             };
-            /** @description The request cannot be read, or has no sound key: `idempotency_key_missing`, `idempotency_key_invalid`. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeReadOrHasNoSoundKey"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
             /** @description `payment_declined`: the provider will not have it */
             402: {
                 headers: {
@@ -20792,99 +11410,29 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It does not exist, or is somebody else's: `order_not_found`, `payment_not_found`. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /**
-             * @description Not as things stand: `wrong_state`, `payment_under_way`, `payment_exists`, `disputed`, `too_many_refunds`; or the same
-             *     request is being done (`idempotency_key_in_use`, with `Retry-After`).
-             */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json` */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /**
-             * @description An input is not allowed (`amount_mismatch`, `exceeds_refundable`), or the key was used for something else
-             *     (`idempotency_key_reused`).
-             */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; the same request with the same key finds out. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, or no provider answers (`payments_unavailable`); `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            404: components["responses"]["ItDoesNotExistOrIsSomebodyElseS"];
+            409: components["responses"]["NotAsThingsStand"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnAmountOrAnotherInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheSameRequestWithTheSameKeyFindsOutWhetherItWasDone"];
+            503: components["responses"]["TooBusyOrNoProviderAnswers"];
         };
     };
     list_payments: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
+                /** @description Begun before then. */
+                to?: components["schemas"]["Timestamp"];
+                /** @description Begun then or later. */
+                from?: components["schemas"]["Timestamp"];
                 /** @description How many payments at most. */
                 limit?: number;
                 /** @description Such as `captured`. */
                 status?: string;
-                /** @description Begun then or later. */
-                from?: components["schemas"]["Timestamp"];
-                /** @description Begun before then. */
-                to?: components["schemas"]["Timestamp"];
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -20900,69 +11448,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_PaymentView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_order: {
@@ -20993,42 +11485,10 @@ export interface operations {
                     "application/json": components["schemas"]["OrderView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `order_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            404: components["responses"]["OrderNotFound"];
             /** @description `invalid_order_type`, `invalid_order_id` */
             422: {
                 headers: {
@@ -21038,33 +11498,9 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     put_order: {
@@ -21109,42 +11545,10 @@ export interface operations {
                     "application/json": components["schemas"]["OrderView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Nothing here, or nothing the caller may know of */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
             /** @description `order_has_payment`: it is being paid for, or is paid for */
             409: {
                 headers: {
@@ -21154,60 +11558,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     release_order: {
@@ -21239,42 +11595,10 @@ export interface operations {
                     "application/json": components["schemas"]["ReleasedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `order_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            404: components["responses"]["OrderNotFound"];
             /** @description `order_not_paid`, `refund_under_way` */
             409: {
                 headers: {
@@ -21293,33 +11617,9 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     refund_payment: {
@@ -21356,120 +11656,26 @@ export interface operations {
                     "application/json": components["schemas"]["CanceledView"];
                 };
             };
-            /** @description The request cannot be read, or has no sound key: `idempotency_key_missing`, `idempotency_key_invalid`. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`); nobody decides about what is their own (`own_decision`) */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or is somebody else's: `order_not_found`, `payment_not_found`. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /**
-             * @description Not as things stand: `wrong_state`, `payment_under_way`, `payment_exists`, `disputed`, `too_many_refunds`; or the same
-             *     request is being done (`idempotency_key_in_use`, with `Retry-After`).
-             */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json` */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /**
-             * @description An input is not allowed (`amount_mismatch`, `exceeds_refundable`), or the key was used for something else
-             *     (`idempotency_key_reused`).
-             */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; the same request with the same key finds out. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, or no provider answers (`payments_unavailable`); `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeReadOrHasNoSoundKey"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NobodyDecidesAboutWhatIsTheirOwn"];
+            404: components["responses"]["ItDoesNotExistOrIsSomebodyElseS"];
+            409: components["responses"]["NotAsThingsStand"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnAmountOrAnotherInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheSameRequestWithTheSameKeyFindsOutWhetherItWasDone"];
+            503: components["responses"]["TooBusyOrNoProviderAnswers"];
         };
     };
     list_settlements: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -21485,60 +11691,12 @@ export interface operations {
                     "application/json": components["schemas"]["Page_SettlementView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The query is not allowed */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            422: components["responses"]["TheQueryIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_wallet: {
@@ -21546,7 +11704,7 @@ export interface operations {
             query?: never;
             header?: {
                 /** @description The `ETag` of what the client has */
-                "If-None-Match"?: string | null;
+                "If-None-Match"?: null | string;
             };
             path?: never;
             cookie?: never;
@@ -21569,51 +11727,11 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     take_webhook: {
@@ -21635,15 +11753,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
             /** @description `invalid_signature`, of a provider that signs */
             401: {
                 headers: {
@@ -21671,33 +11781,9 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     ask_withdrawal: {
@@ -21725,24 +11811,8 @@ export interface operations {
                     "application/json": components["schemas"]["WithdrawalView"];
                 };
             };
-            /** @description The request cannot be read, or has no sound key: `idempotency_key_missing`, `idempotency_key_invalid`. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeReadOrHasNoSoundKey"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
             /** @description `insufficient_available`: there is not so much that can be taken out. */
             402: {
                 headers: {
@@ -21761,15 +11831,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `bank_account_not_found`. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            404: components["responses"]["BankAccountNotFound"];
             /** @description `wallet_frozen`; or the same request is being done (`idempotency_key_in_use`, with `Retry-After`). */
             409: {
                 headers: {
@@ -21779,24 +11841,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json` */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
             /**
              * @description `withdrawal_limit`: too little, too much, or too often; or the key was used for something else
              *     (`idempotency_key_reused`).
@@ -21809,24 +11855,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests; `Retry-After` says how long to wait */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; the same request with the same key finds out */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheSameRequestWithTheSameKeyFindsOutWhetherItWasDone"];
             /** @description Nobody can be paid out here (`payouts_unavailable`), or too busy; `Retry-After` says how long to wait. */
             503: {
                 headers: {
@@ -21841,10 +11871,10 @@ export interface operations {
     list_withdrawals: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -21860,60 +11890,12 @@ export interface operations {
                     "application/json": components["schemas"]["Page_WithdrawalView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The query is not allowed */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            422: components["responses"]["TheQueryIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_withdrawal: {
@@ -21935,60 +11917,12 @@ export interface operations {
                     "application/json": components["schemas"]["WithdrawalView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `withdrawal_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["WithdrawalNotFound"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     cancel_withdrawal: {
@@ -22011,33 +11945,9 @@ export interface operations {
                     "application/json": components["schemas"]["WithdrawalView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `withdrawal_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["WithdrawalNotFound"];
             /** @description `wrong_state`: it is on its way, or over */
             409: {
                 headers: {
@@ -22047,60 +11957,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_payment: {
@@ -22122,69 +11984,13 @@ export interface operations {
                     "application/json": components["schemas"]["PaymentView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     delete_image: {
@@ -22203,60 +12009,12 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The account is gone */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["TheAccountIsGone"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     upload_image: {
@@ -22283,51 +12041,11 @@ export interface operations {
                     "application/json": components["schemas"]["ProfileView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The account is gone */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The picture has too many bytes */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `image_type_not_supported`: not a JPEG, PNG, WebP or GIF */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["TheAccountIsGone"];
+            413: components["responses"]["ThePictureHasTooManyBytes"];
+            415: components["responses"]["ImageTypeNotSupported"];
             /** @description `image_unreadable`, `image_too_many_pixels` or `image_missing` */
             422: {
                 headers: {
@@ -22337,38 +12055,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     stream_channels: {
         parameters: {
             query: {
+                /** @description A cursor, where no header can be set */
+                last_event_id?: string;
                 /**
                  * @description `me`, or `room:` and an id; up to 32
                  * @example [
@@ -22376,8 +12072,6 @@ export interface operations {
                  *     ]
                  */
                 channel: string[];
-                /** @description A cursor, where no header can be set */
-                last_event_id?: string;
             };
             header?: never;
             path?: never;
@@ -22394,69 +12088,13 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     issue_ticket: {
@@ -22477,51 +12115,11 @@ export interface operations {
                     "application/json": components["schemas"]["TicketView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     delete_account: {
@@ -22544,33 +12142,9 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `wrong_password` */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["WrongPassword"];
             /** @description `wallet_not_empty`: the caller's money is here or on its way, or they owe some */
             409: {
                 headers: {
@@ -22580,60 +12154,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_phone: {
@@ -22654,51 +12180,11 @@ export interface operations {
                     "application/json": components["schemas"]["PhoneView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     request_code: {
@@ -22723,78 +12209,14 @@ export interface operations {
                     "application/json": components["schemas"]["PhoneView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     delete_phone: {
@@ -22813,51 +12235,11 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     verify_phone: {
@@ -22882,78 +12264,14 @@ export interface operations {
                     "application/json": components["schemas"]["PhoneView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_profile: {
@@ -22974,60 +12292,12 @@ export interface operations {
                     "application/json": components["schemas"]["ProfileView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The account is gone */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["TheAccountIsGone"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     update_profile: {
@@ -23052,101 +12322,29 @@ export interface operations {
                     "application/json": components["schemas"]["ProfileView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The account is gone */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["TheAccountIsGone"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     search_users: {
         parameters: {
             query: {
+                /** @description How many items at most. */
+                limit?: number;
+                /** @description The `next_cursor` of the page before, for the same `q`; the first page without. */
+                cursor?: string;
                 /**
                  * @description The beginning of a handle, or of any word of a display name, with a letter or digit in it. Case, width, spaces and marks
                  *     do not matter; of Hangul the first consonants will do (`ㅎㄱㄷ`).
                  */
                 q: string;
-                /** @description The `next_cursor` of the page before, for the same `q`; the first page without. */
-                cursor?: string;
-                /** @description How many items at most. */
-                limit?: number;
             };
             header?: never;
             path?: never;
@@ -23163,69 +12361,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_FoundView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The database did not answer. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_settings: {
@@ -23246,51 +12388,11 @@ export interface operations {
                     "application/json": components["schemas"]["SettingsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     update_settings: {
@@ -23315,78 +12417,14 @@ export interface operations {
                     "application/json": components["schemas"]["SettingsView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_user: {
@@ -23409,24 +12447,8 @@ export interface operations {
                     "application/json": components["schemas"]["UserView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
             /** @description No such user */
             404: {
                 headers: {
@@ -23436,33 +12458,9 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     follow_user: {
@@ -23495,87 +12493,15 @@ export interface operations {
                     "application/json": components["schemas"]["FollowView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     unfollow_user: {
@@ -23599,96 +12525,24 @@ export interface operations {
                     "application/json": components["schemas"]["FollowView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Not for this caller: not a member, of too low a role, or not wanted. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The state of things does not allow it. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Whether it was done is not known; doing it again does no harm (a message: with the same key). */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_followers: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path: {
@@ -23707,87 +12561,23 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ListedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed, or does not know whether this was done (`outcome_unknown`) */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, and nothing was done; or `timed_out` */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheServerFailedOrDoesNotKnowWhetherThisWasDone"];
+            503: components["responses"]["TooBusyAndNothingWasDone"];
         };
     };
     list_following: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path: {
@@ -23806,87 +12596,23 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ListedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It is not for the caller. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It does not exist, or the caller may not know that it does. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A parameter is not allowed: out of bounds, unknown, or a cursor of another list. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests; `Retry-After` says how long to wait */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed, or does not know whether this was done (`outcome_unknown`) */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy, and nothing was done; or `timed_out` */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheServerFailedOrDoesNotKnowWhetherThisWasDone"];
+            503: components["responses"]["TooBusyAndNothingWasDone"];
         };
     };
     list_webhooks: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -23902,69 +12628,13 @@ export interface operations {
                     "application/json": components["schemas"]["Page_EndpointView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Understood, but not allowed */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            422: components["responses"]["UnderstoodButNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     create_webhook: {
@@ -23989,33 +12659,9 @@ export interface operations {
                     "application/json": components["schemas"]["NewEndpointView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
             /** @description `too_many_webhooks` */
             409: {
                 headers: {
@@ -24025,60 +12671,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     read_webhook: {
@@ -24100,69 +12698,13 @@ export interface operations {
                     "application/json": components["schemas"]["EndpointView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `webhook_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            404: components["responses"]["WebhookNotFound"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     delete_webhook: {
@@ -24183,69 +12725,13 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `webhook_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            404: components["responses"]["WebhookNotFound"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     update_webhook: {
@@ -24272,105 +12758,25 @@ export interface operations {
                     "application/json": components["schemas"]["EndpointView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `webhook_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            404: components["responses"]["WebhookNotFound"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_webhook_deliveries: {
         parameters: {
             query?: {
-                /** @description The `next_cursor` of the page before; the first page without. */
-                cursor?: string;
                 /** @description How many items at most. */
                 limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
             };
             header?: never;
             path: {
@@ -24388,78 +12794,14 @@ export interface operations {
                     "application/json": components["schemas"]["Page_DeliveryView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `webhook_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Understood, but not allowed */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            404: components["responses"]["WebhookNotFound"];
+            422: components["responses"]["UnderstoodButNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     replay_webhook_deliveries: {
@@ -24486,33 +12828,9 @@ export interface operations {
                     "application/json": components["schemas"]["ReplayedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
             /** @description `webhook_not_found`, `delivery_not_found` */
             404: {
                 headers: {
@@ -24522,69 +12840,13 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `webhook_disabled` */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            409: components["responses"]["WebhookDisabled"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     rotate_webhook_secret: {
@@ -24611,96 +12873,16 @@ export interface operations {
                     "application/json": components["schemas"]["SecretView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `webhook_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is too big. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is not `application/json`. */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description An input is not allowed; `code` and `errors` say which and why. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            404: components["responses"]["WebhookNotFound"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
     test_webhook: {
@@ -24723,78 +12905,14 @@ export interface operations {
                     "application/json": components["schemas"]["QueuedView"];
                 };
             };
-            /** @description The request cannot be read. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no valid access token, or the service key is not valid (`invalid_service_key`). */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The caller is no administrator, or the key has no scope for this (`scope_missing`). */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `webhook_not_found` */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `webhook_disabled` */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests, or too many failed attempts; `Retry-After` says how long to wait. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too busy; nothing was done, and `Retry-After` says how long to wait. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessTokenOrTheServiceKeyIsNotValid"];
+            403: components["responses"]["TheCallerIsNoAdministratorOrTheKeyHasNoScopeForThis"];
+            404: components["responses"]["WebhookNotFound"];
+            409: components["responses"]["WebhookDisabled"];
+            429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
+            500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
         };
     };
 }

@@ -1,76 +1,21 @@
 /**
- * A login: its tokens, kept and renewed. Whoever asks gets a token that is good for a while.
+ * A login: its tokens, renewed in time. Whoever asks gets a token that is good for a while.
  *
- * Invariant: of all tabs that share a store one renews at a time, and the others take what it got: a refresh token is spent
- * once. What ends a login is an answer that says so, never a network that is away.
+ * Invariant: of all pages that share a login one asks the server at a time, and where they share its tokens the others take
+ * what it got: a refresh token is spent once. Nobody is given the token of another user than listeners were told of. What ends
+ * a login is an answer that says so, never a network that is away.
  */
 
 import { Emitter } from '../realtime/emitter.js';
-import { RequestError } from '../realtime/errors.js';
+import { isPassing, RequestError } from '../realtime/errors.js';
 import type { Credentials } from '../realtime/realtime.js';
+import { CookieLogin, StoredLogin, type Granted, type Keeping } from './keeping.js';
+import { MemoryLogin, type Account, type LoginStorage } from './login.js';
 
 /** A token that ends so soon is renewed before it is used. */
 const SPARE_MS = 30_000;
-
-export interface Account {
-  id: string;
-  handle: string;
-  display_name: string;
-  [more: string]: unknown;
-}
-
-export interface Login {
-  user: Account;
-  access_token: string;
-  refresh_token: string;
-  /** When the access token ends, epoch milliseconds. */
-  expires_at: number;
-}
-
-/** Where a login is kept. */
-export interface LoginStorage {
-  load(): Login | undefined;
-  save(login: Login | undefined): void;
-}
-
-/** Forgets with the page. */
-export class MemoryLogin implements LoginStorage {
-  #login: Login | undefined;
-
-  load(): Login | undefined {
-    return this.#login;
-  }
-
-  save(login: Login | undefined): void {
-    this.#login = login;
-  }
-}
-
-/** Keeps it in `localStorage` or `sessionStorage`, where any script of the page reads it. */
-export class WebStorageLogin implements LoginStorage {
-  constructor(
-    private readonly storage: Storage,
-    private readonly name = 'madang.login',
-  ) {}
-
-  load(): Login | undefined {
-    const kept = this.storage.getItem(this.name);
-    return kept === null ? undefined : (JSON.parse(kept) as Login);
-  }
-
-  save(login: Login | undefined): void {
-    if (login) this.storage.setItem(this.name, JSON.stringify(login));
-    else this.storage.removeItem(this.name);
-  }
-}
-
-interface Granted {
-  user: Account;
-  access_token: string;
-  refresh_token: string;
-  /** Seconds. */
-  expires_in: number;
-}
+/** How long the other pages are kept waiting for a server that does not answer. */
+const ANSWER_MAX_MS = 30_000;
 
 export interface NewAccount {
   handle: string;
@@ -84,30 +29,47 @@ export interface NewAccount {
 export interface SessionSettings {
   /** Where the server is, such as `https://chat.example`. */
   url: string;
+  /** Where the login is kept with its refresh token; without it, it goes with the page. */
   storage?: LoginStorage;
+  /**
+   * Has the browser keep the refresh token instead, in a cookie that no script reads: for pages of the server's own origin.
+   * Who is logged in is known after {@link Session.resume}.
+   */
+  cookie?: boolean;
   fetch?: typeof fetch;
 }
 
 export interface SessionEvents {
-  /** Somebody has logged in, or nobody is any more. */
+  /** Somebody has logged in, or nobody is any more; here or in another tab. */
   changed: Account | undefined;
 }
 
 export class Session extends Emitter<SessionEvents> implements Credentials {
   readonly #url: string;
-  readonly #storage: LoginStorage;
+  readonly #keeping: Keeping;
   readonly #http: typeof fetch;
+  readonly #unwatch: () => void;
+  /** Whom listeners know of. */
+  #told: string | undefined;
+  /** How often a login has begun or ended: what was asked for in one that is over does not count. */
+  #changes = 0;
+  /** Nobody is logged in here any more, whatever the browser still has. */
+  #isOver = false;
   #renewing: Promise<string> | undefined;
+  /** The last thing that is asked for, where pages cannot take turns. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(settings: SessionSettings) {
     super();
     this.#url = settings.url.replace(/\/$/, '');
-    this.#storage = settings.storage ?? new MemoryLogin();
+    this.#keeping = settings.cookie ? new CookieLogin(this.#url) : new StoredLogin(settings.storage ?? new MemoryLogin());
     this.#http = settings.fetch ?? ((...call: Parameters<typeof fetch>) => fetch(...call));
+    this.#told = this.user?.id;
+    this.#unwatch = this.#keeping.watch((isSomebody) => this.#lookAgain(isSomebody));
   }
 
   get user(): Account | undefined {
-    return this.#storage.load()?.user;
+    return this.#keeping.access()?.user;
   }
 
   /** Opens an account and logs it in. */
@@ -120,64 +82,165 @@ export class Session extends Emitter<SessionEvents> implements Credentials {
     return this.#begin('/v1/auth/login', { identifier, password });
   }
 
-  /** Ends the login, here in any case and at the server if it answers. */
-  async logout(): Promise<void> {
-    const login = this.#storage.load();
-    this.#forget();
-    if (login) await this.#post('/v1/auth/logout', { refresh_token: login.refresh_token }).catch(() => {});
-  }
-
-  async token(): Promise<string> {
-    const login = this.#storage.load();
-    if (!login) throw new RequestError('unauthenticated', 'nobody is logged in');
-    return login.expires_at - SPARE_MS > Date.now() ? login.access_token : this.renew();
-  }
-
-  renew(): Promise<string> {
-    const renewing = this.#renewing ?? this.#alone(() => this.#renew()).finally(() => (this.#renewing = undefined));
-    return (this.#renewing = renewing);
-  }
-
-  async #renew(): Promise<string> {
-    const login = this.#storage.load();
-    if (!login) throw new RequestError('unauthenticated', 'nobody is logged in');
+  /**
+   * Goes on with the login that the page before had: whose it is, or `undefined` where nobody is logged in. Rejects when it has
+   * to ask and nobody answers, which says nothing about the login.
+   */
+  async resume(): Promise<Account | undefined> {
+    if (this.user) return this.user;
+    this.#isOver = false;
     try {
-      const granted = await this.#post<Granted>('/v1/auth/refresh', { refresh_token: login.refresh_token });
-      return this.#keep(granted).access_token;
+      await this.renew();
     } catch (error) {
-      const isOver = error instanceof RequestError && error.code === 'invalid_refresh_token';
-      if (isOver) this.#forget();
-      throw error;
+      if (!isOver(error)) throw error;
+    }
+    return this.user;
+  }
+
+  /**
+   * Ends the login, here in any case and at the server if it answers. With a cookie it rejects if it does not: the browser
+   * still has it, and the next page would be logged in.
+   */
+  async logout(): Promise<void> {
+    const proof = this.#keeping.proof();
+    this.#forget();
+    this.#keeping.tellOthers();
+    if (!proof) return;
+    try {
+      await this.#inTurn(() => this.#post('/v1/auth/logout', proof));
+    } catch (error) {
+      const isAnswered = error instanceof RequestError && !isPassing(error);
+      if (this.#keeping.isOutOfReach && !isAnswered) throw error;
     }
   }
 
-  /** With the other tabs kept waiting; who waited takes what another got. */
-  async #alone(renew: () => Promise<string>): Promise<string> {
-    const locks = globalThis.navigator?.locks;
-    const before = this.#storage.load()?.refresh_token;
-    if (!locks) return renew();
-    return locks.request(`madang.renew ${this.#url}`, async () => {
-      const login = this.#storage.load();
-      return login && login.refresh_token !== before ? login.access_token : renew();
+  /** Has a token mailed with which a new password is set, if the address has an account; nobody is told whether it has. */
+  async requestPasswordReset(email: string): Promise<void> {
+    await this.#post('/v1/auth/reset-password', { email });
+  }
+
+  /** Sets a new password with the token that was mailed. Every login of the account ends. */
+  async resetPassword(token: string, newPassword: string): Promise<void> {
+    await this.#post('/v1/auth/reset-password/confirm', { token, new_password: newPassword });
+  }
+
+  /** Confirms an e-mail address with the token that was mailed to it. */
+  async verifyEmail(token: string): Promise<void> {
+    await this.#post('/v1/auth/verify-email', { token });
+  }
+
+  async token(): Promise<string> {
+    this.#notice();
+    return this.#fresh() ?? this.renew();
+  }
+
+  async renew(): Promise<string> {
+    this.#proof();
+    return (this.#renewing ??= this.#renewInTurn().finally(() => (this.#renewing = undefined)));
+  }
+
+  /** Hears of other tabs no more. */
+  close(): void {
+    this.#unwatch();
+  }
+
+  /** With the other pages kept waiting; who waited takes what another got. */
+  #renewInTurn(): Promise<string> {
+    const before = this.#keeping.access()?.access_token;
+    return this.#inTurn(async () => {
+      const now = this.#keeping.access();
+      if (!now || now.access_token === before) return this.#renew();
+      this.#notice();
+      return now.access_token;
     });
   }
 
-  async #begin(path: string, body: object): Promise<Account> {
-    const { user } = this.#keep(await this.#post<Granted>(path, body));
-    this.emit('changed', user);
-    return user;
+  async #renew(): Promise<string> {
+    const changes = this.#changes;
+    let granted: Granted | undefined;
+    try {
+      granted = await this.#post<Granted>('/v1/auth/refresh', this.#proof());
+    } catch (error) {
+      if (changes === this.#changes) {
+        if (isOver(error)) this.#expire();
+        throw error;
+      }
+    }
+    if (granted && changes === this.#changes) return this.#keep(granted);
+    // Somebody has logged in or out meanwhile: what they did counts.
+    return this.#fresh() ?? this.#renew();
   }
 
-  #keep(granted: Granted): Login {
-    const { user, access_token, refresh_token, expires_in } = granted;
-    const login = { user, access_token, refresh_token, expires_at: Date.now() + expires_in * 1_000 };
-    this.#storage.save(login);
-    return login;
+  async #begin(path: string, account: object): Promise<Account> {
+    // In turn: an answer to whoever was here before would take the cookie away again.
+    return this.#inTurn(async () => {
+      const granted = await this.#post<Granted>(path, { ...account, ...this.#keeping.wish });
+      this.#changes += 1;
+      this.#told = undefined;
+      this.#keep(granted);
+      this.#keeping.tellOthers();
+      return granted.user;
+    });
+  }
+
+  /** Another page has logged somebody in, or out. */
+  #lookAgain(isSomebody: boolean): void {
+    this.#changes += 1;
+    this.#isOver = !isSomebody;
+    if (!isSomebody) this.#notice();
+    // Whoever asks next tries again.
+    else this.token().catch(() => {});
+  }
+
+  #keep(granted: Granted): string {
+    this.#keeping.keep(granted);
+    this.#isOver = false;
+    this.#notice();
+    return granted.access_token;
+  }
+
+  /** The server knows the login no more. */
+  #expire(): void {
+    const wasSomebody = this.user !== undefined;
+    this.#forget();
+    // A page that never knew of a login has nothing to tell.
+    if (wasSomebody) this.#keeping.tellOthers();
   }
 
   #forget(): void {
-    this.#storage.save(undefined);
-    this.emit('changed', undefined);
+    this.#changes += 1;
+    this.#isOver = true;
+    this.#keeping.forget();
+    this.#notice();
+  }
+
+  /** Tells listeners who is logged in, if they think otherwise. */
+  #notice(): void {
+    const { user } = this;
+    if (user?.id === this.#told) return;
+    this.#told = user?.id;
+    this.emit('changed', user);
+  }
+
+  /** The access token, if it is good for a while. */
+  #fresh(): string | undefined {
+    const access = this.#keeping.access();
+    return access && access.expires_at - SPARE_MS > Date.now() ? access.access_token : undefined;
+  }
+
+  #proof(): object {
+    const proof = this.#keeping.proof();
+    if (proof && !(this.#isOver && !this.user)) return proof;
+    throw new RequestError('unauthenticated', 'nobody is logged in');
+  }
+
+  /** One request that changes the login at a time, of all pages where the browser lets them take turns. */
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const locks = globalThis.navigator?.locks;
+    if (locks) return locks.request(`madang.login ${this.#url}`, act) as Promise<T>;
+    const turn = this.#last.then(act);
+    this.#last = turn.catch(() => {});
+    return turn;
   }
 
   async #post<T>(path: string, body: object): Promise<T> {
@@ -185,8 +248,15 @@ export class Session extends Emitter<SessionEvents> implements Credentials {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(body),
+      signal: AbortSignal.timeout(ANSWER_MAX_MS),
     });
     if (!answer.ok) throw await RequestError.ofAnswer(answer);
-    return (answer.status === 204 ? undefined : await answer.json()) as T;
+    const text = await answer.text();
+    return (text === '' ? undefined : JSON.parse(text)) as T;
   }
+}
+
+/** Whether an answer says that there is no login. */
+function isOver(error: unknown): boolean {
+  return error instanceof RequestError && (error.code === 'invalid_refresh_token' || error.code === 'unauthenticated');
 }

@@ -15,6 +15,7 @@ import type {
   Draft,
   DurableEvent,
   Frame,
+  Presence,
   PresenceChoice,
   RoomChannel,
   Subscription,
@@ -27,13 +28,16 @@ const REMEMBERED_MAX = 500;
 /** How long a tab may take to give a token; it may have been closed without a word. */
 const TOKEN_MAX_MS = 10_000;
 const REVOKED = 4202;
+/** Users whom one connection watches. */
+const WATCHED_MAX = 100;
 
 export type HostSettings = Omit<RealtimeSettings, 'credentials' | 'outbox'>;
 
-/** A tab, and how far it has been told of each channel. */
+/** A tab, with what it follows and whom it watches. */
 interface Tab {
   port: Port;
   followed: Set<ChannelName>;
+  watched: string[];
 }
 
 /** Serves every tab that connects to this worker. */
@@ -51,7 +55,7 @@ export class TabHost {
   constructor(private readonly settings: HostSettings) {}
 
   add(port: Port): void {
-    const tab: Tab = { port, followed: new Set() };
+    const tab: Tab = { port, followed: new Set(), watched: [] };
     port.onmessage = (message) => void this.#hear(tab, message.data as FromTab);
     port.start?.();
   }
@@ -73,6 +77,7 @@ export class TabHost {
     } else {
       this.#tabs.delete(tab);
       this.#house?.leave(tab);
+      this.#house?.watchNobody(tab);
       if (this.#tabs.size === 0) this.#moveOut();
     }
   }
@@ -123,6 +128,8 @@ class House {
   readonly realtime: Realtime;
   readonly tokens: Tokens;
   readonly #logs = new Map<ChannelName, Log>();
+  /** The last time that it was said who is watched: the next one waits for it, and says it anew. */
+  #watching: Promise<unknown> = Promise.resolve();
 
   constructor(
     readonly user: string,
@@ -133,9 +140,7 @@ class House {
     const outbox = globalThis.indexedDB ? { outbox: new IndexedDbOutbox(user) } : {};
     this.realtime = connectRealtime({ ...settings, ...outbox, credentials: this.tokens });
     this.realtime.on('state', (state) => this.#tellAll({ state }));
-    this.realtime.on('presence', (changes) => {
-      this.#tellAll({ frame: { event: 'presence_changed', data: { changes } } });
-    });
+    this.realtime.on('presence', (presences) => this.#tellPresences(presences));
   }
 
   follow(tab: Tab, subscription: Subscription): void {
@@ -158,6 +163,44 @@ class House {
       if (this.tabs().some((other) => other.followed.has(name))) continue;
       this.#logs.get(name)?.channel.leave();
       this.#logs.delete(name);
+    }
+  }
+
+  /** Watches for a tab whom it names, and nobody of whom it named before. */
+  async watch(tab: Tab, users: string[]): Promise<Presence[]> {
+    const before = tab.watched;
+    tab.watched = users;
+    try {
+      const presences = await this.#watchAll();
+      return presences.filter((presence) => users.includes(presence.user_id));
+    } catch (error) {
+      if (tab.watched === users) tab.watched = before;
+      throw error;
+    }
+  }
+
+  watchNobody(tab: Tab): void {
+    if (tab.watched.length === 0 || this.tabs().length === 0) return;
+    tab.watched = [];
+    // The next one says it anew, with the next link at the latest.
+    this.#watchAll().catch(() => {});
+  }
+
+  /** Watches whom any tab watches: the server knows one list. */
+  #watchAll(): Promise<Presence[]> {
+    const turn = this.#watching.then(() => {
+      const users = [...new Set(this.tabs().flatMap((tab) => tab.watched))];
+      if (users.length > WATCHED_MAX) throw new RequestError('too_many', `all tabs watch at most ${WATCHED_MAX} users`);
+      return this.realtime.watchPresence(users);
+    });
+    this.#watching = turn.catch(() => {});
+    return turn;
+  }
+
+  #tellPresences(presences: Presence[]): void {
+    for (const tab of this.tabs()) {
+      const changes = presences.filter((presence) => tab.watched.includes(presence.user_id));
+      if (changes.length > 0) tell(tab, { frame: { event: 'presence_changed', data: { changes } } });
     }
   }
 
@@ -192,7 +235,7 @@ class House {
         await realtime.setPresence(of.status);
         return { status: of.status };
       case 'get_presence':
-        return { items: await realtime.watchPresence(of.users) };
+        return { items: await this.watch(tab, of.users) };
       case 'ping':
         return {};
       default:
