@@ -36,6 +36,8 @@ use crate::store::{Db, Store, StoreError};
 pub const LEASE: Duration = Duration::from_secs(30);
 /// A workflow that so many nodes have taken and none has moved breaks whoever takes it.
 pub(super) const TAKES_MAX: i64 = 20;
+/// Why it is parked then.
+pub(in crate::actors) const WORN: &str = "whoever takes it ends before it has moved";
 
 /// What time it is; a simulation has its own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -124,7 +126,7 @@ impl Engine {
         if running.takes > TAKES_MAX {
             let (seen, _) = self.store.get_workflow(running.claim.id).await?;
             let last = seen.last_error.unwrap_or_else(|| "nobody says why".to_owned());
-            let reason = format!("whoever takes it ends before it has moved: {last}");
+            let reason = format!("{WORN}: {last}");
             return self.park(running, reason).await;
         }
         let known = self

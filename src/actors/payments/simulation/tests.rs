@@ -30,6 +30,7 @@ pub(super) struct Sum {
     runs: usize,
     points: usize,
     crashes: usize,
+    by_hand: usize,
     /// The first that went wrong.
     wrong: Option<String>,
 }
@@ -51,6 +52,7 @@ impl Sum {
         for played in played {
             self.points += played.points;
             self.crashes += played.crashes;
+            self.by_hand += played.by_hand;
         }
         if !wrongs.is_empty() && self.wrong.is_none() {
             self.wrong = Some(format!("{name}, {plays:?}: {}", wrongs.join("; ")));
@@ -88,18 +90,25 @@ pub(super) async fn play<G, N, R>(
                 sum.runs += came_to.runs;
                 sum.points += came_to.points;
                 sum.crashes += came_to.crashes;
+                sum.by_hand += came_to.by_hand;
                 sum.wrong = sum.wrong.or(came_to.wrong);
             }
         })
     });
     let mut wrong = None;
-    let (mut runs, mut points, mut crashes) = (0, 0, 0);
+    let mut all = Sum::default();
     for hand in hands.collect::<Vec<_>>() {
         let sum = hand.await.unwrap();
-        (runs, points, crashes) = (runs + sum.runs, points + sum.points, crashes + sum.crashes);
+        all.runs += sum.runs;
+        all.points += sum.points;
+        all.crashes += sum.crashes;
+        all.by_hand += sum.by_hand;
         wrong = wrong.or(sum.wrong);
     }
-    println!("{what}: {runs} runs, {points} points, {crashes} crashes");
+    let Sum { runs, points, crashes, by_hand, .. } = all;
+    println!(
+        "{what}: {runs} runs, {points} points, {crashes} crashes, {by_hand} let go on by hand"
+    );
     assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
 }
 

@@ -79,6 +79,8 @@ pub(in crate::actors) struct Played {
     /// Turns that were worth a crash.
     pub(in crate::actors) points: usize,
     pub(in crate::actors) crashes: usize,
+    /// How often somebody let go on what was parked, for a suite that has somebody do so.
+    pub(in crate::actors) by_hand: usize,
     /// What went wrong before it was over.
     pub(in crate::actors) failure: Option<String>,
 }

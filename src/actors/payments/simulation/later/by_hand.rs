@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::outside::{Made, Outside};
+use crate::actors::workflow::engine::WORN;
 use crate::domain::ids::UserId;
 use crate::domain::money::Amount;
 use crate::domain::payments::PaymentStatus;
@@ -16,7 +17,7 @@ const TRIES_MAX: usize = 200;
 const REASONS: [&str; 4] = [
     "the provider does not give back what it has taken",
     "it came by a transfer, and nobody has named an account that it goes back to",
-    "whoever takes it ends before it has moved",
+    WORN,
     "nobody knows any more",
 ];
 
