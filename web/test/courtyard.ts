@@ -62,6 +62,7 @@ export class Person {
   /** Opens the conversation with a friend. */
   async open(other: Person): Promise<void> {
     await this.place('People').click();
+    await this.page.getByRole('searchbox').clear();
     await this.page.getByRole('link', { name: other.name }).click();
     await this.page.getByRole('button', { name: 'Message' }).click();
     await expect(this.field).toBeVisible();

@@ -43,8 +43,15 @@ export class Server {
     await gone;
   }
 
-  async #serve(how: string[]): Promise<void> {
-    const env = {
+  /** Another command of the program, with the same data. */
+  async command(words: string[], variables: Record<string, string> = {}): Promise<void> {
+    const child = spawn(BINARY, words, { cwd: this.folder, env: { ...this.#env, ...variables }, stdio: 'ignore' });
+    const [code] = (await once(child, 'exit')) as [number | null];
+    if (code !== 0) throw new Error(`${BINARY} ${words.join(' ')} ends with ${code}`);
+  }
+
+  get #env(): Record<string, string | undefined> {
+    return {
       PATH: process.env['PATH'],
       MADANG__HTTP__LISTEN: `127.0.0.1:${this.port}`,
       MADANG__DATA__DIR: join(this.folder, 'data'),
@@ -52,7 +59,10 @@ export class Server {
       MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP: 'no',
       ...this.settings,
     };
-    const child = spawn(BINARY, ['serve', ...how], { cwd: this.folder, env, stdio: 'ignore' });
+  }
+
+  async #serve(how: string[]): Promise<void> {
+    const child = spawn(BINARY, ['serve', ...how], { cwd: this.folder, env: this.#env, stdio: 'ignore' });
     this.#process = child;
     const until = Date.now() + START_MAX_MS;
     for (;;) {

@@ -1,0 +1,61 @@
+/** The console: for administrators, who sign in to it each time. */
+
+import { AxeBuilder } from '@axe-core/playwright';
+import type { Page } from '@playwright/test';
+
+import { expect, PASSWORD, test } from './courtyard.js';
+
+const SERIOUS = ['serious', 'critical'];
+
+async function signIn(page: Page, handle: string): Promise<void> {
+  await page.getByLabel('Handle or e-mail').fill(handle);
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+}
+
+async function boss(server: { command(words: string[], variables: Record<string, string>): Promise<void> }): Promise<void> {
+  await server.command(['admin', 'create', '--handle', 'boss', '--email', 'boss@example.org'], { MADANG_ADMIN_PASSWORD: PASSWORD });
+}
+
+test('nobody but an administrator sees anything of the console, and not after a reload', async ({ join, server }) => {
+  const { page } = await join('Jisoo');
+  await page.goto(`${new URL(page.url()).origin}/console`);
+  await signIn(page, 'jisoo');
+  await expect(page.getByRole('alert')).toContainText('does not administer');
+  await expect(page.getByRole('navigation')).toHaveCount(0);
+
+  await boss(server);
+  await signIn(page, 'boss');
+  await expect(page.getByRole('navigation', { name: 'Console' })).toBeVisible();
+  await page.reload();
+  await expect(page.getByRole('button', { name: 'Sign in' })).toBeVisible();
+});
+
+test('charts move, and every section can be read by anybody', async ({ friends, server }) => {
+  const [jisoo] = await friends();
+  await boss(server);
+  const page = await jisoo.context.newPage();
+  await page.goto(`${new URL(jisoo.page.url()).origin}/console`);
+  await signIn(page, 'boss');
+
+  const connections = page.getByTestId('chart Connections');
+  await expect(connections).toContainText('2');
+  const before = Number(await connections.getAttribute('data-points'));
+  const line = await page.getByTestId('chart Messages').locator('polyline').getAttribute('points');
+  for (let n = 0; n < 20; n += 1) await jisoo.say(`number ${n}.`);
+  await expect.poll(async () => Number(await connections.getAttribute('data-points'))).toBeGreaterThan(before + 1);
+  await expect.poll(() => page.getByTestId('chart Messages').locator('polyline').getAttribute('points')).not.toBe(line);
+
+  const sections = ['Overview', 'Users', 'Rooms', 'Notifications', 'Payments', 'Audit', 'Settings'];
+  for (const section of sections) {
+    await page.getByRole('navigation', { name: 'Console' }).getByRole('link', { name: section }).click();
+    await expect(page.getByRole('heading', { level: 1, name: section })).toBeVisible();
+    await expect(page.getByRole('status', { name: 'Loading' })).toHaveCount(0);
+    await expect(page.getByRole('alert')).toHaveCount(0);
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    expect(violations.filter((it) => SERIOUS.includes(it.impact ?? '')).map((it) => `${it.id}: ${it.nodes.map((node) => node.html).join('\n')}`), section).toEqual([]);
+  }
+  await page.getByRole('navigation', { name: 'Console' }).getByRole('link', { name: 'Payments' }).click();
+  await page.getByRole('link', { name: 'Trial balance' }).click();
+  await expect(page.getByRole('region', { name: 'Trial balance' }).or(page.getByText('Nothing here'))).toBeVisible();
+});
