@@ -17,7 +17,7 @@ use crate::domain::passwords::PasswordAttempt;
 use crate::providers::hasher::HashPermit;
 use crate::store::accounts::{
     Credentials, confirm_password_hash, delete_login_failures, find_credentials,
-    find_credentials_of, find_login_failures, insert_login_failure,
+    find_credentials_of, find_login_failures, find_user, insert_login_failure,
 };
 use crate::store::sessions::insert_session;
 
@@ -60,11 +60,10 @@ impl Accounts {
         let old_hash = proof.credentials.password_hash.clone();
         let new_hash = self.renewed_hash(proof.permit, password, &old_hash).await?;
         let now = clock::now();
-        let (user, subject) = (proof.credentials.user, proof.subject);
-        let (session, refresh_token) = self.new_session(user.id, &client, now)?;
-        let (user_id, session_id) = (user.id, session.id);
-        let access_token = self.tokens.issue(user_id, session_id, &user.roles, now)?;
-        let ended = self
+        let (user_id, subject) = (proof.credentials.user.id, proof.subject);
+        let (session, refresh_token) = self.new_session(user_id, &client, now)?;
+        let session_id = session.id;
+        let (user, ended) = self
             .store
             .write::<_, AccountsError, _>(move |db| {
                 Box::pin(async move {
@@ -72,13 +71,20 @@ impl Accounts {
                     if !confirm_password_hash(db, user_id, &old_hash, &new_hash).await? {
                         return Err(AccountError::InvalidCredentials.into());
                     }
+                    // The account is held now: what an administrator did to it meanwhile counts.
+                    let user =
+                        find_user(db, user_id).await?.ok_or(AccountError::InvalidCredentials)?;
+                    if user.disabled_at.is_some() {
+                        return Err(AccountError::AccountDisabled.into());
+                    }
                     delete_login_failures(db, &subject).await?;
-                    Ok(insert_session(db, &session, now).await?)
+                    Ok((user, insert_session(db, &session, now).await?))
                 })
             })
             .await?;
         self.forget_sessions(&ended, now);
-        Ok(Grant { user, session_id, access_token, refresh_token, expires_in: self.tokens.ttl() })
+        let access_token = self.tokens.issue(user_id, session_id, &user.roles, now)?;
+        Ok(self.grant(user, session_id, access_token, refresh_token))
     }
 
     /// Checks a password, under the back-off of its account and of the caller's address.

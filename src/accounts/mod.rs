@@ -4,6 +4,7 @@
 //! Invariants: whether an account exists is told by no answer except that a new one could not be opened, and by no
 //! delay; what ends a session also ends its access tokens on this node, through [`Revocations`].
 
+mod administration;
 mod caller;
 mod error;
 mod images;
@@ -28,6 +29,7 @@ use secrecy::SecretString;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+pub use self::administration::ByHand;
 pub use self::caller::Caller;
 pub use self::error::AccountsError;
 pub use self::images::{Images, Upload};
@@ -105,6 +107,8 @@ pub struct Grant {
     pub session_id: SessionId,
     pub access_token: String,
     pub refresh_token: SecretString,
+    /// How long the session lasts unless it is used again.
+    pub refresh_expires_in: Duration,
     /// How long the access token is good for.
     pub expires_in: Duration,
 }
@@ -142,6 +146,24 @@ impl Accounts {
             expires_at: now.plus(self.settings.refresh_ttl),
         };
         Ok((session, refresh.secret))
+    }
+
+    /// The tokens of a session that was opened or used just now.
+    fn grant(
+        &self,
+        user: User,
+        session_id: SessionId,
+        access_token: String,
+        refresh_token: SecretString,
+    ) -> Grant {
+        Grant {
+            user,
+            session_id,
+            access_token,
+            refresh_token,
+            refresh_expires_in: self.settings.refresh_ttl,
+            expires_in: self.tokens.ttl(),
+        }
     }
 
     /// Refuses the access tokens of sessions that have just ended in the store.

@@ -67,7 +67,7 @@ impl Accounts {
                 })
             })
             .await?;
-        Ok(Grant { user, session_id, access_token, refresh_token, expires_in: self.tokens.ttl() })
+        Ok(self.grant(user, session_id, access_token, refresh_token))
     }
 
     /// Opens an account for somebody, verified and with any roles; for operators at the command line.

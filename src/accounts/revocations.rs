@@ -2,12 +2,11 @@
 //!
 //! An access token lives at most minutes, so only what ended within that time needs to be known: a small set in
 //! memory, filled from the store at start-up. Sockets subscribe, to be cut at once. Invariant: an entry outlives every
-//! access token it refuses.
+//! access token it refuses; that of a user refuses the sessions of until then, and none that is opened when they may come back.
 //!
 //! On several nodes, what ends on one is learned by the others: at once from what it says, and soon from the store.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -50,8 +49,15 @@ struct Inner {
 /// What ended, and until when that must be known.
 struct Ended {
     sessions: HashMap<SessionId, Timestamp>,
-    users: HashMap<UserId, Timestamp>,
+    users: HashMap<UserId, UserEnd>,
     prune_at: Timestamp,
+}
+
+/// When every session of a user had ended.
+#[derive(Clone, Copy)]
+struct UserEnd {
+    at: Timestamp,
+    known_until: Timestamp,
 }
 
 impl Revocations {
@@ -79,7 +85,9 @@ impl Revocations {
     #[must_use]
     pub fn is_revoked(&self, session: SessionId, user: UserId) -> bool {
         let ended = self.0.ended.read().unwrap_or_else(PoisonError::into_inner);
-        ended.sessions.contains_key(&session) || ended.users.contains_key(&user)
+        let user_end = ended.users.get(&user);
+        ended.sessions.contains_key(&session)
+            || user_end.is_some_and(|end| opened_at(session).is_none_or(|opened| opened <= end.at))
     }
 
     /// Refuses the tokens of one session from now on, and says so.
@@ -88,7 +96,8 @@ impl Revocations {
         self.announce(Revoked::Session(session), true);
     }
 
-    /// Refuses every token of a user who may not come back (deleted, disabled) from now on, and says so.
+    /// Refuses every token of a user who is gone or suspended from now on, and says so. Sessions that are opened later, as
+    /// when they were let in again, are not meant.
     pub fn revoke_user(&self, user: UserId, now: Timestamp) {
         self.insert(Revoked::User(user), now);
         self.announce(Revoked::User(user), true);
@@ -111,14 +120,17 @@ impl Revocations {
     fn insert(&self, revoked: Revoked, now: Timestamp) -> bool {
         let mut ended = self.0.ended.write().unwrap_or_else(PoisonError::into_inner);
         if now >= ended.prune_at {
-            prune(&mut ended.sessions, now);
-            prune(&mut ended.users, now);
+            ended.sessions.retain(|_, known_until| *known_until > now);
+            ended.users.retain(|_, end| end.known_until > now);
             ended.prune_at = now.plus(PRUNE_INTERVAL);
         }
-        let until = now.plus(self.0.kept_for);
+        let known_until = now.plus(self.0.kept_for);
         match revoked {
-            Revoked::Session(session) => ended.sessions.insert(session, until).is_none(),
-            Revoked::User(user) => ended.users.insert(user, until).is_none(),
+            Revoked::Session(session) => ended.sessions.insert(session, known_until).is_none(),
+            Revoked::User(user) => {
+                let before = ended.users.insert(user, UserEnd { at: now, known_until });
+                before.is_none_or(|before| before.at < now)
+            }
         }
     }
 
@@ -128,8 +140,11 @@ impl Revocations {
     }
 }
 
-fn prune<K: Eq + Hash>(ended: &mut HashMap<K, Timestamp>, now: Timestamp) {
-    ended.retain(|_, until| *until > now);
+/// When a session was opened, as its id says.
+fn opened_at(session: SessionId) -> Option<Timestamp> {
+    let (seconds, nanos) = session.uuid().get_timestamp()?.to_unix();
+    let opened = Duration::new(seconds, nanos);
+    Some(Timestamp::from_millis(i64::try_from(opened.as_millis()).ok()?))
 }
 
 #[cfg(test)]
@@ -139,8 +154,15 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_244_400_000);
 
+    /// Of now.
     fn ids() -> (SessionId, UserId) {
-        (clock::new_uuid().into(), clock::new_uuid().into())
+        (opened(NOW), clock::new_uuid().into())
+    }
+
+    fn opened(at: Timestamp) -> SessionId {
+        let millis = u64::try_from(at.millis()).unwrap();
+        let random = clock::new_uuid().into_bytes()[6..].try_into().unwrap();
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().into()
     }
 
     #[test]
@@ -163,6 +185,20 @@ mod tests {
 
         assert!(revocations.is_revoked(one, user) && revocations.is_revoked(two, user));
         assert!(!revocations.is_revoked(one, other));
+    }
+
+    #[test]
+    fn a_session_that_is_opened_later_is_not_meant() {
+        let revocations = Revocations::new(Duration::from_mins(15));
+        let (session, user) = ids();
+        let later = NOW.plus(Duration::from_millis(1));
+        revocations.revoke_user(user, NOW);
+
+        assert!(revocations.is_revoked(session, user));
+        assert!(!revocations.is_revoked(opened(later), user), "they were let in again");
+        revocations.revoke_user(user, later);
+        assert!(revocations.is_revoked(opened(later), user));
+        assert!(revocations.is_revoked(uuid::Uuid::nil().into(), user), "of no time");
     }
 
     #[test]

@@ -47,13 +47,10 @@ impl Accounts {
             })
             .await?;
         match exchange {
-            Exchange::Granted { session, user } => Ok(Grant {
-                access_token: self.tokens.issue(user.id, session, &user.roles, now)?,
-                user: *user,
-                session_id: session,
-                refresh_token: fresh.secret,
-                expires_in: self.tokens.ttl(),
-            }),
+            Exchange::Granted { session, user } => {
+                let access_token = self.tokens.issue(user.id, session, &user.roles, now)?;
+                Ok(self.grant(*user, session, access_token, fresh.secret))
+            }
             Exchange::Reused { session, user } => {
                 tracing::warn!(user.id = %user, session.id = %session, "a used refresh token came back; its session ends");
                 self.revocations.revoke_session(session, now);

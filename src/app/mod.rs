@@ -98,7 +98,12 @@ async fn run(config: Config, socket: Socket, place: Place, io: &Runtime) -> anyh
     let mut requests = ShutdownRequests::listen().context("signals cannot be listened to")?;
     let mut node = Node::start(config, socket, io).await?;
     node.readiness.set(true);
-    tracing::info!(address = %node.address, "madang is serving");
+    let (address, url) = (node.address, node.config.http.local_url(node.address));
+    if node.config.is_production() {
+        tracing::info!(%address, "madang is serving");
+    } else {
+        tracing::info!(%address, "madang is serving: open {url} in a browser");
+    }
     node.directory.set_shared(place.is_shared());
     place.relieve();
     actix_rt::spawn(node.watch_place(place));

@@ -40,6 +40,8 @@ const CLEAR_INTERVAL: Duration = Duration::from_secs(300);
 const LETTERS_INTERVAL: Duration = Duration::from_secs(3_600);
 /// What a crash or a folder that was away for a while left behind.
 const IMAGES_INTERVAL: Duration = Duration::from_secs(600);
+/// How soon a picture is gone whose message was deleted over a socket.
+const MESSAGE_IMAGES_INTERVAL: Duration = Duration::from_secs(60);
 /// How soon somebody is found whom a node of the release before has let in or renamed.
 const NAMES_INTERVAL: Duration = Duration::from_secs(60);
 /// Between some hundred accounts and the next: others want to write as well.
@@ -188,6 +190,7 @@ pub(super) fn tasks(
     herald: &Herald,
 ) -> Vec<Task> {
     let (accounts, images, store) = (accounts.clone(), images.clone(), store.clone());
+    let message_images = images.clone();
     let webhooks = webhooks.clone();
     let (nodes, herald) = (nodes.clone(), herald.clone());
     let (letters, keep) = (store.clone(), config.delivery.keep());
@@ -214,6 +217,14 @@ pub(super) fn tasks(
         }
         .boxed()
     };
+    let clear_message_images = move || {
+        let images = message_images.clone();
+        async move {
+            let cleared = images.clear_of_messages(clock::now()).await;
+            cleared.map(|_| ()).map_err(|error| error.to_string())
+        }
+        .boxed()
+    };
     let clear_outbox = move || {
         let store = store.clone();
         async move { relay::clear(&store).await.map_err(|error| error.to_string()) }.boxed()
@@ -236,6 +247,11 @@ pub(super) fn tasks(
         Task { name: "strays", every: STRAYS_INTERVAL, run: Arc::new(correct_strays) },
         Task { name: "expired", every: EXPIRED_INTERVAL, run: Arc::new(delete_expired) },
         Task { name: "images", every: IMAGES_INTERVAL, run: Arc::new(clear_images) },
+        Task {
+            name: "message images",
+            every: MESSAGE_IMAGES_INTERVAL,
+            run: Arc::new(clear_message_images),
+        },
         Task { name: "outbox", every: CLEAR_INTERVAL, run: Arc::new(clear_outbox) },
         Task { name: "fanouts", every: LETTERS_INTERVAL, run: Arc::new(clear_told) },
         Task { name: "letters", every: LETTERS_INTERVAL, run: Arc::new(clear_letters) },

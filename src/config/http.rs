@@ -1,6 +1,6 @@
 //! Settings of the HTTP listener.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ pub struct HttpConfig {
     /// Origins as browsers send them: scheme, host and port, no slash at the end.
     #[serde(deserialize_with = "list::deserialize")]
     pub cors_origins: Vec<String>,
+    /// Origins, as above.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub image_origins: Vec<String>,
     pub body_bytes_max: usize,
     pub request_timeout_ms: u64,
     pub header_timeout_ms: u64,
@@ -51,6 +54,20 @@ impl HttpConfig {
             return format!("http://{}", self.listen);
         }
         self.public_url.trim_end_matches('/').to_owned()
+    }
+
+    /// What to open in a browser of this machine, where the server listens at `address`.
+    #[must_use]
+    pub fn local_url(&self, address: SocketAddr) -> String {
+        if !self.public_url.is_empty() {
+            return self.base_url();
+        }
+        let here: IpAddr = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        format!("http://{}", SocketAddr::new(here, address.port()))
     }
 
     /// `request_timeout_ms` as a duration.
@@ -98,15 +115,27 @@ impl HttpConfig {
                 "`http.public_url` is {url:?}, but must start with http:// or https:// and a host"
             ));
         }
-        for origin in &self.cors_origins {
-            if host_of(origin).is_none_or(|host| host.contains(['/', '*', '?', '#'])) {
+        let origins = [
+            ("http.cors_origins", &self.cors_origins),
+            ("http.image_origins", &self.image_origins),
+        ];
+        for (key, origins) in origins {
+            for origin in origins.iter().filter(|origin| !is_origin(origin)) {
                 problems.add(format!(
-                    "`http.cors_origins` has {origin:?}, but an origin is http:// or https://, a host and perhaps a port, \
+                    "`{key}` has {origin:?}, but an origin is http:// or https://, a host and perhaps a port, \
                      such as https://app.example.com"
                 ));
             }
         }
     }
+}
+
+/// As browsers send it: names that are not ASCII are encoded (RFC 5890), and an address of IPv6 is in brackets.
+fn is_origin(text: &str) -> bool {
+    let is_letter = |letter: char| {
+        letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_' | ':' | '[' | ']')
+    };
+    host_of(text).is_some_and(|host| host.chars().all(is_letter))
 }
 
 /// What follows the scheme, if there is a scheme and something follows.
@@ -132,12 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_listens_everywhere_is_opened_here() {
+        let config = Config::read(None, [("MADANG__HTTP__LISTEN", "0.0.0.0:0")]).unwrap();
+        let url = |address: &str| config.http.local_url(address.parse().unwrap());
+        assert_eq!(url("0.0.0.0:9000"), "http://127.0.0.1:9000");
+        assert_eq!(url("[::]:9000"), "http://[::1]:9000");
+        assert_eq!(url("192.0.2.7:80"), "http://192.0.2.7:80");
+    }
+
+    #[test]
     fn an_origin_has_a_scheme_and_a_host_and_no_more() {
-        for origin in ["https://a.example", "http://localhost:5173"] {
-            assert!(
-                Config::read(None, [("MADANG__HTTP__CORS_ORIGINS", origin)]).is_ok(),
-                "{origin}"
-            );
+        const KEYS: [&str; 2] = ["MADANG__HTTP__CORS_ORIGINS", "MADANG__HTTP__IMAGE_ORIGINS"];
+        let is_fine = |key: &str, origin: &str| Config::read(None, [(key, origin)]).is_ok();
+
+        for origin in ["https://a.example", "http://localhost:5173", "http://[::1]:5173"] {
+            assert!(KEYS.iter().all(|key| is_fine(key, origin)), "{origin}");
         }
         for origin in [
             "*",
@@ -146,11 +184,10 @@ mod tests {
             "https://a.example/",
             "ws://a.example",
             "https://",
+            "https://a.example;script-src",
+            "https://a.example 'unsafe-inline'",
         ] {
-            assert!(
-                Config::read(None, [("MADANG__HTTP__CORS_ORIGINS", origin)]).is_err(),
-                "{origin}"
-            );
+            assert!(!KEYS.iter().any(|key| is_fine(key, origin)), "{origin}");
         }
     }
 }

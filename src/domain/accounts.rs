@@ -72,6 +72,12 @@ pub enum AccountError {
     /// Of whoever would leave it behind.
     #[error("There is money of yours here, on its way, or owed.")]
     WalletNotEmpty,
+    /// Of an administrator.
+    #[error("Nobody decides about their own account.")]
+    OwnDecision,
+    /// Any more, whatever their token says.
+    #[error("You may not do this.")]
+    NotAdministrator,
     /// Deliberately does not say which of the two is taken.
     #[error("An account with this handle or e-mail address exists.")]
     AccountExists,

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::ids::{MessageId, RoomId, UserId};
+use super::images::{ImageName, Origin, origin_of};
 use super::rooms::{RoomError, Seq};
 
 const KEY_CHARS_MAX: usize = 64;
@@ -13,6 +14,7 @@ const EMOJI_BYTES_MAX: usize = 32;
 const MENTIONS_MAX: usize = 50;
 const ATTACHMENTS_MAX: usize = 10;
 const ATTACHMENT_TEXT_CHARS_MAX: usize = 500;
+const ATTACHMENT_PIXELS_MAX: i64 = 100_000;
 
 /// A client's idempotency key for one message: the same key is the same message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -116,6 +118,25 @@ pub struct Attachment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
     pub size_bytes: Option<i64>,
+    /// Of a picture or a film, in pixels: the place that it will take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100_000)]
+    pub width: Option<i64>,
+    /// As `width`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100_000)]
+    pub height: Option<i64>,
+}
+
+impl Attachment {
+    /// The picture that it refers to, if that is kept here.
+    #[must_use]
+    pub fn own_picture(&self) -> Option<ImageName> {
+        match origin_of(&self.url) {
+            Ok(Origin::Ours(name)) => Some(name),
+            Ok(Origin::Elsewhere) | Err(_) => None,
+        }
+    }
 }
 
 /// Which message: by its place in the room's log or by its id.
@@ -163,6 +184,11 @@ pub struct MessageDraft {
 }
 
 impl NewMessage {
+    /// The pictures kept here that are attached to it.
+    pub fn own_pictures(&self) -> impl Iterator<Item = ImageName> {
+        self.attachments.iter().filter_map(Attachment::own_picture)
+    }
+
     /// Checks a draft; `body_chars_max` is the configured limit.
     ///
     /// # Errors
@@ -219,11 +245,18 @@ fn message_id(room: RoomId, sender: UserId, key: &ClientKey) -> MessageId {
 
 fn sound(attachment: &Attachment) -> bool {
     let texts = [&attachment.url, &attachment.name, &attachment.media_type];
-    let short = texts.iter().all(|text| {
-        (1..=ATTACHMENT_TEXT_CHARS_MAX).contains(&text.chars().count())
-            && !text.chars().any(char::is_control)
-    });
-    short && attachment.size_bytes.is_none_or(|size| size >= 0)
+    let is_side = |side: i64| (1..=ATTACHMENT_PIXELS_MAX).contains(&side);
+    texts.into_iter().all(|text| is_attachment_text(text))
+        && attachment.size_bytes.is_none_or(|size| size >= 0)
+        && attachment.width.is_none_or(is_side)
+        && attachment.height.is_none_or(is_side)
+}
+
+/// Whether an attachment may be called so: 1 to 500 characters, and no control characters.
+#[must_use]
+pub fn is_attachment_text(text: &str) -> bool {
+    (1..=ATTACHMENT_TEXT_CHARS_MAX).contains(&text.chars().count())
+        && !text.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -239,15 +272,45 @@ mod tests {
     #[test]
     fn blank_messages_are_refused_unless_something_is_attached() {
         assert_eq!(MessageBody::parse(" \n\t", 10), Err(RoomError::MessageEmpty));
-        let attachment = Attachment {
-            url: "blob:1".to_owned(),
+        assert!(sent(attachment("blob:1")).is_ok());
+    }
+
+    fn attachment(url: &str) -> Attachment {
+        Attachment {
+            url: url.to_owned(),
             name: "a.png".to_owned(),
             media_type: "image/png".to_owned(),
             size_bytes: Some(3),
-        };
+            width: Some(4),
+            height: Some(3),
+        }
+    }
+
+    fn sent(attachment: Attachment) -> Result<NewMessage, RoomError> {
         let draft = MessageDraft { attachments: vec![attachment], ..MessageDraft::default() };
         let (room, sender) = (Uuid::from_u128(1).into(), Uuid::from_u128(2).into());
-        assert!(NewMessage::parse(room, sender, "k", draft, 10).is_ok());
+        NewMessage::parse(room, sender, "k", draft, 10)
+    }
+
+    #[test]
+    fn a_picture_has_sides_that_a_picture_can_have() {
+        for side in [0, -1, 100_001] {
+            let wide = Attachment { width: Some(side), ..attachment("blob:1") };
+            let high = Attachment { height: Some(side), ..attachment("blob:1") };
+            for attachment in [wide, high] {
+                assert_eq!(sent(attachment), Err(RoomError::InvalidAttachments));
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_is_kept_here_is_a_picture_of_ours() {
+        let name = "019a0b1c2d3e7f4051627384950a1b2c";
+        let ours = sent(attachment(&format!("/v1/images/{name}.jpg"))).unwrap();
+        assert_eq!(ours.own_pictures().count(), 1);
+        for url in ["blob:1", "/v1/images/x", &format!("https://a.example/v1/images/{name}.jpg")] {
+            assert_eq!(sent(attachment(url)).unwrap().own_pictures().count(), 0, "{url}");
+        }
     }
 
     fn id(room: u128, sender: u128, key: &str) -> Uuid {

@@ -1,6 +1,7 @@
 //! Pure types and rules: no I/O, no actix, no clock. Times and ids come in as arguments.
 
 pub mod accounts;
+pub mod audit;
 pub mod backoff;
 pub mod bank_accounts;
 pub mod breaker;
@@ -25,7 +26,6 @@ pub mod masking;
 pub mod media;
 pub mod messages;
 pub mod money;
-pub mod money_audit;
 pub mod names;
 pub mod notifications;
 pub mod passwords;

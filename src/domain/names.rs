@@ -101,6 +101,33 @@ impl SearchTerm {
     }
 }
 
+/// What an administrator types to find somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PersonTerm {
+    /// The beginning of an e-mail address, in compared form.
+    Address(String),
+    /// As everybody looks for people.
+    Name(SearchTerm),
+}
+
+impl PersonTerm {
+    /// Takes what has an `@` behind something else for the beginning of an address.
+    ///
+    /// # Errors
+    /// [`SearchInvalid`] when nothing is left to look for, or there is too much.
+    pub fn parse(raw: &str) -> Result<Self, SearchInvalid> {
+        let raw = raw.trim();
+        if raw.len() > SEARCH_BYTES_MAX {
+            return Err(SearchInvalid);
+        }
+        let is_address = raw.find('@').is_some_and(|place| place > 0) && !raw.contains('\0');
+        if is_address {
+            return Ok(Self::Address(key_of(raw)));
+        }
+        SearchTerm::parse(raw).map(Self::Name)
+    }
+}
+
 /// A letter, and whether a word begins with it.
 type Letter = (char, bool);
 
@@ -255,6 +282,20 @@ mod tests {
     fn what_has_no_letter_cannot_be_looked_for() {
         for typed in ["", "  ", "@", "🎉", "_-.", &"가".repeat(134)] {
             assert_eq!(SearchTerm::parse(typed), Err(SearchInvalid), "{typed}");
+        }
+    }
+
+    #[test]
+    fn an_at_behind_something_makes_an_address() {
+        let address = |text: &str| Ok(PersonTerm::Address(text.to_owned()));
+        assert_eq!(PersonTerm::parse(" Jisoo@Example "), address("jisoo@example"));
+        assert_eq!(PersonTerm::parse("j@"), address("j@"));
+        for typed in ["jisoo", "@jisoo", "지수"] {
+            let name = SearchTerm::parse(typed).unwrap();
+            assert_eq!(PersonTerm::parse(typed), Ok(PersonTerm::Name(name)), "{typed}");
+        }
+        for typed in ["", "@", "a@\0", &"a@".repeat(201)] {
+            assert!(!matches!(PersonTerm::parse(typed), Ok(PersonTerm::Address(_))), "{typed}");
         }
     }
 

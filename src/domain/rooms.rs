@@ -222,6 +222,12 @@ pub struct MemberFacts {
     pub muted_until: Option<Timestamp>,
 }
 
+impl MemberFacts {
+    fn is_muted(&self, now: Timestamp) -> bool {
+        self.muted_until.is_some_and(|until| until > now)
+    }
+}
+
 /// What the rules need to know of a message.
 #[derive(Debug, Clone, Copy)]
 pub struct MessageFacts {
@@ -333,9 +339,7 @@ pub fn decide(command: &Command, facts: &Facts, now: Timestamp) -> Result<(), Ro
         unhindered(facts.block)?;
     }
     match &command.action {
-        Action::Send(_) if actor.muted_until.is_some_and(|until| until > now) => {
-            Err(RoomError::Muted)
-        }
+        Action::Send(_) if actor.is_muted(now) => Err(RoomError::Muted),
         Action::Send(message) if message.reply_to.is_some() => {
             facts.message.map(|_| ()).ok_or(RoomError::MessageNotFound)
         }
@@ -380,12 +384,31 @@ pub fn decide(command: &Command, facts: &Facts, now: Timestamp) -> Result<(), Ro
     }
 }
 
+/// Says whether a user may write to a room, before it is known what; the same as [`decide`] will say of a message.
+///
+/// # Errors
+/// As [`decide`].
+pub fn may_write(facts: &Facts, now: Timestamp) -> Result<(), RoomError> {
+    let Some(actor) = facts.actor else { return Err(stranger(&facts.room)) };
+    if facts.room.kind == RoomKind::Direct {
+        unhindered(facts.block)?;
+    }
+    allow(!actor.is_muted(now), RoomError::Muted)
+}
+
 /// What somebody who is not a member may do: join a public channel, and nothing else.
 fn outsider(action: &Action, room: &RoomFacts) -> Result<(), RoomError> {
     match (room.visibility, action) {
-        (Visibility::Private, _) => Err(RoomError::NotFound),
         (Visibility::Public, Action::Join) => has_space(room),
-        (Visibility::Public, _) => Err(RoomError::NotMember),
+        _ => Err(stranger(room)),
+    }
+}
+
+/// What somebody who is not a member is told.
+const fn stranger(room: &RoomFacts) -> RoomError {
+    match room.visibility {
+        Visibility::Private => RoomError::NotFound,
+        Visibility::Public => RoomError::NotMember,
     }
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::messages::MessageDraft;
 use crate::domain::privacy::Circle;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
@@ -157,7 +158,7 @@ fn a_muted_member_may_not_send_until_the_time_is_over() {
         Uuid::from_u128(1).into(),
         Uuid::from_u128(2).into(),
         "key",
-        super::super::messages::MessageDraft { body: "hi".to_owned(), ..Default::default() },
+        MessageDraft { body: "hi".to_owned(), ..Default::default() },
         10,
     )
     .unwrap();
@@ -205,4 +206,39 @@ fn a_read_marker_cannot_be_ahead_of_the_log() {
 #[test]
 fn both_sides_of_a_pair_have_the_same_key() {
     assert_eq!(direct_key(user(1), user(2)), direct_key(user(2), user(1)));
+}
+
+#[test]
+fn whoever_may_not_send_may_not_bring_a_picture_either() {
+    let direct = |block| {
+        let mut facts = group(member(MemberRole::Member));
+        facts.room.kind = RoomKind::Direct;
+        facts.block = block;
+        facts
+    };
+    let mut public = group(None);
+    public.room.visibility = Visibility::Public;
+    let muted = |until| {
+        let until = Some(Timestamp::from_millis(until));
+        group(Some(MemberFacts { role: MemberRole::Member, muted_until: until }))
+    };
+    for (facts, expected) in [
+        (group(member(MemberRole::Member)), Ok(())),
+        (group(None), Err(RoomError::NotFound)),
+        (public, Err(RoomError::NotMember)),
+        (muted(1_001), Err(RoomError::Muted)),
+        (muted(1_000), Ok(())),
+        (direct(None), Ok(())),
+        (direct(Some(Block::ByActor)), Err(RoomError::Blocked)),
+        (direct(Some(Block::ByOther)), Err(RoomError::CannotMessage)),
+    ] {
+        assert_eq!(may_write(&facts, NOW), expected, "{facts:?}");
+        assert_eq!(decide(&wants(send()), &facts, NOW), expected, "{facts:?}");
+    }
+}
+
+fn send() -> Action {
+    let draft = MessageDraft { body: "hi".to_owned(), ..MessageDraft::default() };
+    let room = RoomId::from(Uuid::from_u128(9));
+    Action::Send(NewMessage::parse(room, user(1), "k", draft, 10).unwrap())
 }

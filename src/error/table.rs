@@ -56,6 +56,8 @@ pub(super) fn of_account(error: &AccountError) -> (StatusCode, &'static str) {
         }
         AccountError::AccountExists => (StatusCode::CONFLICT, "account_exists"),
         AccountError::WalletNotEmpty => (StatusCode::CONFLICT, "wallet_not_empty"),
+        AccountError::OwnDecision => (StatusCode::FORBIDDEN, "own_decision"),
+        AccountError::NotAdministrator => (StatusCode::FORBIDDEN, "forbidden"),
         AccountError::InvalidCredentials => (StatusCode::UNAUTHORIZED, "invalid_credentials"),
         AccountError::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
         AccountError::AccountDisabled => (StatusCode::FORBIDDEN, "account_disabled"),

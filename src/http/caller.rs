@@ -14,7 +14,7 @@ use crate::accounts::revocations::Revocations;
 use crate::clock;
 use crate::domain::accounts::{AccountError, Role};
 use crate::error::ApiError;
-use crate::http::cookie;
+use crate::http::cookie::Cookie;
 use crate::http::gateway::rate_limit::check_user;
 use crate::providers::tokens::AccessTokens;
 
@@ -59,7 +59,7 @@ impl FromRequest for Admin {
 
 fn authenticate(request: &HttpRequest) -> Result<Caller, AccountError> {
     let token = bearer_token(request)
-        .or_else(|| cookie::token(request.method(), request.headers()))
+        .or_else(|| Cookie::Access.token(request.method(), request.headers()))
         .ok_or(AccountError::Unauthenticated)?;
     let (Some(tokens), Some(revocations)) = (
         request.app_data::<web::Data<AccessTokens>>(),

@@ -51,7 +51,7 @@ pub struct Doc;
     security(("bearer" = [])),
     responses(
         (status = 200, body = Page<DeliveryView>),
-        (status = 403, description = "The caller is no administrator", body = Problem),
+        (status = 403, description = "The caller is no administrator.", body = Problem),
         ReadRefusals,
     ),
 )]
@@ -81,7 +81,7 @@ async fn list_deliveries(
     security(("bearer" = [])),
     responses(
         (status = 200, body = DeliveryDetailsView),
-        (status = 403, description = "The caller is no administrator", body = Problem),
+        (status = 403, description = "The caller is no administrator.", body = Problem),
         ReadRefusals,
     ),
 )]
@@ -148,7 +148,7 @@ async fn replay_deliveries(
     security(("bearer" = [])),
     responses(
         (status = 200, body = MediaView),
-        (status = 403, description = "The caller is no administrator", body = Problem),
+        (status = 403, description = "The caller is no administrator.", body = Problem),
         ReadRefusals,
     ),
 )]

@@ -1,6 +1,6 @@
 //! Pictures over HTTP: uploading one's own, taking it away, and showing them to anybody.
 
-use actix_web::http::header::{CACHE_CONTROL, ETag, EntityTag, Header as _, IfNoneMatch};
+use actix_web::http::header::{CACHE_CONTROL, ETag, EntityTag};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post};
 use bytes::Bytes;
@@ -9,11 +9,12 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::auth::refusals::{CallerRefusals, PublicRefusals};
 use super::caller::Caller;
+use super::conditional::is_known;
 use super::multipart::{self, FormError, OVERHEAD_BYTES_MAX};
 use super::users::ProfileView;
 use super::whole_body::whole_body;
 use crate::accounts::Images;
-use crate::config::Config;
+use crate::config::{Config, ImagesConfig};
 use crate::domain::images::{ImageError, ImageName};
 use crate::error::{ApiError, ApiResult, Problem};
 
@@ -35,7 +36,7 @@ pub struct Doc;
 /// A form with a picture in it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only described; the form is read by hand")]
-struct ImageForm {
+pub(super) struct ImageForm {
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
 }
@@ -90,22 +91,10 @@ async fn upload_image(
     images: web::Data<Images>,
     config: web::Data<Config>,
 ) -> ApiResult<web::Json<ProfileView>> {
-    let bytes_max = config.images.bytes_max;
     let boundary = multipart::boundary_of(&request)?;
     // Before the body is read: those that wait hold their bodies in memory.
     let upload = images.begin(caller.user_id)?;
-    let body_bytes_max = boundary.as_ref().map_or(bytes_max, |_| bytes_max + OVERHEAD_BYTES_MAX);
-    let reading = whole_body(&request, payload, body_bytes_max);
-    // It holds a place.
-    let reading = timeout(config.images.read_timeout(), reading);
-    let body = reading.await.map_err(|_| ApiError::Timeout)??;
-    let picture = match boundary {
-        None => body,
-        Some(boundary) => taken_out(body, boundary).await?,
-    };
-    if picture.len() > bytes_max {
-        return Err(ApiError::PayloadTooLarge { bytes_max });
-    }
+    let picture = picture_in(&request, payload, boundary, &config.images).await?;
     let user = images.show(caller.user_id, upload, picture).await?;
 
     Ok(web::Json(user.into()))
@@ -172,13 +161,28 @@ async fn read_image(
     })
 }
 
-/// Whether the client has what the tag stands for (RFC 9110, 13.1.2).
-fn is_known(request: &HttpRequest, tag: &EntityTag) -> bool {
-    match IfNoneMatch::parse(request) {
-        Ok(IfNoneMatch::Any) => true,
-        Ok(IfNoneMatch::Items(known)) => known.iter().any(|known| known.weak_eq(tag)),
-        Err(_) => false,
+/// The picture that is the body of a request, or is in it where that is a form. The caller holds a place for it.
+///
+/// # Errors
+/// [`ApiError::PayloadTooLarge`], [`ApiError::Timeout`] for a body that does not come, and what is wrong with a form.
+pub(super) async fn picture_in(
+    request: &HttpRequest,
+    payload: web::Payload,
+    boundary: Option<String>,
+    config: &ImagesConfig,
+) -> ApiResult<Bytes> {
+    let bytes_max = config.bytes_max;
+    let body_bytes_max = boundary.as_ref().map_or(bytes_max, |_| bytes_max + OVERHEAD_BYTES_MAX);
+    let reading = whole_body(request, payload, body_bytes_max);
+    let body = timeout(config.read_timeout(), reading).await.map_err(|_| ApiError::Timeout)??;
+    let picture = match boundary {
+        None => body,
+        Some(boundary) => taken_out(body, boundary).await?,
+    };
+    if picture.len() > bytes_max {
+        return Err(ApiError::PayloadTooLarge { bytes_max });
     }
+    Ok(picture)
 }
 
 /// The picture in a form. Looking for boundaries in megabytes is no work for a worker.

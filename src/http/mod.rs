@@ -1,15 +1,18 @@
 //! HTTP: thin handlers (extract, act, answer), the gateway in front of them, and the application that holds both.
 //!
-//! Everything clients use is below `/v1`; what operators use is at the root.
+//! Everything clients use is below `/v1`; what operators use is at the root, and so are the pages of the web app.
 
+pub mod admin;
 pub mod admin_payments;
 pub mod aliases;
 mod alone;
 pub mod auth;
 pub mod caller;
 pub mod client_ip;
+mod conditional;
 pub mod cookie;
 pub mod deliveries;
+pub mod dev_orders;
 pub mod dev_outbox;
 pub mod devices;
 pub mod fake_provider;
@@ -43,6 +46,7 @@ pub mod unsubscribe;
 pub mod users;
 pub mod views;
 pub mod wallet;
+pub mod web_app;
 pub mod webhooks;
 pub mod whole_body;
 
@@ -162,6 +166,7 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
         .app_data(web::Data::new(deps.limiters))
         .app_data(web::Data::new(deps.metrics))
         .configure(ops::routes)
+        .configure(web_app::routes)
         .configure(auth::root_routes)
         .service(
             web::scope("/v1")
@@ -183,12 +188,14 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
                 .configure(devices::routes)
                 .configure(notifications::routes)
                 .configure(deliveries::routes)
+                .configure(dev_orders::routes)
                 .configure(dev_outbox::routes)
                 .configure(service_keys::routes)
                 .configure(webhooks::routes)
                 .configure(reconciliation::routes)
                 .configure(wallet::routes)
                 .configure(payments::routes)
-                .configure(admin_payments::routes),
+                .configure(admin_payments::routes)
+                .configure(admin::routes),
         );
 }

@@ -1,5 +1,5 @@
-//! Pictures: what people upload is unpacked, turned upright, cut to a square and packed anew, on the blocking pool of the
-//! shared runtime, never on a worker.
+//! Pictures: what people upload is unpacked, turned upright, cut to a square or made to fit, and packed anew, on the blocking
+//! pool of the shared runtime, never on a worker.
 //!
 //! Invariants: nothing of a file but its pixels survives, so no place, no camera, no script; no more memory is asked for
 //! than its number of pixels allows, which is looked at before anything is unpacked. At most `concurrency` pictures are
@@ -31,6 +31,8 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 const JPEG_QUALITY: u8 = 85;
 /// The longest side; no camera makes more, and a strip of one pixel by millions is no picture.
 const SIDE_PIXELS_MAX: u32 = 16_384;
+/// The longest side of a picture that is kept as a whole.
+const WHOLE_PIXELS_MAX: u32 = 2_048;
 /// What one pixel takes at most while a picture is unpacked: eight of the result, and as many of the decoder's own.
 const BYTES_PER_PIXEL_MAX: u64 = 16;
 
@@ -39,6 +41,15 @@ const BYTES_PER_PIXEL_MAX: u64 = 16;
 pub struct Painted {
     pub format: ImageFormat,
     pub files: Vec<(ImageSize, Bytes)>,
+}
+
+/// A picture as it is kept that is nobody's face: as a whole, in one size.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    pub format: ImageFormat,
+    pub file: Bytes,
+    pub width: u32,
+    pub height: u32,
 }
 
 /// Makes pictures of uploads. Cheap to clone.
@@ -103,11 +114,27 @@ impl Drop for Place {
 }
 
 impl Place {
-    /// Makes a picture of an upload; what it is, its bytes say.
+    /// Makes squares of an upload; what it is, its bytes say.
     ///
     /// # Errors
     /// What is wrong with it, or [`ImageError::Busy`] when nobody got to it in ten seconds.
     pub async fn paint(self, upload: Bytes) -> Result<Painted, ImageError> {
+        self.work(upload, paint).await
+    }
+
+    /// Makes a picture of an upload that shows all of it, made smaller where a side is longer than 2,048 pixels.
+    ///
+    /// # Errors
+    /// As [`Self::paint`].
+    pub async fn paint_whole(self, upload: Bytes) -> Result<Whole, ImageError> {
+        self.work(upload, paint_whole).await
+    }
+
+    async fn work<T: Send + 'static>(
+        self,
+        upload: Bytes,
+        paint: fn(&[u8], u32) -> Result<T, ImageError>,
+    ) -> Result<T, ImageError> {
         let working = Arc::clone(&self.painter.working);
         let turn = tokio::time::timeout(WAIT_MAX, working.acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
@@ -137,6 +164,14 @@ fn paint(upload: &[u8], pixels_max: u32) -> Result<Painted, ImageError> {
         files.push((size, packed(&picture, format)?));
     }
     Ok(Painted { format, files })
+}
+
+fn paint_whole(upload: &[u8], pixels_max: u32) -> Result<Whole, ImageError> {
+    let encoding = sniffed(upload).ok_or(ImageError::TypeNotSupported)?;
+    let picture = fitted(unpacked(upload, encoding, pixels_max)?, WHOLE_PIXELS_MAX);
+    let format = if shines_through(&picture) { ImageFormat::Png } else { ImageFormat::Jpeg };
+    let file = packed(&picture, format)?;
+    Ok(Whole { format, file, width: picture.width(), height: picture.height() })
 }
 
 /// What the first bytes are the beginning of, whatever the sender calls it.
@@ -208,6 +243,18 @@ fn scaled(square: DynamicImage, pixels: u32) -> DynamicImage {
     let square =
         if square.width() > roughly { square.thumbnail_exact(roughly, roughly) } else { square };
     square.resize_exact(pixels, pixels, FilterType::CatmullRom)
+}
+
+/// The picture with sides of at most `pixels`, of the same shape; it is never made larger.
+fn fitted(picture: DynamicImage, pixels: u32) -> DynamicImage {
+    let longest = picture.width().max(picture.height());
+    if longest <= pixels {
+        return picture;
+    }
+    // As with squares: what is far too large is roughly halved first.
+    let roughly = pixels.saturating_mul(2);
+    let picture = if longest > roughly { picture.thumbnail(roughly, roughly) } else { picture };
+    picture.resize(pixels, pixels, FilterType::CatmullRom)
 }
 
 fn shines_through(picture: &DynamicImage) -> bool {
@@ -331,6 +378,44 @@ mod tests {
                 assert!(!file.windows(trace.len()).any(|bytes| bytes == trace));
             }
         }
+    }
+
+    #[test]
+    fn a_whole_picture_keeps_its_shape_and_is_made_no_larger() {
+        let whole = |width, height| {
+            let upload = encoded(&halves(width, height), Encoding::Png);
+            paint_whole(&upload, 25_000_000).unwrap()
+        };
+        for (given, kept) in [
+            ((300, 200), (300, 200)),
+            ((2_048, 10), (2_048, 10)),
+            ((3_000, 1_500), (2_048, 1_024)),
+            ((600, 6_000), (205, 2_048)),
+            ((9_000, 1), (2_048, 1)),
+        ] {
+            let whole = whole(given.0, given.1);
+            assert_eq!((whole.width, whole.height), kept, "{given:?}");
+            let picture = read(&whole.file);
+            assert_eq!((picture.width(), picture.height()), kept, "{given:?}");
+            assert_eq!(whole.format, ImageFormat::Jpeg);
+        }
+        let picture = read(&whole(3_000, 1_500).file);
+        assert!(is_like(&picture, 5, 500, RED) && is_like(&picture, 2_040, 500, BLUE));
+    }
+
+    #[test]
+    fn a_whole_picture_stands_upright_and_tells_nothing_of_where_it_was_taken() {
+        let upload = with_exif(&encoded(&halves(400, 200), Encoding::Jpeg), 6);
+
+        let whole = paint_whole(&upload, PIXELS_MAX).unwrap();
+
+        assert_eq!((whole.width, whole.height), (200, 400));
+        for trace in [&b"GPS"[..], b"Exif"] {
+            assert!(!whole.file.windows(trace.len()).any(|bytes| bytes == trace));
+        }
+        assert_eq!(paint_whole(b"<svg/>", PIXELS_MAX).err(), Some(ImageError::TypeNotSupported));
+        let wide = encoded(&halves(1_001, 1_000), Encoding::Jpeg);
+        assert_eq!(paint_whole(&wide, PIXELS_MAX).err(), Some(ImageError::TooManyPixels));
     }
 
     #[test]

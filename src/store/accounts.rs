@@ -453,7 +453,7 @@ pub async fn delete_login_failures(db: &mut Db, subject: &[u8]) -> Result<(), St
     execute!(db, "DELETE FROM login_failures WHERE subject = $1", subject).map(|_| ())
 }
 
-async fn publish(
+pub(super) async fn publish(
     db: &mut Db,
     name: &'static str,
     user: UserId,

@@ -5,11 +5,11 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::money_audit::{Deed, record};
+use super::audit::{Deed, record};
 use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
+use crate::domain::audit::{Action, Target};
 use crate::domain::bank_accounts::{ACCOUNTS_MAX, BankAccountError, BankCode};
 use crate::domain::ids::{BankAccountId, UserId};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::time::Timestamp;
 
 /// Why nothing was done with a bank account.

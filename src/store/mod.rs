@@ -4,6 +4,7 @@
 //! connections live. Invariant: one function here is one atomic fact, its outbox event included.
 
 mod audiences;
+pub mod audit;
 pub mod bank_accounts;
 pub mod blocks;
 mod connect;
@@ -21,6 +22,7 @@ pub mod journal;
 pub mod leases;
 pub mod ledger;
 mod log_pages;
+mod message_images;
 pub mod names;
 pub mod nodes;
 pub mod notifications;
@@ -29,6 +31,7 @@ pub mod outbox;
 pub mod payment_webhooks;
 pub mod payments;
 pub mod payouts;
+pub mod people;
 pub mod phones;
 pub mod preferences;
 mod presences;
@@ -52,7 +55,6 @@ mod writer;
 
 pub mod accounts;
 pub mod messages;
-pub mod money_audit;
 pub mod sessions;
 #[cfg(test)]
 pub(crate) mod testing;

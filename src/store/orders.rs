@@ -6,11 +6,11 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::money_audit::{Deed, record};
+use super::audit::{Deed, record};
 use super::{Db, Store, StoreError, execute, fetch_one, fetch_optional};
+use crate::domain::audit::{Action, Target};
 use crate::domain::ids::UserId;
 use crate::domain::money::{Amount, Currency};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::orders::{FeeBps, NewOrder, OrderKey};
 use crate::domain::time::Timestamp;
 

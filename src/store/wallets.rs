@@ -6,16 +6,16 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::audit::{Deed, record};
 use super::ledger::balances::find_counters;
-use super::money_audit::{Deed, record};
 use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, outbox};
 use crate::clock;
+use crate::domain::audit::{Action, Target};
 use crate::domain::events::{DomainEvent, PAYMENT_EVENTS};
 use crate::domain::ids::UserId;
 use crate::domain::ledger::Counters;
 use crate::domain::ledger::chart::AccountName;
 use crate::domain::money::Currency;
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
 

@@ -30,7 +30,7 @@ use crate::actors::hub::Hub;
 use crate::actors::hub::close::CloseCode;
 use crate::error::ApiError;
 use crate::http::client_ip::{self, ClientIp};
-use crate::http::cookie;
+use crate::http::cookie::Cookie;
 use crate::http::gateway;
 use crate::http::server::load::Carried;
 use crate::http::server::seats::{Full, Seat};
@@ -92,7 +92,7 @@ fn header_token(request: &Request) -> Option<SecretString> {
     let subprotocol =
         || subprotocols(request).find_map(|name| name.strip_prefix(TOKEN_SUBPROTOCOL_PREFIX));
     // A handshake may lead to anything, so it is believed no more easily than a write.
-    let cookie = || cookie::token(&Method::POST, request.headers());
+    let cookie = || Cookie::Access.token(&Method::POST, request.headers());
     bearer.or_else(subprotocol).or_else(cookie).map(SecretString::from)
 }
 

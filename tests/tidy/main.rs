@@ -1,10 +1,12 @@
-//! The rules of the house that no compiler checks: where imports point, what a file looks like, what a migration may do.
+//! The rules of the house that no compiler checks: where imports point, what a file looks like, what a migration may do,
+//! what is no part of a page.
 //!
 //! Each rule is a function from files to complaints, so that a control can plant a violation and see it found.
 
 #![expect(clippy::expect_used, reason = "test code")]
 
 mod migrations;
+mod pages;
 
 use std::collections::BTreeSet;
 use std::fs;

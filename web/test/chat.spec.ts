@@ -197,10 +197,16 @@ test('on a phone one thing has the screen at a time', async ({ join }) => {
   await jisoo.say('from the phone');
   await minho.openRoom('Jisoo');
   await expect(minho.message('from the phone')).toBeVisible();
-  const width = await jisoo.page.evaluate(() => document.documentElement.scrollWidth);
-  expect(width, 'nothing is wider than the screen').toBeLessThanOrEqual(390);
+  const wide = () => jisoo.page.evaluate(() => [...document.querySelectorAll('html, main, section')].filter((it) => it.scrollWidth > it.clientWidth).map((it) => it.outerHTML.slice(0, 80)));
+  expect(await wide(), 'nothing is wider than the screen').toEqual([]);
   await jisoo.page.getByRole('link', { name: 'Back' }).click();
   await expect(jisoo.page.getByTestId('rooms')).toBeVisible();
+  for (const place of ['People', 'Notifications', 'Wallet', 'Settings']) {
+    await jisoo.place(place).click();
+    await expect(jisoo.page.getByRole('heading', { level: 1, name: place })).toBeVisible();
+    await expect(jisoo.page.getByRole('status', { name: 'Loading' })).toHaveCount(0);
+    expect(await wide(), place).toEqual([]);
+  }
 });
 
 test('pictures are sent and shown', async ({ friends }) => {

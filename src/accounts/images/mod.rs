@@ -1,8 +1,9 @@
-//! Pictures of profiles: uploading one, taking it away, and clearing up behind both.
+//! Pictures of profiles: uploading one, taking it away, and clearing up behind both. Those for messages are in [`messages`].
 //!
 //! Invariant: a profile never shows a picture whose files are not whole, and files that no profile shows go, whatever
 //! crashes. The row comes before the files and goes after them; between upload and profile lies one transaction.
 
+mod messages;
 #[cfg(test)]
 mod tests;
 

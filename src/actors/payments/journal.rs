@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::Payments;
 use super::answers::Answered;
+use crate::domain::audit::{Action, Target};
 use crate::domain::idempotency::{IdempotencyError, IdempotentCall, StoredAnswer};
 use crate::domain::ids::{EntryId, JournalEntryId, PaymentId, ReconBreakId, UserId};
 use crate::domain::journal::{Deciding, JournalError};
@@ -17,11 +18,11 @@ use crate::domain::ledger::LedgerError;
 use crate::domain::ledger::chart::AccountName;
 use crate::domain::ledger::entry::Reference;
 use crate::domain::money::{Amount, Currency};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::PaymentError;
 use crate::domain::reconciliation::ReconciliationError;
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
+use crate::store::audit::{Deed, record};
 use crate::store::idempotency::{Claimed, claim, finish};
 use crate::store::journal::{
     Decision, JournalEntry, NewJournalEntry, insert_journal_entry, lock_journal_entry,
@@ -29,7 +30,6 @@ use crate::store::journal::{
 };
 use crate::store::ledger::balances::{find_counters, is_account};
 use crate::store::ledger::{BookError, book};
-use crate::store::money_audit::{Deed, record};
 use crate::store::payments::lock_payment;
 use crate::store::reconciliation::breaks::{CloseError, Closing, close_break, lock_open_break};
 use crate::store::{Db, StoreError};

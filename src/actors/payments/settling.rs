@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::refund::STEP;
 use super::{Payments, PaymentsError};
+use crate::domain::audit::{Action, Target};
 use crate::domain::ids::{PaymentId, RefundId, UserId, WorkflowId};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::Cause;
 use crate::domain::payments::refunds::{RefundStatus, Settling};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::{Direction, EffectKey, Reason, WorkflowStatus};
-use crate::store::money_audit::{Deed, record};
+use crate::store::audit::{Deed, record};
 use crate::store::payments::refunds::{Refund, fail, get_refund, succeed};
 use crate::store::payments::reviews::{find_review, update_review, update_settled};
 use crate::store::payments::transitions::By;

@@ -1,21 +1,18 @@
-//! The audit: who did what about money by hand, and why.
+//! The audit of money: who did what about it by hand, and why.
 
 use actix_web::get;
 use actix_web::web::{self, ServiceConfig};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::ToSchema;
+use serde::Deserialize;
 
-use crate::domain::ids::{DeedId, UserId};
-use crate::domain::time::Timestamp;
-use crate::error::{ApiError, ApiResult};
+use crate::domain::audit::Area;
+use crate::domain::ids::UserId;
+use crate::error::ApiResult;
+use crate::http::admin::audit::{DeedView, checked_target, page};
 use crate::http::caller::Admin;
-use crate::http::page::{Cursor, Limit, Page, decode};
+use crate::http::page::{Limit, Page};
 use crate::http::views::{ReadRefusals, RoleRefusals};
 use crate::store::Store;
-use crate::store::money_audit::{DeedFilter, SeenDeed};
-
-const TARGET_BYTES_MAX: usize = 200;
+use crate::store::audit::DeedFilter;
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
     cfg.service(list_audit);
@@ -25,7 +22,7 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct AuditQuery {
+pub(super) struct MoneyAuditQuery {
     /// Who did it.
     by: Option<UserId>,
     /// What it was done to, such as `withdrawal:<id>` or `provider:toss`.
@@ -39,29 +36,10 @@ pub(super) struct AuditQuery {
     limit: Limit,
 }
 
-/// Something that somebody did.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeedView {
-    id: DeedId,
-    by: UserId,
-    #[schema(example = "withdrawal_approved")]
-    action: String,
-    /// A kind and an id.
-    #[schema(example = "provider:toss")]
-    target: String,
-    /// `null` where nobody is asked for one.
-    reason: Option<String>,
-    #[schema(value_type = Object, nullable)]
-    before: Value,
-    #[schema(value_type = Object, nullable)]
-    after: Value,
-    at: Timestamp,
-}
-
-/// What administrators did about money, the latest first.
+/// What people did about money, the latest first.
 #[utoipa::path(
     tag = "admin",
-    params(AuditQuery),
+    params(MoneyAuditQuery),
     security(("bearer" = [])),
     responses((status = 200, body = Page<DeedView>), ReadRefusals, RoleRefusals),
 )]
@@ -69,36 +47,11 @@ pub(super) struct DeedView {
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
 pub(super) async fn list_audit(
     admin: Admin,
-    query: web::Query<AuditQuery>,
+    query: web::Query<MoneyAuditQuery>,
     store: web::Data<Store>,
 ) -> ApiResult<web::Json<Page<DeedView>>> {
-    let AuditQuery { by, target, cursor, limit } = query.into_inner();
-    let is_target = |it: &str| {
-        (1..=TARGET_BYTES_MAX).contains(&it.len()) && it.bytes().all(|byte| byte.is_ascii_graphic())
-    };
-    if target.as_deref().is_some_and(|it| !is_target(it)) {
-        return Err(ApiError::invalid("?target", "invalid_target", "This is no target."));
-    }
-    let before = cursor.as_deref().map(decode).transpose()?;
-    let filter = DeedFilter { by, target };
-    let rows = store.list_money_audit(filter, before, limit.with_probe()).await?;
+    let MoneyAuditQuery { by, target, cursor, limit } = query.into_inner();
+    let filter = DeedFilter { by, target: checked_target(target)?, area: Some(Area::Money) };
 
-    Ok(web::Json(Page::new(rows, limit, |deed: &SeenDeed| deed.id)))
-}
-
-impl From<SeenDeed> for DeedView {
-    fn from(deed: SeenDeed) -> Self {
-        let SeenDeed { id, by, action, target, reason, before, after, at } = deed;
-        Self { id, by, action, target, reason, before, after, at }
-    }
-}
-
-impl Cursor for DeedId {
-    fn to_text(&self) -> String {
-        self.to_string()
-    }
-
-    fn from_text(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
+    page(&store, filter, cursor, limit).await
 }

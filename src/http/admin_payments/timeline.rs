@@ -5,21 +5,21 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::audit::DeedView;
 use super::payments::OperatedPaymentView;
 use super::workflow_views::WorkflowDetailsView;
 use super::workflows::details;
 use crate::actors::payments::journal::JournalEntryView;
 use crate::clock;
+use crate::domain::audit::Target;
 use crate::domain::ids::{AttemptId, ProposalId, RefundId, UserId};
 use crate::domain::masking::masked;
 use crate::domain::money::Amount;
-use crate::domain::money_audit::Target;
 use crate::domain::time::Timestamp;
 use crate::error::ApiResult;
+use crate::http::admin::audit::DeedView;
 use crate::store::Store;
+use crate::store::audit::DeedFilter;
 use crate::store::journal::JournalFilter;
-use crate::store::money_audit::DeedFilter;
 use crate::store::payments::Payment;
 use crate::store::payments::conflicts::Proposal;
 use crate::store::payments::operations::{LedgerLine, SeenAttempt, SeenWebhook};
@@ -147,8 +147,9 @@ pub(super) async fn timeline(store: &Store, payment: Payment) -> ApiResult<Timel
         webhooks.extend(store.list_webhooks_of(attempt).await?);
     }
     let refunds = store.list_refunds(id).await?;
-    let filter = DeedFilter { by: None, target: Some(Target::Payment(id).to_string()) };
-    let audit = store.list_money_audit(filter, None, DEEDS_MAX).await?;
+    let target = Some(Target::Payment(id).to_string());
+    let filter = DeedFilter { target, ..DeedFilter::default() };
+    let audit = store.list_audit(filter, None, DEEDS_MAX).await?;
     let (filter, now) = (JournalFilter { status: None, payment: Some(id) }, clock::now());
     let journal = store.list_journal_entries(filter, None, JOURNAL_MAX, now).await?;
     Ok(TimelineView {

@@ -1,6 +1,6 @@
 //! What the endpoints of logins take and give, as JSON.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -29,6 +29,9 @@ pub(super) struct RegisterBody {
     /// A name of the IANA database.
     #[schema(max_length = 64, example = "Asia/Seoul")]
     pub(super) time_zone: Option<String>,
+    /// Whether the browser keeps the refresh token, in a cookie that no script can read: for pages of this origin.
+    #[serde(default)]
+    pub(super) cookie: bool,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -39,13 +42,20 @@ pub(super) struct LoginBody {
     pub(super) identifier: String,
     #[schema(value_type = String, format = Password, max_length = 128)]
     pub(super) password: SecretString,
+    /// Whether the browser keeps the refresh token, in a cookie that no script can read: for pages of this origin.
+    #[serde(default)]
+    pub(super) cookie: bool,
 }
 
+/// What is exchanged: one of the two.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RefreshBody {
-    #[schema(value_type = String, min_length = 43, max_length = 43)]
-    pub(super) refresh_token: SecretString,
+    #[schema(value_type = Option<String>, min_length = 43, max_length = 43)]
+    pub(super) refresh_token: Option<SecretString>,
+    /// Takes the token from the cookie, for pages of this origin.
+    #[serde(default)]
+    pub(super) cookie: bool,
 }
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -54,6 +64,9 @@ pub(super) struct LogoutBody {
     /// Names the session where no access token does.
     #[schema(value_type = Option<String>)]
     pub(super) refresh_token: Option<SecretString>,
+    /// Ends the session that the cookie names, and clears the cookies, for pages of this origin.
+    #[serde(default)]
+    pub(super) cookie: bool,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -97,8 +110,8 @@ pub(super) struct AuthView {
     pub(super) session_id: SessionId,
     /// A JWT for `Authorization: Bearer`.
     pub(super) access_token: String,
-    /// Good for one exchange.
-    pub(super) refresh_token: String,
+    /// Good for one exchange. Null where the browser keeps it.
+    pub(super) refresh_token: Option<String>,
     #[schema(example = "Bearer")]
     pub(super) token_type: &'static str,
     /// Seconds until the access token ends.
@@ -132,13 +145,14 @@ pub(super) struct TicketView {
     pub(super) expires_in: u64,
 }
 
-impl From<Grant> for AuthView {
-    fn from(grant: Grant) -> Self {
+impl AuthView {
+    /// Tells the refresh token to those who keep it themselves.
+    pub(super) fn new(grant: Grant, refresh_token: Option<String>) -> Self {
         Self {
             user: grant.user.into(),
             session_id: grant.session_id,
             access_token: grant.access_token,
-            refresh_token: grant.refresh_token.expose_secret().to_owned(),
+            refresh_token,
             token_type: "Bearer",
             expires_in: grant.expires_in.as_secs(),
         }

@@ -1,6 +1,7 @@
 //! Logins over HTTP: registering, tokens, sessions, passwords, and the keys that tokens are checked with.
 
 mod bodies;
+mod keeping;
 pub(super) mod optional;
 pub mod refusals;
 
@@ -16,12 +17,14 @@ use self::bodies::{
     AuthView, ChangePasswordBody, LoginBody, LogoutBody, RefreshBody, RegisterBody,
     RequestResetBody, ResetPasswordBody, SessionView, SessionsView, TicketView, VerifyEmailBody,
 };
+use self::keeping::{Keeper, kept, offered, worthless};
 use self::optional::Optional;
 use self::refusals::{BodyRefusals, CallerRefusals, PublicRefusals};
 use super::caller::{Caller, bearer_token};
 use super::client_ip::ClientIp;
-use super::{cookie, settings};
-use crate::accounts::{Accounts, Client, Registration, TICKET_TTL};
+use super::cookie::Cookie;
+use super::settings;
+use crate::accounts::{Accounts, AccountsError, Client, Registration, TICKET_TTL};
 use crate::clock;
 use crate::domain::accounts::AccountError;
 use crate::domain::ids::SessionId;
@@ -84,6 +87,12 @@ pub struct RootDoc;
     responses(
         (status = 201, description = "The account and its first session", body = AuthView),
         (
+            status = 403,
+            description = "`origin_not_allowed`: `cookie` is not for a page of another origin",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        (
             status = 409,
             description = "`account_exists`",
             body = Problem,
@@ -100,14 +109,15 @@ async fn register(
     ip: ClientIp,
     request: HttpRequest,
     accounts: web::Data<Accounts>,
-) -> ApiResult<CustomizeResponder<web::Json<AuthView>>> {
-    let RegisterBody { handle, email, password, display_name, locale, time_zone } =
+) -> ApiResult<HttpResponse> {
+    let RegisterBody { handle, email, password, display_name, locale, time_zone, cookie } =
         body.into_inner();
+    let keeper = Keeper::asked(cookie, &request)?;
     let settings = settings::origin(locale.as_deref(), time_zone.as_deref())?;
     let registration = Registration { handle, email, password, display_name, settings };
     let grant = accounts.register(registration, client(&ip, &request)).await?;
 
-    Ok(private(grant.into(), StatusCode::CREATED))
+    Ok(keeper.answer(grant, StatusCode::CREATED))
 }
 
 /// Logs in with handle or e-mail address.
@@ -125,7 +135,8 @@ async fn register(
         ),
         (
             status = 403,
-            description = "`account_disabled`, told only after the right password",
+            description = "`account_disabled`, told only after the right password; \
+                           `origin_not_allowed`: `cookie` is not for a page of another origin",
             body = Problem,
             content_type = "application/problem+json",
         ),
@@ -140,13 +151,14 @@ async fn login(
     ip: ClientIp,
     request: HttpRequest,
     accounts: web::Data<Accounts>,
-) -> ApiResult<CustomizeResponder<web::Json<AuthView>>> {
+) -> ApiResult<HttpResponse> {
+    let keeper = Keeper::asked(body.cookie, &request)?;
     let grant = accounts.login(&body.identifier, &body.password, client(&ip, &request)).await?;
 
-    Ok(private(grant.into(), StatusCode::OK))
+    Ok(keeper.answer(grant, StatusCode::OK))
 }
 
-/// Exchanges a refresh token for a new pair.
+/// Exchanges a refresh token, or the one in the cookie of a page of this origin, for a new pair.
 ///
 /// Each token is good for one exchange, repeated within ten seconds for a second tab. One that comes back later ends the session.
 #[utoipa::path(
@@ -155,7 +167,8 @@ async fn login(
         (status = 200, description = "The session's tokens", body = AuthView),
         (
             status = 401,
-            description = "`invalid_refresh_token`",
+            description = "`invalid_refresh_token`, with which a cookie is cleared; `unauthenticated`: no cookie, or not one of a \
+                           page of this origin",
             body = Problem,
             content_type = "application/problem+json",
         ),
@@ -170,13 +183,20 @@ async fn refresh(
     ip: ClientIp,
     request: HttpRequest,
     accounts: web::Data<Accounts>,
-) -> ApiResult<CustomizeResponder<web::Json<AuthView>>> {
-    let grant = accounts.refresh(body.refresh_token.expose_secret(), client(&ip, &request)).await?;
-
-    Ok(private(grant.into(), StatusCode::OK))
+) -> ApiResult<HttpResponse> {
+    let (keeper, token) = offered(body.into_inner(), &request)?;
+    match accounts.refresh(token.expose_secret(), client(&ip, &request)).await {
+        Ok(grant) => Ok(keeper.answer(grant, StatusCode::OK)),
+        Err(AccountsError::Account(AccountError::InvalidRefreshToken))
+            if keeper == Keeper::Browser =>
+        {
+            Ok(worthless())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Ends the session of the access token, or of the refresh token in the body.
+/// Ends the session of the access token, or of the refresh token in the body or in the cookie.
 #[utoipa::path(
     tag = "auth",
     request_body(content = Option<LogoutBody>),
@@ -185,7 +205,13 @@ async fn refresh(
         (status = 204, description = "Done"),
         (
             status = 401,
-            description = "Neither token was given",
+            description = "No token was given",
+            body = Problem,
+            content_type = "application/problem+json",
+        ),
+        (
+            status = 403,
+            description = "`origin_not_allowed`: `cookie` is not for a page of another origin",
             body = Problem,
             content_type = "application/problem+json",
         ),
@@ -198,20 +224,23 @@ async fn refresh(
 async fn logout(
     caller: Option<Caller>,
     body: Optional<LogoutBody>,
+    request: HttpRequest,
     accounts: web::Data<Accounts>,
 ) -> ApiResult<HttpResponse> {
-    let token = body.0.and_then(|body| body.refresh_token);
+    let LogoutBody { refresh_token, cookie } = body.0.unwrap_or_default();
+    let keeper = Keeper::asked(cookie, &request)?;
+    if caller.is_none() && refresh_token.is_none() && keeper == Keeper::Client {
+        return Err(ApiError::Account(AccountError::Unauthenticated));
+    }
     if let Some(caller) = &caller {
         accounts.end_session(caller.user_id, caller.session_id).await?;
     }
-    if let Some(token) = &token {
+    let kept = if keeper == Keeper::Browser { kept(&request) } else { None };
+    for token in refresh_token.iter().chain(&kept) {
         accounts.logout_by_refresh_token(token.expose_secret()).await?;
     }
-    if caller.is_none() && token.is_none() {
-        return Err(ApiError::Account(AccountError::Unauthenticated));
-    }
 
-    Ok(HttpResponse::NoContent().finish())
+    Ok(keeper.farewell())
 }
 
 /// Sets a new password. Every other session of the caller ends.
@@ -434,7 +463,9 @@ async fn jwks(tokens: web::Data<AccessTokens>) -> HttpResponse {
 async fn set_cookie(caller: Caller, request: HttpRequest) -> ApiResult<HttpResponse> {
     let token = bearer_token(&request).ok_or(AccountError::Unauthenticated)?;
     let seconds = caller.expires_at.since(clock::now()).as_secs();
-    Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, cookie::set(token, seconds))).finish())
+    Ok(HttpResponse::NoContent()
+        .insert_header((SET_COOKIE, Cookie::Access.set(token, seconds)))
+        .finish())
 }
 
 /// Makes the browser forget the cookie.
@@ -446,7 +477,7 @@ async fn set_cookie(caller: Caller, request: HttpRequest) -> ApiResult<HttpRespo
 #[delete("/auth/cookie")]
 #[tracing::instrument(skip_all, fields(user.id = %caller.user_id))]
 async fn clear_cookie(caller: Caller) -> ApiResult<HttpResponse> {
-    Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, cookie::clear())).finish())
+    Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, Cookie::Access.clear())).finish())
 }
 
 /// An answer that carries a secret, which nothing on the way may keep.

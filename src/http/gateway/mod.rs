@@ -29,7 +29,7 @@ use ipnet::IpNet;
 use tracing::Instrument as _;
 
 pub use self::rate_limit::Limiters;
-use self::security_headers::Zone;
+use self::security_headers::{SecurityHeaders, Zone};
 use self::trace::Exchange;
 use super::client_ip;
 use super::problem;
@@ -41,7 +41,7 @@ use crate::origin::{self, Origin};
 pub struct Gateway {
     trusted_proxies: Vec<IpNet>,
     cors: cors::Cors,
-    is_production: bool,
+    security_headers: SecurityHeaders,
     body_bytes_max: usize,
     request_timeout: Duration,
     limiters: Limiters,
@@ -53,7 +53,7 @@ impl Gateway {
         Self {
             trusted_proxies: config.http.trusted_proxies.clone(),
             cors: cors::Cors::new(&config.http.cors_origins),
-            is_production: config.is_production(),
+            security_headers: SecurityHeaders::new(config),
             body_bytes_max: config.http.body_bytes_max,
             request_timeout: config.http.request_timeout(),
             limiters,
@@ -84,7 +84,7 @@ impl Gateway {
 
         finish(outcome, |status, headers| {
             request_id::write(&origin, headers);
-            security_headers::write(zone, self.is_production, headers);
+            self.security_headers.write(zone, headers);
             cors.write(headers);
             exchange.end(status);
         })

@@ -25,6 +25,7 @@ use crate::config::LimitsConfig;
 use crate::domain::ids::{ServiceKeyId, UserId};
 use crate::error::ApiResult;
 use crate::http::client_ip::ClientIp;
+use crate::http::web_app;
 use crate::providers::redis::Redis;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -43,6 +44,7 @@ pub struct Limiters(Option<Arc<Inner>>);
 struct Inner {
     by_ip: Limiter<IpAddr>,
     by_ip_auth: Limiter<IpAddr>,
+    by_ip_page: Limiter<IpAddr>,
     by_user: Limiter<UserId>,
     by_service_key: Limiter<ServiceKeyId>,
     by_create: Limiter<UserId>,
@@ -78,6 +80,7 @@ impl Limiters {
                 share(config.requests_per_second_ip),
                 share(config.burst_ip),
             ),
+            by_ip_page: Limiter::new("page", config.requests_per_second_ip, config.burst_ip),
             by_user: Limiter::new("user", config.requests_per_second_user, config.burst_user),
             by_service_key: Limiter::new(
                 "service_key",
@@ -102,6 +105,10 @@ impl Limiters {
         let ip = request.extensions().get::<ClientIp>().map(|ClientIp(ip)| network(*ip));
         let Some(ip) = ip else { return Ok(None) };
 
+        // Whoever has called too often can still load the page that says so, and a page with its parts costs no calls.
+        if web_app::is_page(request.path()) {
+            return limits.by_ip_page.check(&ip).map(Some);
+        }
         let of_ip = limits.by_ip.check(&ip)?;
         let is_auth = request.path().starts_with(AUTH_PREFIX);
         let of_auth = is_auth.then(|| limits.by_ip_auth.check(&ip)).transpose()?;
@@ -247,6 +254,7 @@ async fn sweep(limits: Weak<Inner>) {
         let Some(limits) = limits.upgrade() else { return };
         limits.by_ip.sweep();
         limits.by_ip_auth.sweep();
+        limits.by_ip_page.sweep();
         limits.by_user.sweep();
         limits.by_service_key.sweep();
         limits.by_create.sweep();

@@ -1,6 +1,7 @@
 //! Messages over HTTP: pages of history, sending, editing and deleting.
 
 mod history;
+mod images;
 mod markers;
 mod pins;
 mod reactions;
@@ -17,6 +18,7 @@ use super::page::{Page, Position};
 use super::views::{
     ChangeRefusals, ChangeView, MessageView, ReadRefusals, SentView, WriteRefusals,
 };
+use crate::accounts::Images;
 use crate::actors::room::{RoomFailure, Rooms};
 use crate::config::Config;
 use crate::domain::ids::{RoomId, UserId};
@@ -36,7 +38,8 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(pins::list_pins)
         .service(pins::pin_message)
         .service(pins::unpin_message)
-        .service(markers::mark_read);
+        .service(markers::mark_read)
+        .service(images::upload_message_image);
 }
 
 /// What [`routes`] serves, for the description of the API.
@@ -52,6 +55,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
     pins::pin_message,
     pins::unpin_message,
     markers::mark_read,
+    images::upload_message_image,
 ))]
 pub struct Doc;
 
@@ -163,7 +167,8 @@ async fn edit_message(
     Ok(web::Json(edited.into()))
 }
 
-/// Deletes a message; its sender may, and in a group its moderators. Its place in the log stays.
+/// Deletes a message, and the pictures that were brought for it; its sender may, and in a group its moderators. Its place in
+/// the log stays.
 #[utoipa::path(
     tag = "messages",
     params(("id" = RoomId, Path), ("message" = String, Path, description = "Its id or its `seq`")),
@@ -176,10 +181,12 @@ async fn delete_message(
     caller: Caller,
     path: web::Path<(RoomId, String)>,
     rooms: web::Data<Rooms>,
+    images: web::Data<Images>,
 ) -> ApiResult<web::Json<ChangeView>> {
     let (room, message) = path.into_inner();
     let action = Action::Delete { message: named(&message)? };
     let deleted = rooms.append(room, Command { actor: caller.user_id, action }).await?;
+    images.clear_of_deleted_messages().await;
 
     Ok(web::Json(deleted.into()))
 }

@@ -82,7 +82,7 @@ pub(super) async fn confirm_payment(
         ),
         (
             status = 403,
-            description = "The caller is no administrator, or the key has no scope for this (`scope_missing`); nobody decides about what is their own (`own_decision`)",
+            description = "Nobody decides about what is their own (`own_decision`); the caller is no administrator, or the key has no scope for this (`scope_missing`)",
             body = Problem,
             content_type = "application/problem+json",
         ),

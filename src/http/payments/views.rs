@@ -233,14 +233,14 @@ pub enum MoneyRefusals {
     /// request is being done (`idempotency_key_in_use`, with `Retry-After`).
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(#[to_schema] Problem),
-    /// An input is not allowed (`amount_mismatch`, `exceeds_refundable`), or the key was used for something else
-    /// (`idempotency_key_reused`).
+    /// An amount or another input is not allowed (`amount_mismatch`, `exceeds_refundable`), or the key was used for
+    /// something else (`idempotency_key_reused`).
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(#[to_schema] Problem),
     /// Too many requests; `Retry-After` says how long to wait.
     #[response(status = 429, content_type = "application/problem+json")]
     RateLimited(#[to_schema] Problem),
-    /// Whether it was done is not known; the same request with the same key finds out.
+    /// The same request with the same key finds out whether it was done.
     #[response(status = 500, content_type = "application/problem+json")]
     OutcomeUnknown(#[to_schema] Problem),
     /// Too busy, or no provider answers (`payments_unavailable`); `Retry-After` says how long to wait.

@@ -25,7 +25,7 @@ pub enum ReadRefusals {
     /// The database did not answer.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(#[to_schema] Problem),
-    /// Too busy; `Retry-After` says how long to wait.
+    /// Too busy; nothing was done, and `Retry-After` says how long to wait.
     #[response(status = 503, content_type = "application/problem+json")]
     Busy(#[to_schema] Problem),
 }
@@ -76,7 +76,7 @@ pub enum ChangeRefusals {
     /// The state of things does not allow it.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(#[to_schema] Problem),
-    /// An input is not allowed.
+    /// An input is not allowed; `code` and `errors` say which and why.
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(#[to_schema] Problem),
     /// Too many requests; `Retry-After` says how long to wait.

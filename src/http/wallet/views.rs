@@ -138,7 +138,7 @@ pub(super) struct BankAccountsView {
 
 /// What became of what was paid for an order, in minor units.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ReleasedView {
+pub struct ReleasedView {
     payment_id: PaymentId,
     gross: i64,
     fee: i64,
@@ -189,7 +189,7 @@ pub enum WithdrawalRefusals {
     /// `bank_account_unverified`: nobody has vouched for the bank account.
     #[response(status = 403, content_type = "application/problem+json")]
     Unverified(#[to_schema] Problem),
-    /// `bank_account_not_found`.
+    /// `bank_account_not_found`
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(#[to_schema] Problem),
     /// `wallet_frozen`; or the same request is being done (`idempotency_key_in_use`, with `Retry-After`).

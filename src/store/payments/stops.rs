@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use serde_json::json;
 
+use crate::domain::audit::{Action, Target};
 use crate::domain::ids::UserId;
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::ProviderName;
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
-use crate::store::money_audit::{Deed, record};
+use crate::store::audit::{Deed, record};
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one};
 
 /// A provider that takes nothing new.

@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use super::results::{SettleError, lock_entries};
 use crate::clock;
+use crate::domain::audit::{Action, Target};
 use crate::domain::ids::{BankAccountId, PayoutFileId, UserId, WithdrawalId};
 use crate::domain::money::{Amount, Currency};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::payouts::{FILE_ENTRIES_MAX, PayoutFileError};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
-use crate::store::money_audit::{Deed, record};
+use crate::store::audit::{Deed, record};
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_optional};
 
 /// What was taken out at once.

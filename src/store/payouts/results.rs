@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::domain::audit::{Action, Target};
 use crate::domain::ids::{PayoutFileId, UserId, WithdrawalId};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::payouts::{BankResult, EntryStatus, FailureCode, PayoutFileError};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
-use crate::store::money_audit::{Deed, record};
+use crate::store::audit::{Deed, record};
 use crate::store::{Db, Store, StoreError, execute, fetch_all};
 
 /// Why nothing is done with a file.

@@ -5,12 +5,12 @@
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::domain::audit::{Action, Target};
 use crate::domain::ids::{EntryId, JournalEntryId, ReconBreakId, ReconRunId, UserId};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::reconciliation::{Break, BreakStatus, Bucket, ReconciliationError, RunKind};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
-use crate::store::money_audit::{Deed, record};
+use crate::store::audit::{Deed, record};
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 
 /// A break as it stands.

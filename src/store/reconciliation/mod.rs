@@ -21,13 +21,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use self::found::{close_unfound, write_breaks};
+use super::audit::{Deed, record};
 use super::leases::Lease;
-use super::money_audit::{Deed, record};
 use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 use crate::clock;
+use crate::domain::audit::{Action, Target};
 use crate::domain::calendar::instant_of;
 use crate::domain::ids::{ReconRunId, UserId};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::reconciliation::{Break, RunKind, RunStatus};
 use crate::domain::time::Timestamp;
 

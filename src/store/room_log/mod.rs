@@ -12,7 +12,10 @@ use serde_json::json;
 
 use super::messages::{self, event_data};
 use super::sends::{SendBatch, are_plain_sends};
-use super::{Db, Store, StoreError, blocks, execute, fetch_optional, inboxes, outbox, privacy};
+use super::{
+    Db, Store, StoreError, blocks, execute, fetch_optional, inboxes, message_images, outbox,
+    privacy,
+};
 use crate::domain::events::{CHAT_EVENTS, DomainEvent, MESSAGE_EVENTS};
 use crate::domain::ids::{EventId, RoomId, UserId};
 use crate::domain::inbox::{InboxEvent, InboxNote};
@@ -321,6 +324,7 @@ impl RoomLog {
             }
             Action::Delete { .. } => {
                 messages::update_to_tombstone(db, self.room, seq, self.now).await?;
+                message_images::drop_of_message(db, self.room, seq, self.now).await?;
                 let data = json!({ "seq": seq });
                 self.record(db, actor, EventName::MessageDeleted, data).await
             }
@@ -372,6 +376,7 @@ impl RoomLog {
                 messages::find_sent(db, message.id).await?.ok_or(StoreError::NotFound)?;
             return Ok(Recorded { appended, event: None });
         }
+        message_images::attach(db, self.room, actor, (seq, message), self.now).await?;
         self.facts.head = seq;
         self.last_message = Some(seq);
         let mut mentions = message.mentions.clone();

@@ -28,7 +28,7 @@ use crate::domain::rooms::{
 use crate::domain::time::Timestamp;
 use crate::origin::Origin;
 
-/// One room's batch of plain sends: messages that answer no other.
+/// One room's batch of plain sends: messages that answer no other, and have no pictures that are kept here.
 pub(super) struct SendBatch {
     pub(super) room: RoomId,
     pub(super) commands: Vec<Command>,
@@ -40,9 +40,11 @@ pub(super) struct SendBatch {
 
 /// Whether every command can go in bulk.
 pub(super) fn are_plain_sends(commands: &[Command]) -> bool {
-    commands.iter().all(
-        |command| matches!(&command.action, Action::Send(message) if message.reply_to.is_none()),
-    )
+    let is_plain =
+        |message: &NewMessage| message.reply_to.is_none() && message.own_pictures().count() == 0;
+    commands
+        .iter()
+        .all(|command| matches!(&command.action, Action::Send(message) if is_plain(message)))
 }
 
 /// What the group rests on, as read under the locks, and what it comes to.

@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use super::{Settlement, lock_settlement};
 use crate::clock;
+use crate::domain::audit::{Action, Target};
 use crate::domain::events::{DomainEvent, PAYMENT_EVENTS};
 use crate::domain::ids::{SettlementId, UserId};
 use crate::domain::money::Currency;
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::settlements::SettlementStatus;
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
-use crate::store::money_audit::{Deed, record};
+use crate::store::audit::{Deed, record};
 use crate::store::wallets::lock_wallet;
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, outbox};
 

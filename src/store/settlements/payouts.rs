@@ -7,18 +7,18 @@ use uuid::Uuid;
 
 use super::batches::publish;
 use super::{Settlement, lock_settlement};
+use crate::domain::audit::{Action, Target};
 use crate::domain::ids::{SettlementId, UserId};
 use crate::domain::ledger::chart::AccountName;
 use crate::domain::ledger::entry::{Entry, Line, Reference};
 use crate::domain::money::{Amount, Currency};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::settlements::{SettlementError, SettlementStatus};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
+use crate::store::audit::{Deed, record};
 use crate::store::disputes::arrivals::book_arrival;
 use crate::store::ledger::BookError;
 use crate::store::ledger::balances::find_counters;
-use crate::store::money_audit::{Deed, record};
 use crate::store::wallets::lock_wallet;
 use crate::store::{Db, Store, StoreError, execute, fetch_all};
 

@@ -1,5 +1,6 @@
 //! The store against real databases: a file of its own for each test, and a schema of its own on PostgreSQL.
 
+mod audit;
 mod behind;
 mod deliveries;
 mod devices;
@@ -12,7 +13,6 @@ mod leaving;
 mod ledger;
 mod ledger_batches;
 mod letters;
-mod money_audit;
 mod nodes;
 mod notifications;
 mod notifications_changed;

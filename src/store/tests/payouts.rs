@@ -19,7 +19,7 @@ use crate::domain::payouts::{BANK_FILE, BankResult, EntryStatus, FailureCode, Pa
 use crate::domain::time::Timestamp;
 use crate::domain::withdrawals::WithdrawalStatus;
 use crate::domain::workflows::{EffectKey, Reason};
-use crate::store::money_audit::DeedFilter;
+use crate::store::audit::DeedFilter;
 use crate::store::payouts::PayoutEntry;
 use crate::store::payouts::results::SettleError;
 use crate::store::wallets::lock_wallet;
@@ -145,7 +145,7 @@ async fn of_many_who_take_out_at_once_each_entry_is_in_one_file() {
         assert_eq!(made.iter().map(|it| it.count).sum::<i64>(), 12);
         assert_eq!(made.iter().map(|it| it.sum).sum::<i64>(), 78_000);
         assert_eq!(make(store).await, None);
-        let deeds = store.list_money_audit(DeedFilter::default(), None, 99).await.unwrap();
+        let deeds = store.list_audit(DeedFilter::default(), None, 99).await.unwrap();
         assert_eq!(deeds.len(), made.len(), "nothing is written down that was not done");
         assert_eq!(deeds[0].action, "payout_file_made");
 
@@ -253,7 +253,7 @@ async fn of_two_results_at_once_that_differ_one_is_recorded() {
         for id in &ids {
             assert_eq!(store.find_payout_entry(*id).await.unwrap().unwrap().status, status);
         }
-        let deeds = store.list_money_audit(DeedFilter::default(), None, 99).await.unwrap();
+        let deeds = store.list_audit(DeedFilter::default(), None, 99).await.unwrap();
         assert_eq!(deeds.len(), 1 + ids.len(), "the file, and a line for each");
         let finished = store.read_payout_file(file.id, somebody(), NOW).await;
         assert!(matches!(finished, Err(SettleError::File(PayoutFileError::Finished))));

@@ -10,12 +10,12 @@ use uuid::Uuid;
 use super::history::{RESUMED, StepRow};
 use super::signals::{Signal, insert_signal};
 use crate::clock;
+use crate::domain::audit::{Action, Target};
 use crate::domain::events::{DomainEvent, WORKFLOW_EVENTS};
 use crate::domain::ids::{NodeId, UserId, WorkflowId};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::{Direction, Reason, WorkflowStatus};
-use crate::store::money_audit::{Deed, record};
+use crate::store::audit::{Deed, record};
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional, outbox};
 
 /// What a workflow is told that is to look at once, whatever it waits for.

@@ -22,7 +22,7 @@ pub(crate) struct Shop {
 /// A payment that has begun.
 pub(crate) struct Begun {
     pub(crate) id: String,
-    pub(super) checkout: String,
+    pub(crate) checkout: String,
 }
 
 impl Begun {

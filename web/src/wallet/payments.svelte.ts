@@ -57,7 +57,7 @@ export class Payments {
   /** Begins a payment for an order, and says where it is made. */
   async begin(orderType: string, orderId: string): Promise<{ paymentId: string; checkoutUrl: string | undefined }> {
     const { data } = await this.rest.POST('/v1/payments/create', {
-      params: { header: { 'Idempotency-Key': `create ${orderType} ${orderId}` } },
+      params: { header: { 'Idempotency-Key': `create:${orderType}:${orderId}` } },
       body: { order_type: orderType, order_id: orderId },
     });
     const client = data!.client as { checkout_url?: string };
@@ -67,7 +67,7 @@ export class Payments {
   /** Has a payment taken that its payer has made at the provider. `undefined` while nobody knows what came of it. */
   async confirm(paymentId: string, paymentKey: string, amount: number): Promise<Payment | undefined> {
     const { data, response } = await this.rest.POST('/v1/payments/confirm', {
-      params: { header: { 'Idempotency-Key': `confirm ${paymentId}` } },
+      params: { header: { 'Idempotency-Key': `confirm:${paymentId}` } },
       body: { payment_id: paymentId, payment_key: paymentKey, amount },
     });
     return response.status === 202 ? undefined : (data as Payment);

@@ -1615,6 +1615,48 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/dev/orders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Registers an order that the caller pays for, to try payments without an app's server. In development mode only.
+         * @description Its type is `dev`, its id is made here, and nothing is kept of it. It is paid for like any other: `create`, the provider's
+         *     page, `confirm`.
+         */
+        post: operations["create_dev_order"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/dev/orders/{order_id}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Releases an order of the caller's to its payee, and brings what they have earned to their wallet at once. In development
+         *     mode only.
+         * @description A second time it says what the first has released.
+         */
+        post: operations["release_dev_order"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/dev/outbox": {
         parameters: {
             query?: never;
@@ -3325,6 +3367,22 @@ export interface components {
              */
             target_id?: null | string;
             user_id?: components["schemas"]["UserId"] | null;
+        };
+        /** @description Something to pay for. */
+        DevOrderBody: {
+            /** @description In minor units of the installation's currency. */
+            amount: components["schemas"]["Amount"];
+            /**
+             * @description What the payer is shown: 1 to 100 characters.
+             * @example A cup of tea
+             */
+            name: string;
+            /** @description Who is to get it. */
+            payee_id: components["schemas"]["UserId"];
+        };
+        /** @description What became of an order that was tried. */
+        DevReleasedView: components["schemas"]["ReleasedView"] & {
+            settlement?: components["schemas"]["SettlementView"] | null;
         };
         /** @description A device to register. */
         DeviceBody: {
@@ -9859,6 +9917,71 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    create_dev_order: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DevOrderBody"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrderView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    release_dev_order: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description As `POST /v1/dev/orders` gave it */
+                order_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DevReleasedView"];
                 };
             };
             400: components["responses"]["TheRequestCannotBeRead"];

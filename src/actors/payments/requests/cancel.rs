@@ -14,17 +14,17 @@ use super::super::void::{self, VOID, VoidState};
 use super::super::{Payments, PaymentsError};
 use super::{About, Step, answered, claimed, not_now};
 use crate::clock;
+use crate::domain::audit::{Action, Target};
 use crate::domain::bank_accounts::RefundAccount;
 use crate::domain::idempotency::{IdempotentCall, StoredAnswer};
 use crate::domain::ids::{PaymentId, RefundId, UserId};
 use crate::domain::money::Amount;
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::refunds::{RefundError, RefundReason, refund_of};
 use crate::domain::payments::{Cause, PaymentStatus, UnderWay};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
 use crate::store::Db;
-use crate::store::money_audit::{Deed, record};
+use crate::store::audit::{Deed, record};
 use crate::store::payments::attempts::{Attempt, AttemptStatus, get_attempt, update_attempt};
 use crate::store::payments::refunds::{
     NewRefund, Refund, SealedRefundAccount, count_refunds, request as request_refund,

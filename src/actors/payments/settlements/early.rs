@@ -104,6 +104,29 @@ impl Settlements {
         self.store.pay_settlement_by_hand(id, by, reason, (self.clock)()).await
     }
 
+    /// Closes what a payee has earned until now and pays it at once, without anybody's word: for whoever tries the server out.
+    /// `None` where they have a batch of today already, or nothing comes to them.
+    ///
+    /// # Errors
+    /// [`EarlyError::Book`]; what was closed is paid on this day then.
+    pub async fn settle_at_once(&self, payee: UserId) -> Result<Option<Settlement>, EarlyError> {
+        let now = (self.clock)();
+        let today = day_of(now).map_err(|_| SettlementError::NoCalendar)?;
+        let close = Close {
+            period_end: today,
+            // What is earned in this very moment is in.
+            until: now.plus(Duration::from_millis(1)),
+            pay_on: today,
+            release_at: now,
+            minimum: 0,
+        };
+        let closed = self.store.close_settlement(payee, self.rules.currency, close, now).await?;
+        match closed {
+            Some(closed) => Ok(self.store.pay_settlement(closed.id, now).await?),
+            None => Ok(None),
+        }
+    }
+
     /// How today is closed before it is over, and before it the day that the night has not closed yet.
     fn closes_at(&self, now: Timestamp) -> Result<Vec<Close>, CalendarError> {
         let (today, tomorrow) = (day_of(now)?, day_of(now.plus(DAY))?);

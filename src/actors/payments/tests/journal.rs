@@ -17,10 +17,10 @@ use crate::domain::payments::PaymentError;
 use crate::domain::reconciliation::{BreakStatus, Bucket, ReconciliationError};
 use crate::domain::workflows::Reason;
 use crate::store::StoreError;
+use crate::store::audit::DeedFilter;
 use crate::store::journal::{Decision, JournalFilter, NewJournalEntry, update_decided};
 use crate::store::ledger::balances::{find_counters, update_frozen};
 use crate::store::ledger::{BookError, book};
-use crate::store::money_audit::DeedFilter;
 use crate::store::reconciliation::breaks::Closing;
 
 const CROWD: usize = 8;
@@ -95,7 +95,7 @@ impl Ground {
     }
 
     async fn said(&self) -> Vec<String> {
-        let deeds = self.store.list_money_audit(DeedFilter::default(), None, 99).await.unwrap();
+        let deeds = self.store.list_audit(DeedFilter::default(), None, 99).await.unwrap();
         deeds.into_iter().rev().map(|it| it.action).collect()
     }
 

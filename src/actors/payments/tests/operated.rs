@@ -17,8 +17,8 @@ use crate::domain::workflows::{EffectKey, Reason, TRIED_MAX, WorkflowStatus};
 use crate::providers::payments::fake::SOUND;
 use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
 use crate::providers::payments::{Answer, Cancel, DeclineCode, PaymentProvider};
+use crate::store::audit::{DeedFilter, SeenDeed};
 use crate::store::disputes::Told;
-use crate::store::money_audit::{DeedFilter, SeenDeed};
 use crate::store::testing::new_user;
 use crate::store::workflows::admin::AnotherTurn;
 
@@ -31,7 +31,7 @@ pub(super) fn reason() -> Reason {
 }
 
 pub(super) async fn audit(ground: &Ground) -> Vec<SeenDeed> {
-    ground.store.list_money_audit(DeedFilter::default(), None, 99).await.unwrap()
+    ground.store.list_audit(DeedFilter::default(), None, 99).await.unwrap()
 }
 
 /// A payment of which one won too little was taken, which the provider does not give back.

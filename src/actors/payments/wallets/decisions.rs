@@ -6,16 +6,16 @@
 use serde_json::json;
 
 use super::{Wallets, WalletsError, known, wake};
+use crate::domain::audit::{Action, Target};
 use crate::domain::ids::{UserId, WithdrawalId};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::Cause;
 use crate::domain::time::Timestamp;
 use crate::domain::wallets::WalletError;
 use crate::domain::withdrawals::{Asked, WithdrawalStatus, Yes};
 use crate::domain::workflows::Reason;
 use crate::store::Db;
+use crate::store::audit::{Deed, record};
 use crate::store::disputes::arrivals::book_arrival;
-use crate::store::money_audit::{Deed, record};
 use crate::store::withdrawals::{
     Change, Withdrawal, get_workflow_of, lift_wait, lock_withdrawal, transition, voided,
 };

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::domain::ids::{UserId, WorkflowId};
 use crate::domain::workflows::{Reason, WorkflowStatus};
 use crate::store::StoreError;
-use crate::store::money_audit::{DeedFilter, SeenDeed};
+use crate::store::audit::{DeedFilter, SeenDeed};
 use crate::store::workflows::admin::{AnotherTurn, Standing};
 
 fn reason() -> Reason {
@@ -22,7 +22,7 @@ fn gated() -> World {
 }
 
 async fn audit(ground: &Ground) -> Vec<SeenDeed> {
-    ground.store.list_money_audit(DeedFilter::default(), None, 99).await.unwrap()
+    ground.store.list_audit(DeedFilter::default(), None, 99).await.unwrap()
 }
 
 /// A trip whose call has begun and is not answered.

@@ -10,14 +10,14 @@ use crate::clock;
 use crate::domain::ids::UserId;
 use crate::domain::settlements::{SettlementError, SettlementStatus};
 use crate::domain::workflows::Reason;
-use crate::store::money_audit::DeedFilter;
+use crate::store::audit::DeedFilter;
 
 fn reason() -> Reason {
     Reason::parse("they leave the country tonight").unwrap()
 }
 
 async fn actions(town: &Town) -> Vec<String> {
-    let deeds = town.store.list_money_audit(DeedFilter::default(), None, 99).await.unwrap();
+    let deeds = town.store.list_audit(DeedFilter::default(), None, 99).await.unwrap();
     deeds.into_iter().rev().map(|it| it.action).collect()
 }
 
@@ -56,6 +56,28 @@ async fn what_was_earned_is_closed_and_paid_at_once_and_once() {
         town.go_to(tomorrow, HOUR);
         assert_eq!(town.settlements.close_due().await.unwrap(), 1);
         assert_eq!(town.figures(payee).await, (NET, NET, 0));
+        town.assert_books_are_right(&[payee]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_tried_out_is_in_the_wallet_at_once_and_once_a_day() {
+    for town in towns(RULES).await {
+        let payee = somebody();
+        assert_eq!(town.settlements.settle_at_once(payee).await.unwrap(), None);
+        town.earned(payee, 10_000).await;
+
+        let paid = town.settlements.settle_at_once(payee).await.unwrap().unwrap();
+
+        assert_eq!((paid.net, paid.pay_on, paid.status), (NET, TODAY, SettlementStatus::Released));
+        assert_eq!(town.figures(payee).await, (0, NET, 0));
+        town.earned(payee, 10_000).await;
+        assert_eq!(town.settlements.settle_at_once(payee).await.unwrap(), None);
+        assert_eq!(town.figures(payee).await, (NET, NET, 0), "it waits for the next day");
+        town.go_to(TODAY.tomorrow().unwrap(), HOUR);
+        assert!(town.settlements.settle_at_once(payee).await.unwrap().is_some());
+        assert_eq!(town.figures(payee).await, (0, NET * 2, 0));
+        assert!(actions(&town).await.is_empty(), "nobody decided anything");
         town.assert_books_are_right(&[payee]).await;
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::ledger::chart::{AccountName, Shard};
 use crate::domain::money::Currency;
 use crate::domain::payments::orders::{FeeBps, NewOrder, OrderKey, OrderName};
 use crate::domain::settlements::{SettlementStatus, Share};
-use crate::store::money_audit::DeedFilter;
+use crate::store::audit::DeedFilter;
 use crate::store::settlements::batches::Close;
 use crate::store::settlements::releases::ReleaseError;
 use crate::store::testing::{spoil_settlements, tamper};
@@ -302,7 +302,7 @@ async fn an_administrator_who_releases_is_named_and_releases_nothing_of_their_ow
             let released = town.settlements.release_by_hand(order.clone(), admin).await.unwrap();
             assert_eq!(released.was_before, was_before);
         }
-        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        let deeds = town.store.list_audit(DeedFilter::default(), None, 9).await.unwrap();
         assert_eq!(deeds.len(), 1, "{deeds:?}");
         let said = (deeds[0].action.as_str(), deeds[0].by, deeds[0].target.clone());
         assert_eq!(said, ("order_released", admin, format!("payment:{payment}")));
@@ -343,7 +343,7 @@ async fn an_administrator_who_says_what_something_costs_is_named_where_that_chan
         for amount in [1_000, 1_000, 2_000] {
             town.store.put_order_by_hand(order(amount), admin, town.now()).await.unwrap();
         }
-        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        let deeds = town.store.list_audit(DeedFilter::default(), None, 9).await.unwrap();
         let said: Vec<_> = deeds.iter().rev().map(|it| (it.action.as_str(), it.by)).collect();
         assert_eq!(said, [("order_registered", admin), ("order_changed", admin)]);
         assert_eq!(

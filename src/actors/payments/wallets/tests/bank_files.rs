@@ -15,7 +15,7 @@ use crate::domain::wallets::WalletError;
 use crate::domain::withdrawals::WithdrawalStatus;
 use crate::domain::workflows::{EffectKey, WorkflowStatus};
 use crate::providers::payments::{Answer, LookUp, PaymentProvider, Payout, PayoutStatus};
-use crate::store::money_audit::DeedFilter;
+use crate::store::audit::DeedFilter;
 use crate::store::payouts::files::PayoutFile;
 use crate::store::testing::dump_text;
 use crate::store::withdrawals::Withdrawal;
@@ -196,8 +196,8 @@ async fn results_are_recorded_whole_or_not_at_all_and_never_by_whoever_gets_the_
         let text = town.wallets.read_payout_file(file.id, by).await.unwrap();
         let named = |id: WithdrawalId| text.contains(&id.to_string());
         assert!(named(outside.id) && !named(one.id) && !named(two.id), "nothing is paid twice");
-        let filter = DeedFilter { by: Some(by), target: None };
-        let deeds = town.store.list_money_audit(filter, None, 9).await.unwrap();
+        let filter = DeedFilter { by: Some(by), ..DeedFilter::default() };
+        let deeds = town.store.list_audit(filter, None, 9).await.unwrap();
         let said: Vec<_> = deeds.iter().map(|it| (it.action.as_str(), it.target.clone())).collect();
         let read = ("payout_file_read", format!("payout_file:{}", file.id));
         assert_eq!(said, [read, ("payout_settled", format!("withdrawal:{}", one.id))]);
@@ -317,7 +317,7 @@ async fn a_number_is_in_the_file_and_nowhere_else() {
         assert!(text.contains(DIGITS) && text.contains("김지수"), "it looks at all");
         town.settle(file.id, withdrawal.id, BankResult::Failed(WRONG)).await.unwrap();
         let mut dump = dump_text(&town.store).await;
-        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        let deeds = town.store.list_audit(DeedFilter::default(), None, 9).await.unwrap();
         dump.push_str(&format!("{deeds:?}"));
         assert!(dump.contains("WithdrawalFailed") && dump.contains("payout_file_read"));
         let bytes: String = DIGITS.bytes().map(|digit| format!("{digit:02x}")).collect();

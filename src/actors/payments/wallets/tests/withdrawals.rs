@@ -8,8 +8,8 @@ use crate::domain::payments::ProviderName;
 use crate::domain::wallets::WalletError;
 use crate::domain::withdrawals::{WithdrawalRefusal, WithdrawalRules, WithdrawalStatus};
 use crate::providers::payments::fake::faults::{Fault, Loss, Moment, Operation};
+use crate::store::audit::DeedFilter;
 use crate::store::bank_accounts::Voucher;
-use crate::store::money_audit::DeedFilter;
 use crate::store::testing::{approve_without_rules, open_dispute};
 use crate::store::withdrawals::WaitsFor;
 
@@ -70,7 +70,7 @@ async fn a_yes_lets_a_first_withdrawal_go_at_once_and_a_large_one_with_a_second_
         town.drive().await;
         assert_eq!(town.status(large.id).await, WithdrawalStatus::Paid);
         assert_eq!(town.sent(large.id), [100_001]);
-        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        let deeds = town.store.list_audit(DeedFilter::default(), None, 9).await.unwrap();
         let said: Vec<_> = deeds.iter().rev().map(|it| (it.action.as_str(), it.by)).collect();
         let lifted = ("withdrawal_wait_lifted", second);
         assert_eq!(said, [("withdrawal_approved", first), ("withdrawal_approved", first), lifted]);
@@ -89,7 +89,7 @@ async fn of_two_who_decide_at_once_one_does_and_one_is_written_down() {
             town.wallets.reject(somebody(), withdrawal.id, reason()),
         );
         assert!(yes.is_ok() != no.is_ok(), "{yes:?} {no:?}");
-        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        let deeds = town.store.list_audit(DeedFilter::default(), None, 9).await.unwrap();
         assert_eq!(deeds.len(), 1, "{deeds:?}");
         town.assert_books_are_right().await;
     }
@@ -409,7 +409,7 @@ async fn who_vouches_for_an_account_is_named_once() {
         for _ in 0..2 {
             town.wallets.verify_account(account, Voucher::User(by)).await.unwrap();
         }
-        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        let deeds = town.store.list_audit(DeedFilter::default(), None, 9).await.unwrap();
         assert_eq!(deeds.len(), 1, "{deeds:?}");
         assert_eq!((deeds[0].action.as_str(), deeds[0].by), ("bank_account_vouched", by));
         assert_eq!(deeds[0].target, format!("bank_account:{account}"));
@@ -417,7 +417,7 @@ async fn who_vouches_for_an_account_is_named_once() {
         let other = town.add_account(user).await;
         let app = Voucher::Service("app".to_owned());
         town.wallets.verify_account(other, app).await.unwrap();
-        let deeds = town.store.list_money_audit(DeedFilter::default(), None, 9).await.unwrap();
+        let deeds = town.store.list_audit(DeedFilter::default(), None, 9).await.unwrap();
         assert_eq!(deeds.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What people do about money by hand, and how it is written down.
+//! What people do by hand, and how it is written down.
 //!
 //! Invariant: a deed has one word, for ever; what it was done to is named by a kind and an id.
 
@@ -11,6 +11,18 @@ use super::ids::{
 use super::payments::ProviderName;
 use super::payments::orders::OrderKey;
 use super::stored_as;
+
+/// What a deed is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Area {
+    Money,
+    /// Accounts, and who may do what.
+    People,
+    /// What is said in rooms.
+    Rooms,
+}
+
+stored_as!(Area { Money = "money", People = "people", Rooms = "rooms" });
 
 /// What somebody did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +74,14 @@ pub enum Action {
     RefundSettled,
     /// A day of a provider is compared before its time, or again.
     DayCompared,
+    /// Nobody logs in to an account any more.
+    UserSuspended,
+    UserRestored,
+    UserRolesChanged,
+    /// One login of somebody's.
+    SessionEnded,
+    /// Every login of somebody's.
+    SessionsEnded,
 }
 
 stored_as!(Action {
@@ -95,8 +115,28 @@ stored_as!(Action {
     PaymentCaptured = "payment_captured",
     RefundSettlingProposed = "refund_settling_proposed",
     RefundSettled = "refund_settled",
-    DayCompared = "day_compared"
+    DayCompared = "day_compared",
+    UserSuspended = "user_suspended",
+    UserRestored = "user_restored",
+    UserRolesChanged = "user_roles_changed",
+    SessionEnded = "session_ended",
+    SessionsEnded = "sessions_ended"
 });
+
+impl Action {
+    /// What it is about.
+    #[must_use]
+    pub const fn area(self) -> Area {
+        match self {
+            Self::UserSuspended
+            | Self::UserRestored
+            | Self::UserRolesChanged
+            | Self::SessionEnded
+            | Self::SessionsEnded => Area::People,
+            _ => Area::Money,
+        }
+    }
+}
 
 /// What it was done to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +155,8 @@ pub enum Target {
     Order(OrderKey),
     /// How a day is compared.
     Run(ReconRunId),
+    /// An account.
+    User(UserId),
 }
 
 impl fmt::Display for Target {
@@ -132,6 +174,7 @@ impl fmt::Display for Target {
             Self::BankAccount(id) => write!(f, "bank_account:{id}"),
             Self::Order(key) => write!(f, "order:{key}"),
             Self::Run(id) => write!(f, "run:{id}"),
+            Self::User(id) => write!(f, "user:{id}"),
         }
     }
 }

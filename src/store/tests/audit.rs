@@ -1,13 +1,13 @@
-//! The audit of money: written once, read page after page, and never changed.
+//! The audit: written once, read page after page, and never changed.
 
 use serde_json::json;
 
-use super::super::money_audit::{Deed, DeedFilter, record};
+use super::super::audit::{Deed, DeedFilter, record};
 use super::super::{Store, StoreError, execute};
 use super::fixtures;
 use crate::clock;
+use crate::domain::audit::{Action, Target};
 use crate::domain::ids::UserId;
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::payments::ProviderName;
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
@@ -43,8 +43,8 @@ async fn a_line_is_found_by_who_and_what_and_is_never_changed() {
             write_down(store, by, provider).await;
         }
         let list = async |by, target: Option<&str>, before| {
-            let filter = DeedFilter { by, target: target.map(str::to_owned) };
-            store.list_money_audit(filter, before, 2).await.unwrap()
+            let filter = DeedFilter { by, target: target.map(str::to_owned), area: None };
+            store.list_audit(filter, before, 2).await.unwrap()
         };
         let first = list(None, None, None).await;
         assert_eq!(first[0].target, "provider:stripe");

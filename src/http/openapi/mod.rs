@@ -3,6 +3,8 @@
 //! Invariant: every operation names each answer that the gateway and the framework can give in its place; errors are
 //! `application/problem+json`.
 
+mod repeated;
+
 use std::sync::LazyLock;
 
 use actix_web::http::header::HeaderName;
@@ -14,9 +16,10 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
 
 use super::{
-    admin_payments, auth, deliveries, dev_outbox, devices, follows, friends, images, messages,
-    notifications, ops, payments, phones, preferences, presence, problem, reconciliation, rooms,
-    search, service, service_keys, settings, sse, templates, unsubscribe, users, wallet, webhooks,
+    admin, admin_payments, auth, deliveries, dev_orders, dev_outbox, devices, follows, friends,
+    images, messages, notifications, ops, payments, phones, preferences, presence, problem,
+    reconciliation, rooms, search, service, service_keys, settings, sse, templates, unsubscribe,
+    users, wallet, web_app, webhooks,
 };
 use crate::error::Problem;
 
@@ -28,13 +31,12 @@ const BEARER: &str = "bearer";
 const SERVICE: [(&str, HeaderName); 2] =
     [("service_key", service::API_KEY), ("service_name", service::SERVICE_NAME)];
 
-/// Paths that are served and not described: the description itself, its pages, and sockets.
-const UNDESCRIBED: [(&str, &[&str]); 4] = [
-    ("/openapi.json", &["GET", "HEAD"]),
-    ("/docs", &["GET", "HEAD"]),
-    ("/docs/", &["GET", "HEAD"]),
-    ("/v1/chat/socket", &["GET"]),
-];
+/// Paths that are served and not described: the description itself, its pages, and sockets; with those of
+/// [`web_app::PATHS`].
+const UNDESCRIBED: [(&str, &[&str]); 4] =
+    [("/openapi.json", PAGE), ("/docs", PAGE), ("/docs/", PAGE), ("/v1/chat/socket", &["GET"])];
+/// The methods of what is only looked at.
+const PAGE: &[&str] = &["GET", "HEAD"];
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -66,9 +68,11 @@ struct Known {
 static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
     let described = document().paths.paths.into_iter();
     let described = described.map(|(pattern, item)| Known { methods: methods(&item), pattern });
+    let pages = web_app::PATHS.map(|path| (path, PAGE));
     let others = UNDESCRIBED
-        .iter()
-        .map(|(path, methods)| Known { pattern: (*path).to_owned(), methods: methods.to_vec() });
+        .into_iter()
+        .chain(pages)
+        .map(|(path, methods)| Known { pattern: path.to_owned(), methods: methods.to_vec() });
     described.chain(others).collect()
 });
 
@@ -97,12 +101,14 @@ pub fn document() -> OpenApi {
         devices::Doc::openapi(),
         notifications::Doc::openapi(),
         deliveries::Doc::openapi(),
+        dev_orders::Doc::openapi(),
         dev_outbox::Doc::openapi(),
         service_keys::Doc::openapi(),
         webhooks::Doc::openapi(),
         payments::Doc::openapi(),
         wallet::Doc::openapi(),
         admin_payments::Doc::openapi(),
+        admin::Doc::openapi(),
         reconciliation::Doc::openapi(),
     ] {
         document.merge(below_version(module));
@@ -120,6 +126,7 @@ pub fn document() -> OpenApi {
     for item in document.paths.paths.values_mut() {
         operations_mut(item).for_each(complete);
     }
+    repeated::hoist(&mut document);
 
     document
 }
@@ -161,11 +168,14 @@ fn below_version(mut module: OpenApi) -> OpenApi {
     module
 }
 
-fn matches(pattern: &str, path: &str) -> bool {
+/// Whether a path is one of those that a pattern stands for: `{name}` is one segment, `*` at the end whatever follows.
+#[must_use]
+pub fn matches(pattern: &str, path: &str) -> bool {
     let (mut named, mut given) = (pattern.split('/'), path.split('/'));
     loop {
         match (named.next(), given.next()) {
             (None, None) => return true,
+            (Some("*"), Some(_)) => return true,
             (Some(name), Some(value)) if name == value => {}
             (Some(name), Some(value)) if name.starts_with('{') && !value.is_empty() => {}
             _ => return false,
@@ -195,30 +205,23 @@ fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 
 /// Adds the answers that come from in front of the handler, and gives errors their media type.
 fn complete(operation: &mut Operation) {
-    let mut shared = vec![
-        ("400", "The request cannot be read"),
-        ("429", "Too many requests; `Retry-After` says how long to wait"),
-        ("500", "The server failed, or does not know whether this was done (`outcome_unknown`)"),
-        ("503", "Too busy, and nothing was done; or `timed_out`"),
-    ];
+    let mut shared = vec!["400", "429", "500", "503"];
     if operation.security.is_some() {
-        shared.push(("401", "No valid access token"));
+        shared.push("401");
     }
     if has_parameter(operation, &ParameterIn::Path) {
-        shared.push(("404", "Nothing here, or nothing the caller may know of"));
+        shared.push("404");
     }
     if has_parameter(operation, &ParameterIn::Query) {
-        shared.push(("422", "Understood, but not allowed"));
+        shared.push("422");
     }
     if operation.request_body.is_some() {
-        shared.push(("413", "The body is too large"));
-        shared.push(("415", "The body is not `application/json`"));
-        shared.push(("422", "Understood, but not allowed"));
+        shared.extend(["413", "415", "422"]);
     }
 
     let responses = &mut operation.responses.responses;
-    for (status, description) in shared {
-        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(Response::new(description)));
+    for status in shared {
+        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(Response::new("")));
     }
     for (status, response) in responses.iter_mut() {
         if let RefOr::T(response) = response
@@ -258,17 +261,18 @@ fn give_problem(status: &str, response: &mut Response) {
 
 fn default_description(status: &str) -> &'static str {
     match status {
-        "400" => "The request cannot be read",
-        "401" => "No valid access token",
-        "403" => "Not allowed",
-        "404" => "Nothing here, or nothing the caller may know of",
-        "409" => "In conflict with what is there",
-        "413" => "The body is too large",
-        "415" => "The body is not `application/json`",
-        "422" => "Understood, but not allowed",
-        "429" => "Too many requests; `Retry-After` says how long to wait",
-        "503" => "Too busy, and nothing was done",
-        _ => "An error",
+        "400" => "The request cannot be read.",
+        "401" => "There is no valid access token.",
+        "403" => "Not allowed.",
+        "404" => "It does not exist, or the caller may not know that it does.",
+        "409" => "In conflict with what is there.",
+        "413" => "The body is too big.",
+        "415" => "The body is not `application/json`.",
+        "422" => "Understood, but not allowed.",
+        "429" => "Too many requests; `Retry-After` says how long to wait.",
+        "500" => "The server failed, or does not know whether this was done (`outcome_unknown`).",
+        "503" => "Too busy, and nothing was done; or `timed_out`.",
+        _ => "An error.",
     }
 }
 
@@ -291,6 +295,8 @@ mod tests {
                 for (status, response) in
                     responses.iter().filter(|(status, _)| status.starts_with(['4', '5']))
                 {
+                    let shared = response["$ref"].as_str().and_then(|it| it.strip_prefix('#'));
+                    let response = shared.map_or(response, |it| document.pointer(it).unwrap());
                     let schema = &response["content"][problem::CONTENT_TYPE]["schema"]["$ref"];
                     assert_eq!(schema, PROBLEM_REF, "{method} {path} {status}");
                 }
@@ -345,11 +351,15 @@ mod tests {
         assert!(!matches("/v1/users/{id}", "/v1/users/"));
         assert!(!matches("/v1/users/{id}", "/v1/users/7/rooms"));
         assert!(matches("/v1/users/profile", "/v1/users/profile"));
+        assert!(matches("/console/*", "/console/") && matches("/console/*", "/console/a/b"));
+        assert!(!matches("/console/*", "/console"));
     }
 
     #[test]
     fn the_methods_of_a_path_are_known() {
-        assert_eq!(methods_of("/livez"), ["GET", "HEAD"]);
+        for path in ["/livez", "/", "/console/a/b", "/assets/a.js"] {
+            assert_eq!(methods_of(path), ["GET", "HEAD"], "{path}");
+        }
         assert_eq!(methods_of("/v1/auth/login"), ["POST"]);
         assert!(methods_of("/nowhere").is_empty());
     }

@@ -1,4 +1,4 @@
-//! The audit of money: who did what about it by hand, to what, why, and what it was before and after.
+//! The audit: who did what by hand, to what, why, and what it was before and after. It began with money, hence its table.
 //!
 //! Invariant: a line is written by [`record`], in the transaction of the deed, and never changed; a trigger sees to it.
 
@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{Db, Store, StoreError, execute, fetch_all};
 use crate::clock;
+use crate::domain::audit::{Action, Area, Target};
 use crate::domain::ids::{DeedId, UserId};
-use crate::domain::money_audit::{Action, Target};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
 
@@ -30,6 +30,8 @@ pub struct Deed<'d> {
 pub struct SeenDeed {
     pub id: DeedId,
     pub by: UserId,
+    /// Such as `money`; a later release may know more of them, and of what follows.
+    pub area: String,
     /// Such as `wallet_frozen`; a later release may know more of them.
     pub action: String,
     /// Such as `wallet:<id>`.
@@ -45,12 +47,14 @@ pub struct SeenDeed {
 pub struct DeedFilter {
     pub by: Option<UserId>,
     pub target: Option<String>,
+    pub area: Option<Area>,
 }
 
 #[derive(sqlx::FromRow)]
 struct Row {
     id: Uuid,
     actor_id: Uuid,
+    area: String,
     action: String,
     target: String,
     reason: Option<String>,
@@ -65,6 +69,7 @@ impl From<Row> for SeenDeed {
         Self {
             id: row.id.into(),
             by: row.actor_id.into(),
+            area: row.area,
             action: row.action,
             target: row.target,
             reason: row.reason,
@@ -82,10 +87,11 @@ impl From<Row> for SeenDeed {
 pub async fn record(db: &mut Db, deed: &Deed<'_>, now: Timestamp) -> Result<(), StoreError> {
     execute!(
         db,
-        "INSERT INTO money_audit (id, actor_id, action, target, reason, before, after, at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO money_audit (id, actor_id, area, action, target, reason, before, after, at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         clock::new_uuid(),
         deed.by.uuid(),
+        deed.action.area().as_str(),
         deed.action.as_str(),
         deed.target.to_string(),
         deed.reason.map(Reason::as_str),
@@ -101,7 +107,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn list_money_audit(
+    pub async fn list_audit(
         &self,
         filter: DeedFilter,
         before: Option<DeedId>,
@@ -110,34 +116,44 @@ impl Store {
         let before = before.map_or(Uuid::max(), DeedId::uuid);
         let by = filter.by.map_or(Uuid::nil(), UserId::uuid);
         let target = filter.target.unwrap_or_default();
+        let area = filter.area.map_or("", Area::as_str);
         let rows = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(async move {
                     // Each walks along an index of its own.
-                    let select = match (target.is_empty(), by.is_nil()) {
-                        (false, _) => {
-                            "SELECT id, actor_id, action, target, reason, before, after, at
+                    let select = match (target.is_empty(), by.is_nil(), area.is_empty()) {
+                        (false, ..) => {
+                            "SELECT id, actor_id, area, action, target, reason, before, after, at
                              FROM money_audit
                              WHERE target = $1 AND id < $2 AND ($3 = $4 OR actor_id = $3)
+                               AND ($5 = '' OR area = $5)
                              ORDER BY id DESC
-                             LIMIT $5"
+                             LIMIT $6"
                         }
-                        (true, false) => {
-                            "SELECT id, actor_id, action, target, reason, before, after, at
+                        (true, false, _) => {
+                            "SELECT id, actor_id, area, action, target, reason, before, after, at
                              FROM money_audit
                              WHERE actor_id = $3 AND id < $2 AND $1 = '' AND $3 <> $4
+                               AND ($5 = '' OR area = $5)
                              ORDER BY id DESC
-                             LIMIT $5"
+                             LIMIT $6"
                         }
-                        (true, true) => {
-                            "SELECT id, actor_id, action, target, reason, before, after, at
+                        (true, true, false) => {
+                            "SELECT id, actor_id, area, action, target, reason, before, after, at
                              FROM money_audit
-                             WHERE id < $2 AND $1 = '' AND $3 = $4
+                             WHERE area = $5 AND id < $2 AND $1 = '' AND $3 = $4
                              ORDER BY id DESC
-                             LIMIT $5"
+                             LIMIT $6"
+                        }
+                        (true, true, true) => {
+                            "SELECT id, actor_id, area, action, target, reason, before, after, at
+                             FROM money_audit
+                             WHERE id < $2 AND $1 = '' AND $3 = $4 AND $5 = ''
+                             ORDER BY id DESC
+                             LIMIT $6"
                         }
                     };
-                    fetch_all!(db, Row, select, target, before, by, Uuid::nil(), limit)
+                    fetch_all!(db, Row, select, target, before, by, Uuid::nil(), area, limit)
                 })
             })
             .await?;

@@ -1,0 +1,28 @@
+//! Looking after an installation over HTTP, for administrators: people and what was done by hand.
+//!
+//! Invariant: whoever changes something here says why, and it is in the audit.
+
+pub mod audit;
+mod people;
+
+use actix_web::web::ServiceConfig;
+use utoipa::OpenApi;
+
+/// Routes below the version.
+pub fn routes(cfg: &mut ServiceConfig) {
+    cfg.configure(audit::routes).configure(people::routes);
+}
+
+/// What [`routes`] serves, for the description of the API.
+#[derive(OpenApi)]
+#[openapi(paths(
+    audit::list_whole_audit,
+    people::list_people,
+    people::read_person,
+    people::suspend_user,
+    people::restore_user,
+    people::give_roles,
+    people::end_sessions,
+    people::end_session,
+))]
+pub struct Doc;
