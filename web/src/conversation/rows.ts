@@ -14,8 +14,25 @@ export type Row =
   | { key: string; kind: 'message'; message: Message; isFirst: boolean; isLast: boolean }
   | { key: string; kind: 'pending'; pending: Pending; isFirst: boolean };
 
-/** `readBefore` is the number up to which everything was read when the conversation was opened. */
-export function rowsOf(items: Message[], pending: Pending[], me: string, readBefore: number): Row[] {
+/**
+ * The rows of now. What is as it was `before` is the same object: only what has changed is drawn again.
+ *
+ * `readBefore` is the number up to which everything was read when the conversation was opened.
+ */
+export function rowsOf(items: Message[], pending: Pending[], me: string, readBefore: number, before: Row[]): Row[] {
+  const kept = new Map(before.map((row) => [row.key, row]));
+  return layOut(items, pending, me, readBefore).map((row) => {
+    const known = kept.get(row.key);
+    return known && isAlike(known, row) ? known : row;
+  });
+}
+
+function isAlike(a: Row, b: Row): boolean {
+  const [one, other] = [a, b] as unknown as [Record<string, unknown>, Record<string, unknown>];
+  return Object.keys(other).every((name) => one[name] === other[name]);
+}
+
+function layOut(items: Message[], pending: Pending[], me: string, readBefore: number): Row[] {
   const rows: Row[] = [];
   const known = new Set<string>();
   let before: Message | undefined;

@@ -9,10 +9,13 @@
 import { isPassing, type Draft, type DurableEvent, type Message, type Queued } from '@madang/client';
 
 import type { Courtyard } from '../session/courtyard.svelte';
+import { onceAFrame } from '../session/frames';
 import type { Room } from '../rooms/room.svelte';
 
 export const PAGE = 60;
 export const WINDOW_MAX = 240;
+/** What is kept of it where somebody only watches what comes: no frame has more to lay out. It grows by half before it is cut. */
+const WINDOW_FOLLOWED = 80;
 /** How long a message rests that changes, before it is read again. */
 const SETTLE_MS = 120;
 /** After a page that nobody gave. */
@@ -43,7 +46,7 @@ export class Timeline {
   /** Whether the reader is at the end, and wants to stay there. */
   isFollowed = true;
   #heard: DurableEvent[] = [];
-  #isToldSoon = false;
+  readonly #tellSoon = onceAFrame(() => this.#tell());
   readonly #changed = new Set<number>();
   #settling: ReturnType<typeof setTimeout> | undefined;
   #loads = 0;
@@ -151,20 +154,8 @@ export class Timeline {
     this.#tellSoon();
   }
 
-  #tellSoon(): void {
-    if (this.#isToldSoon || this.#heard.length === 0) return;
-    this.#isToldSoon = true;
-    const tell = () => {
-      this.#isToldSoon = false;
-      this.#tell();
-    };
-    // A page that nobody sees has no frames.
-    if (document.hidden) setTimeout(tell);
-    else requestAnimationFrame(tell);
-  }
-
   #tell(): void {
-    if (this.isLoading) return;
+    if (this.isLoading || this.#heard.length === 0) return;
     const heard = this.#heard;
     this.#heard = [];
     const last = this.items.at(-1)?.seq ?? 0;
@@ -178,11 +169,11 @@ export class Timeline {
   #append(messages: Message[]): void {
     if (messages.length === 0) return;
     const all = [...this.items, ...messages];
-    if (all.length <= WINDOW_MAX) {
+    if (all.length <= (this.isFollowed ? WINDOW_FOLLOWED * 1.5 : WINDOW_MAX)) {
       this.items = all;
     } else if (this.isFollowed) {
       this.isAtStart = false;
-      this.items = all.slice(-WINDOW_MAX);
+      this.items = all.slice(-WINDOW_FOLLOWED);
     } else {
       // Somebody reads further up: what they read stays.
       const room = Math.max(0, WINDOW_MAX - this.items.length);

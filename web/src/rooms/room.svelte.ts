@@ -4,9 +4,11 @@ import type { Channel, components, DurableEvent, EphemeralEvent } from '@madang/
 import { SvelteMap } from 'svelte/reactivity';
 
 import type { Courtyard } from '../session/courtyard.svelte';
+import { onceAFrame } from '../session/frames';
 import type { Timeline } from '../conversation/timeline.svelte';
 
 export type RoomView = components['schemas']['RoomView'];
+type LastMessage = components['schemas']['LastMessageView'];
 export type Member = components['schemas']['MemberView'];
 
 /** A marker is not moved more often. */
@@ -27,6 +29,9 @@ export class Room {
   /** Of whoever has the conversation open. */
   timeline: Timeline | undefined;
   readonly #channel: Channel;
+  /** What was said last and is not shown yet, and how much of it is unread. */
+  #said: { last: LastMessage; unread: number } | undefined;
+  readonly #showSoon = onceAFrame(() => this.#show());
   #readTo = 0;
   #marking: ReturnType<typeof setTimeout> | undefined;
 
@@ -73,12 +78,12 @@ export class Room {
   saw(seq: number): void {
     if (seq <= this.#readTo || this.ended !== undefined) return;
     this.#readTo = seq;
-    this.view = { ...this.view, unread_count: 0 };
-    clearTimeout(this.#marking);
-    this.#marking = setTimeout(() => void this.#mark(), READ_EVERY_MS);
+    if (this.view.unread_count > 0) this.view = { ...this.view, unread_count: 0 };
+    this.#marking ??= setTimeout(() => void this.#mark(), READ_EVERY_MS);
   }
 
   async #mark(): Promise<void> {
+    this.#marking = undefined;
     try {
       const { seq, unread_count } = await this.courtyard.realtime.read(this.channelName, this.#readTo);
       this.view = { ...this.view, read_seq: seq, unread_count };
@@ -101,10 +106,11 @@ export class Room {
         const from = event.from ?? '';
         const isOwn = from === this.courtyard.me.id;
         const shown = body || (attachments?.length ? '📷' : '');
-        const last_message = { id, seq: event.seq, at: event.at, from, body: shown, deleted: event.data.deleted_at !== undefined };
-        const unread_count = isOwn || event.seq <= this.#readTo ? this.view.unread_count : this.view.unread_count + 1;
-        this.view = { ...this.view, last_message, unread_count, last_active_at: event.at };
-        this.#stopTyping(from);
+        const last = { id, seq: event.seq, at: event.at, from, body: shown, deleted: event.data.deleted_at !== undefined };
+        const isUnread = !isOwn && event.seq > this.#readTo;
+        this.#said = { last, unread: (this.#said?.unread ?? 0) + (isUnread ? 1 : 0) };
+        this.#showSoon();
+        if (this.typing.has(from)) this.#stopTyping(from);
         break;
       }
       case 'message_edited':
@@ -130,6 +136,15 @@ export class Room {
     this.timeline?.hear(event);
   }
 
+  /** Of many that were said in one frame only the last is shown. */
+  #show(): void {
+    if (!this.#said) return;
+    const { last, unread } = this.#said;
+    this.#said = undefined;
+    const unread_count = last.seq <= this.#readTo ? this.view.unread_count : this.view.unread_count + unread;
+    this.view = { ...this.view, last_message: last, unread_count, last_active_at: last.at };
+  }
+
   #hearEphemeral(event: EphemeralEvent): void {
     if (event.event === 'presence_changed') return this.courtyard.presences.hear(event.data.changes ?? []);
     const { user_id, expires_in_ms } = event.data;
@@ -147,6 +162,7 @@ export class Room {
   }
 
   #changeLast(seq: number, change: { body: string; deleted?: boolean }): void {
+    this.#show();
     const last = this.view.last_message;
     if (last?.seq === seq) this.view = { ...this.view, last_message: { ...last, ...change } };
   }
