@@ -5,8 +5,8 @@
 use std::fmt;
 
 use super::ids::{
-    BankAccountId, JournalEntryId, PaymentId, PayoutFileId, ReconBreakId, ReconRunId, SettlementId,
-    UserId, WithdrawalId, WorkflowId,
+    BankAccountId, JournalEntryId, PaymentId, PayoutFileId, ReconBreakId, ReconRunId, ReportId,
+    SettlementId, UserId, WithdrawalId, WorkflowId,
 };
 use super::payments::ProviderName;
 use super::payments::orders::OrderKey;
@@ -82,6 +82,8 @@ pub enum Action {
     SessionEnded,
     /// Every login of somebody's.
     SessionsEnded,
+    /// What becomes of a message that a member has told of.
+    ReportResolved,
 }
 
 stored_as!(Action {
@@ -120,7 +122,8 @@ stored_as!(Action {
     UserRestored = "user_restored",
     UserRolesChanged = "user_roles_changed",
     SessionEnded = "session_ended",
-    SessionsEnded = "sessions_ended"
+    SessionsEnded = "sessions_ended",
+    ReportResolved = "report_resolved"
 });
 
 impl Action {
@@ -133,6 +136,7 @@ impl Action {
             | Self::UserRolesChanged
             | Self::SessionEnded
             | Self::SessionsEnded => Area::People,
+            Self::ReportResolved => Area::Rooms,
             _ => Area::Money,
         }
     }
@@ -157,6 +161,7 @@ pub enum Target {
     Run(ReconRunId),
     /// An account.
     User(UserId),
+    Report(ReportId),
 }
 
 impl fmt::Display for Target {
@@ -175,6 +180,7 @@ impl fmt::Display for Target {
             Self::Order(key) => write!(f, "order:{key}"),
             Self::Run(id) => write!(f, "run:{id}"),
             Self::User(id) => write!(f, "user:{id}"),
+            Self::Report(id) => write!(f, "report:{id}"),
         }
     }
 }

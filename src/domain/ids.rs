@@ -112,4 +112,6 @@ ids! {
     ReconRunId,
     /// Something that did not agree, however often it was found.
     ReconBreakId,
+    /// What a member has told the administrators of a message.
+    ReportId,
 }

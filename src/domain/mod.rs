@@ -39,6 +39,7 @@ pub mod profiles;
 pub mod pushes;
 pub mod quiet_hours;
 pub mod reconciliation;
+pub mod reports;
 pub mod rooms;
 pub mod service_keys;
 pub mod settings;

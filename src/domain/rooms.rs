@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::ids::{MessageId, RoomId, UserId};
 use super::messages::{Emoji, MessageBody, MessageRef, NewMessage};
 use super::privacy::{Block, DirectRequirement, Privacy, Relation, may_bring_into_room};
+use super::reports::Removal;
 use super::stored_as;
 use super::time::Timestamp;
 
@@ -101,6 +102,8 @@ pub enum Action {
     Read {
         seq: Seq,
     },
+    /// An administrator takes a message away, whether they are in the room or not.
+    Remove(Removal),
 }
 
 impl Action {
@@ -113,7 +116,8 @@ impl Action {
             | Self::React { message, .. }
             | Self::Unreact { message, .. }
             | Self::Pin { message }
-            | Self::Unpin { message } => Some(*message),
+            | Self::Unpin { message }
+            | Self::Remove(Removal { message, .. }) => Some(*message),
             Self::Send(NewMessage { reply_to: Some(seq), .. }) => Some(MessageRef::Seq(*seq)),
             _ => None,
         }
@@ -331,6 +335,10 @@ pub enum RoomError {
 /// # Errors
 /// The [`RoomError`] the caller is told. A private room that the actor is not in does not exist for them.
 pub fn decide(command: &Command, facts: &Facts, now: Timestamp) -> Result<(), RoomError> {
+    if let Action::Remove(_) = &command.action {
+        // Their authority is none of the room's.
+        return facts.message.map(|_| ()).ok_or(RoomError::MessageNotFound);
+    }
     let Some(actor) = facts.actor else {
         return outsider(&command.action, &facts.room);
     };
@@ -343,7 +351,7 @@ pub fn decide(command: &Command, facts: &Facts, now: Timestamp) -> Result<(), Ro
         Action::Send(message) if message.reply_to.is_some() => {
             facts.message.map(|_| ()).ok_or(RoomError::MessageNotFound)
         }
-        Action::Send(_) | Action::Join => Ok(()),
+        Action::Send(_) | Action::Join | Action::Remove(_) => Ok(()),
         Action::Edit { .. } => {
             let message = standing_message(facts)?;
             allow(message.sender == command.actor, RoomError::NotSender)

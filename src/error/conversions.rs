@@ -24,6 +24,7 @@ use crate::store::friends::FriendsError;
 use crate::store::ledger::BookError;
 use crate::store::messages::ReadError;
 use crate::store::reconciliation::breaks::CloseError;
+use crate::store::reports::ReportsError;
 use crate::store::settlements::releases::ReleaseError;
 use crate::store::templates::TemplateFailure;
 
@@ -59,6 +60,16 @@ impl From<ReadError> for ApiError {
         match error {
             ReadError::Room(error) => Self::Room(error),
             ReadError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<ReportsError> for ApiError {
+    fn from(error: ReportsError) -> Self {
+        match error {
+            ReportsError::Report(error) => Self::Report(error),
+            ReportsError::Room(error) => Self::Room(error),
+            ReportsError::Store(error) => Self::Store(error),
         }
     }
 }

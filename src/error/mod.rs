@@ -28,6 +28,7 @@ use crate::domain::payments::orders::OrderError;
 use crate::domain::phones::PhoneError;
 use crate::domain::preferences::PreferenceError;
 use crate::domain::reconciliation::ReconciliationError;
+use crate::domain::reports::ReportError;
 use crate::domain::rooms::RoomError;
 use crate::domain::service_keys::ServiceKeyError;
 use crate::domain::settings::SettingsError;
@@ -134,6 +135,8 @@ pub enum ApiError {
     #[error(transparent)]
     Reconciliation(#[from] ReconciliationError),
     #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
     Store(StoreError),
@@ -239,6 +242,7 @@ impl ApiError {
             Self::Journal(error) => table::of_journal(*error),
             Self::Settlement(error) => table::of_settlement(*error),
             Self::Reconciliation(error) => table::of_reconciliation(*error),
+            Self::Report(error) => table::of_report(*error),
             Self::Call(error) => table::of_call(*error),
             Self::Store(error) => table::of_store(error),
             Self::RoomBusy => (StatusCode::SERVICE_UNAVAILABLE, "room_busy"),

@@ -21,6 +21,7 @@ use crate::domain::payouts::PayoutFileError;
 use crate::domain::phones::PhoneError;
 use crate::domain::preferences::PreferenceError;
 use crate::domain::reconciliation::ReconciliationError;
+use crate::domain::reports::ReportError;
 use crate::domain::rooms::RoomError;
 use crate::domain::service_keys::ServiceKeyError;
 use crate::domain::settings::SettingsError;
@@ -389,6 +390,15 @@ pub(super) fn of_reconciliation(error: ReconciliationError) -> (StatusCode, &'st
         ReconciliationError::UnknownProvider => (StatusCode::NOT_FOUND, "provider_not_found"),
         ReconciliationError::InvalidDay => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_day"),
         ReconciliationError::Running => (StatusCode::CONFLICT, "reconciliation_running"),
+    }
+}
+
+pub(super) fn of_report(error: ReportError) -> (StatusCode, &'static str) {
+    match error {
+        ReportError::NotFound => (StatusCode::NOT_FOUND, "report_not_found"),
+        ReportError::Resolved => (StatusCode::CONFLICT, "report_resolved"),
+        ReportError::TooMany => (StatusCode::CONFLICT, "too_many_reports"),
+        ReportError::OwnDecision => (StatusCode::FORBIDDEN, "own_decision"),
     }
 }
 

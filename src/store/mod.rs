@@ -38,6 +38,8 @@ mod presences;
 pub mod privacy;
 pub mod reconciliation;
 pub mod relay;
+pub mod reports;
+pub mod room_lists;
 pub mod room_log;
 mod room_notifications;
 pub mod rooms;

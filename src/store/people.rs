@@ -108,7 +108,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn list_people(
+    pub async fn list_accounts(
         &self,
         term: Option<PersonTerm>,
         after: Option<PersonCursor>,

@@ -44,6 +44,7 @@ mod phones;
 mod preferences;
 mod presence;
 mod refresh_cookie;
+mod reports;
 mod resume;
 mod rooms;
 mod schemas;

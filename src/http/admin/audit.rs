@@ -19,7 +19,7 @@ use crate::store::audit::{DeedFilter, SeenDeed};
 const TARGET_BYTES_MAX: usize = 200;
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(list_audit);
+    cfg.service(list_whole_audit);
 }
 
 /// Which lines, and which page of them.

@@ -1,16 +1,22 @@
-//! Looking after an installation over HTTP, for administrators: people and what was done by hand.
+//! Looking after an installation over HTTP, for administrators: people, rooms, what members
+//! report, and what was done by hand.
 //!
 //! Invariant: whoever changes something here says why, and it is in the audit.
 
 pub mod audit;
 mod people;
+mod reports;
+mod rooms;
 
 use actix_web::web::ServiceConfig;
 use utoipa::OpenApi;
 
 /// Routes below the version.
 pub fn routes(cfg: &mut ServiceConfig) {
-    cfg.configure(audit::routes).configure(people::routes);
+    cfg.configure(audit::routes)
+        .configure(people::routes)
+        .configure(reports::routes)
+        .configure(rooms::routes);
 }
 
 /// What [`routes`] serves, for the description of the API.
@@ -24,5 +30,9 @@ pub fn routes(cfg: &mut ServiceConfig) {
     people::give_roles,
     people::end_sessions,
     people::end_session,
+    reports::list_reports,
+    reports::resolve_report,
+    rooms::list_all_rooms,
+    rooms::examine_room,
 ))]
 pub struct Doc;

@@ -127,7 +127,7 @@ pub(super) async fn list_people(
     if after.as_ref().is_some_and(|after| !after.is_of(term.as_ref())) {
         return Err(InvalidCursor.into());
     }
-    let rows = store.list_people(term, after, limit.with_probe()).await?;
+    let rows = store.list_accounts(term, after, limit.with_probe()).await?;
 
     Ok(web::Json(Page::new(rows, limit, |person: &ListedPerson| person.cursor.clone())))
 }

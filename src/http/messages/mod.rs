@@ -5,6 +5,7 @@ mod images;
 mod markers;
 mod pins;
 mod reactions;
+mod reports;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
@@ -39,7 +40,8 @@ pub fn routes(cfg: &mut ServiceConfig) {
         .service(pins::pin_message)
         .service(pins::unpin_message)
         .service(markers::mark_read)
-        .service(images::upload_message_image);
+        .service(images::upload_message_image)
+        .service(reports::report_message);
 }
 
 /// What [`routes`] serves, for the description of the API.
@@ -56,6 +58,7 @@ pub fn routes(cfg: &mut ServiceConfig) {
     pins::unpin_message,
     markers::mark_read,
     images::upload_message_image,
+    reports::report_message,
 ))]
 pub struct Doc;
 

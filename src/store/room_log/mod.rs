@@ -322,11 +322,17 @@ impl RoomLog {
             Action::Delete { .. } if facts.message.is_some_and(|message| message.deleted) => {
                 Ok(self.unchanged())
             }
-            Action::Delete { .. } => {
-                messages::update_to_tombstone(db, self.room, seq, self.now).await?;
-                message_images::drop_of_message(db, self.room, seq, self.now).await?;
-                let data = json!({ "seq": seq });
-                self.record(db, actor, EventName::MessageDeleted, data).await
+            Action::Delete { .. } => self.delete(db, actor, seq).await,
+            Action::Remove(removal) => {
+                let place = (self.room, seq);
+                let is_due =
+                    reports::resolve_by_removal(db, removal, place, actor, self.now).await?;
+                let stands = facts.message.is_some_and(|message| !message.deleted);
+                if is_due && stands {
+                    self.delete(db, actor, seq).await
+                } else {
+                    Ok(self.unchanged())
+                }
             }
             Action::React { emoji, .. } => {
                 let new =
@@ -391,7 +397,18 @@ impl RoomLog {
         Ok(Recorded { appended, event: Some(event) })
     }
 
-    /// Adds a member and says so in the log.
+    async fn delete(
+        &mut self,
+        db: &mut Db,
+        actor: UserId,
+        seq: Seq,
+    ) -> Result<Recorded, StoreError> {
+        messages::update_to_tombstone(db, self.room, seq, self.now).await?;
+        message_images::drop_of_message(db, self.room, seq, self.now).await?;
+        let data = json!({ "seq": seq });
+        self.record(db, actor, EventName::MessageDeleted, data).await
+    }
+
     async fn update(
         &mut self,
         db: &mut Db,
