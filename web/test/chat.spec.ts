@@ -21,6 +21,52 @@ test('two people find each other, chat, and see typing, presence and read marks'
   await expect(jisoo.page.getByRole('main').getByText('Offline', { exact: true })).toBeVisible({ timeout: 40_000 });
 });
 
+test('what was not read is counted, divided off, and read once it is seen', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  await jisoo.say('before');
+  await expect(minho.message('before')).toBeVisible();
+  await minho.place('Chats').click();
+  for (const body of ['one', 'two', 'three']) await jisoo.say(body);
+
+  const entry = minho.page.getByTestId('rooms').getByRole('link', { name: 'Jisoo' });
+  await expect(entry).toContainText('3 unread messages');
+  await expect(entry).toContainText('three');
+  await expect(minho.place('Chats')).toContainText('3');
+  await entry.click();
+  await expect(minho.page.getByText('New', { exact: true })).toBeVisible();
+  await expect(entry).not.toContainText('unread');
+  await expect(minho.place('Chats')).not.toContainText('3');
+  await expect(jisoo.page.getByText('Read', { exact: true })).toBeVisible();
+});
+
+test('a group is made, found, joined and left, and somebody is mentioned in it', async ({ friends, join }) => {
+  const [jisoo, minho] = await friends();
+  const hana = await join('Hana');
+  await jisoo.page.getByRole('button', { name: 'New room' }).click();
+  const dialog = jisoo.page.getByRole('dialog');
+  await dialog.getByLabel('Name of the room').fill('Lantern makers');
+  await dialog.getByLabel('Anybody may find').check();
+  await dialog.getByRole('checkbox', { name: 'Minho' }).check();
+  await dialog.getByRole('button', { name: 'New room' }).click();
+  await jisoo.field.pressSequentially('Welcome @mi');
+  await jisoo.page.getByRole('option', { name: /Minho/ }).waitFor();
+  await jisoo.field.press('Enter');
+  await jisoo.field.pressSequentially('and all');
+  await jisoo.field.press('Enter');
+  await expect(jisoo.message('Welcome @minho and all')).toBeVisible();
+  await minho.openRoom('Lantern makers');
+  await expect(minho.message('Welcome @minho and all').getByText('@minho')).toBeVisible();
+
+  await hana.page.getByRole('button', { name: 'New room' }).first().click();
+  await hana.page.getByRole('dialog').getByRole('listitem').filter({ hasText: 'Lantern makers' }).getByRole('button', { name: 'Join' }).click();
+  await hana.say('Hello everybody');
+  for (const person of [jisoo, minho]) await expect(person.message('Hello everybody')).toBeVisible();
+  await hana.page.getByRole('button', { name: 'About this room' }).click();
+  await hana.page.getByRole('button', { name: 'Leave the room' }).click();
+  await expect(hana.page.getByTestId('rooms').getByRole('link', { name: 'Lantern makers' })).toHaveCount(0);
+  await expect(jisoo.page.getByText('2 members')).toBeVisible();
+});
+
 test('what was said can be answered, changed, taken back and liked, and both see it', async ({ friends }) => {
   const [jisoo, minho] = await friends();
   await jisoo.say('Shall we go to the sea?');

@@ -1,0 +1,59 @@
+/** People and what is between them, and the bell that tells of it. */
+
+import { expect, test } from './courtyard.js';
+
+test('a request rings at once, leads to whoever asked, and is read everywhere', async ({ join }) => {
+  const [jisoo, minho] = [await join('Jisoo'), await join('Minho')];
+  const before = minho.page.getByTestId('notifications').getByRole('listitem');
+  await minho.place('Notifications').click();
+  await jisoo.ask(minho);
+  const told = before.filter({ hasText: 'Jisoo' });
+  await expect(told).toHaveCount(1);
+  await expect(minho.place('People')).toContainText('1');
+  await told.getByRole('button').first().click();
+  await expect(minho.page.getByRole('button', { name: 'Accept' })).toBeVisible();
+  await minho.page.getByRole('button', { name: 'Accept' }).click();
+  await expect(jisoo.page.getByRole('button', { name: 'End friendship' })).toBeVisible();
+
+  await minho.place('Notifications').click();
+  const readAll = minho.page.getByRole('button', { name: 'Mark all as read' });
+  if (await readAll.isVisible()) await readAll.click();
+  await expect(minho.page.getByTestId('notifications').getByText('Unread')).toHaveCount(0);
+  await told.getByRole('button', { name: 'Put away' }).click();
+  await expect(told).toHaveCount(0);
+});
+
+test('whoever is blocked is told that nothing can be sent, and finds nobody', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  await jisoo.say('hello');
+  await expect(minho.message('hello')).toBeVisible();
+  jisoo.page.on('dialog', (dialog) => void dialog.accept());
+  await jisoo.place('People').click();
+  await jisoo.page.getByRole('link', { name: 'Minho' }).click();
+  await jisoo.page.getByRole('button', { name: 'Block', exact: true }).click();
+  await expect(jisoo.page.getByRole('button', { name: 'Unblock' })).toBeVisible();
+
+  await minho.say('are you there?');
+  await expect(minho.message('are you there?')).toContainText('Not sent');
+  await minho.message('are you there?').getByRole('button', { name: 'Give up' }).click();
+  await expect(minho.message('are you there?')).toHaveCount(0);
+  await minho.place('People').click();
+  await minho.page.getByRole('searchbox').fill('jisoo');
+  await expect(minho.page.getByText('Nobody found')).toBeVisible();
+});
+
+test('a profile, its picture and the words of the page are changed', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  await jisoo.place('Settings').click();
+  await jisoo.page.getByLabel('About you').fill('I make lanterns.');
+  await jisoo.page.getByRole('button', { name: 'Save' }).first().click();
+  await expect(jisoo.page.getByText('Saved')).toBeVisible();
+  await minho.place('People').click();
+  await minho.page.getByRole('link', { name: 'Jisoo' }).click();
+  await expect(minho.page.getByText('I make lanterns.')).toBeVisible();
+
+  await jisoo.page.getByRole('button', { name: '한국어' }).click();
+  await expect(jisoo.page.getByRole('heading', { level: 1, name: '설정' })).toBeVisible();
+  await jisoo.page.reload();
+  await expect(jisoo.page.getByRole('navigation').getByRole('link', { name: '채팅' })).toBeVisible();
+});
