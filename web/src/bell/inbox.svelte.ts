@@ -67,8 +67,10 @@ export class Inbox {
     await this.rest.PUT('/v1/notifications/{id}/read', { params: { path: { id: notification.id } } });
   }
 
+  /** Everything up to the latest that is shown. */
   async readAll(): Promise<void> {
-    await this.rest.POST('/v1/notifications/read', { body: {} as never });
+    const up_to_seq = Math.max(...this.items.map((it) => it.seq));
+    await this.rest.POST('/v1/notifications/read', { body: { up_to_seq } });
   }
 
   async archive(notification: Notification): Promise<void> {

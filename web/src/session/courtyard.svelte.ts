@@ -23,6 +23,9 @@ import { Presences } from '../people/presences.svelte';
 import { Rooms } from '../rooms/rooms.svelte';
 import { Payments } from '../wallet/payments.svelte';
 
+/** Where no connection comes about for so long, what there is is read without one. */
+const ALONE_MS = 2_000;
+
 export class Courtyard {
   readonly rest: Rest;
   readonly realtime: Realtime;
@@ -34,6 +37,7 @@ export class Courtyard {
   readonly payments: Payments;
   me = $state<Account>() as Account;
   connection = $state<ConnectionState>({ name: 'idle' });
+  #waiting: ReturnType<typeof setTimeout> | undefined;
 
   constructor(session: Session, me: Account) {
     const url = location.origin;
@@ -57,18 +61,25 @@ export class Courtyard {
     });
     // What was missed is not told again: everything is read anew.
     own.on('gap', () => this.#read());
+    // Nothing may fall between what is read and what is told: what is told from now on is read from then on.
+    const first = own.on('live', () => {
+      first();
+      this.#read();
+    });
   }
 
   start(): void {
     this.realtime.start();
-    this.#read();
+    this.#waiting = setTimeout(() => this.#read(), ALONE_MS);
   }
 
   stop(): void {
+    clearTimeout(this.#waiting);
     this.realtime.stop();
   }
 
   #read(): void {
+    clearTimeout(this.#waiting);
     void this.rooms.load();
     void this.friends.load();
     void this.inbox.load();
