@@ -21,6 +21,7 @@ test('somebody pays a friend, and the wallet of the friend moves', async ({ frie
 
   await payment.getByRole('button', { name: 'It is done' }).click();
   await expect(jisoo.page.getByTestId('available')).not.toHaveText('₩0');
+  await expect(jisoo.page.getByTestId('settlements').getByRole('listitem')).toContainText('₩12,000');
   await page.reload();
   await expect(page.getByTestId('payments').getByRole('listitem')).toHaveCount(1);
 });

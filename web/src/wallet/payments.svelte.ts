@@ -19,6 +19,7 @@ export class Payments {
   wallet = $state.raw<Schemas['WalletView']>();
   history = $state.raw<Payment[]>([]);
   withdrawals = $state.raw<Withdrawal[]>([]);
+  settlements = $state.raw<Schemas['SettlementView'][]>([]);
   accounts = $state.raw<Schemas['BankAccountView'][]>([]);
   isLoaded = $state(false);
   failure = $state<unknown>();
@@ -31,14 +32,16 @@ export class Payments {
     this.#isWatched = true;
     const params = { params: { query: { limit: PAGE } } };
     try {
-      const [wallet, history, withdrawals, accounts] = await Promise.all([
+      const [wallet, history, settlements, withdrawals, accounts] = await Promise.all([
         this.rest.GET('/v1/payments/wallet'),
         this.rest.GET('/v1/payments/history', params),
+        this.rest.GET('/v1/payments/settlements'),
         this.rest.GET('/v1/payments/withdrawals', params),
         this.rest.GET('/v1/payments/bank-accounts'),
       ]);
       this.wallet = wallet.data;
       this.history = history.data?.items ?? [];
+      this.settlements = settlements.data?.items ?? [];
       this.withdrawals = withdrawals.data?.items ?? [];
       this.accounts = accounts.data?.bank_accounts ?? [];
       this.failure = undefined;
