@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ids::{MessageId, RoomId, UserId};
+use super::message_reports::Removal;
 use super::messages::{Emoji, MessageBody, MessageRef, NewMessage};
 use super::privacy::{Block, DirectRequirement, Privacy, Relation, may_bring_into_room};
-use super::reports::Removal;
 use super::stored_as;
 use super::time::Timestamp;
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::messages::MessageDraft;
 use crate::domain::privacy::Circle;
+use crate::domain::workflows::Reason;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 
@@ -241,4 +242,22 @@ fn send() -> Action {
     let draft = MessageDraft { body: "hi".to_owned(), ..MessageDraft::default() };
     let room = RoomId::from(Uuid::from_u128(9));
     Action::Send(NewMessage::parse(room, user(1), "k", draft, 10).unwrap())
+}
+
+#[test]
+fn an_administrator_takes_a_message_away_from_outside_and_nothing_else() {
+    let removal = Removal {
+        message: MessageRef::Seq(3),
+        report: Uuid::from_u128(7).into(),
+        reason: Reason::parse("spam").unwrap(),
+    };
+    let remove = wants(Action::Remove(removal));
+    let message = Some(MessageFacts { seq: 3, sender: user(2), deleted: false });
+    let outside = Facts { message, ..group(None) };
+
+    assert_eq!(remove.action.message(), Some(MessageRef::Seq(3)));
+    assert_eq!(decide(&remove, &outside, NOW), Ok(()));
+    assert_eq!(decide(&remove, &group(None), NOW), Err(RoomError::MessageNotFound));
+    let delete = wants(Action::Delete { message: MessageRef::Seq(3) });
+    assert_eq!(decide(&delete, &outside, NOW), Err(RoomError::NotFound));
 }

@@ -22,9 +22,9 @@ use crate::store::StoreError;
 use crate::store::follows::FollowsError;
 use crate::store::friends::FriendsError;
 use crate::store::ledger::BookError;
+use crate::store::message_reports::ReportsError;
 use crate::store::messages::ReadError;
 use crate::store::reconciliation::breaks::CloseError;
-use crate::store::reports::ReportsError;
 use crate::store::settlements::releases::ReleaseError;
 use crate::store::templates::TemplateFailure;
 

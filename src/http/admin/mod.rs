@@ -4,8 +4,8 @@
 //! Invariant: whoever changes something here says why, and it is in the audit.
 
 pub mod audit;
+mod message_reports;
 mod people;
-mod reports;
 mod rooms;
 
 use actix_web::web::ServiceConfig;
@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 pub fn routes(cfg: &mut ServiceConfig) {
     cfg.configure(audit::routes)
         .configure(people::routes)
-        .configure(reports::routes)
+        .configure(message_reports::routes)
         .configure(rooms::routes);
 }
 
@@ -30,8 +30,8 @@ pub fn routes(cfg: &mut ServiceConfig) {
     people::give_roles,
     people::end_sessions,
     people::end_session,
-    reports::list_reports,
-    reports::resolve_report,
+    message_reports::list_message_reports,
+    message_reports::resolve_message_report,
     rooms::list_all_rooms,
     rooms::examine_room,
 ))]

@@ -14,7 +14,7 @@ use crate::http::caller::Caller;
 use crate::http::views::{ChangeRefusals, WriteRefusals};
 use crate::http::wallet::views::parse_reason;
 use crate::store::Store;
-use crate::store::reports::NewReport;
+use crate::store::message_reports::NewReport;
 
 /// What is wrong with a message.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -56,7 +56,7 @@ pub(super) async fn report_message(
     let (room, message) = path.into_inner();
     let (message, reason) = (named(&message)?, parse_reason(&body.reason)?);
     let report = NewReport { room, message, reporter: caller.user_id, reason };
-    let (reported_at, is_new) = store.insert_report(report, clock::now()).await?;
+    let (reported_at, is_new) = store.insert_message_report(report, clock::now()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
 
     Ok((web::Json(ReportedView { reported_at }), status))

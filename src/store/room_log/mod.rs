@@ -13,8 +13,8 @@ use serde_json::json;
 use super::messages::{self, event_data};
 use super::sends::{SendBatch, are_plain_sends};
 use super::{
-    Db, Store, StoreError, blocks, execute, fetch_optional, inboxes, message_images, outbox,
-    privacy,
+    Db, Store, StoreError, blocks, execute, fetch_optional, inboxes, message_images,
+    message_reports, outbox, privacy,
 };
 use crate::domain::events::{CHAT_EVENTS, DomainEvent, MESSAGE_EVENTS};
 use crate::domain::ids::{EventId, RoomId, UserId};
@@ -326,7 +326,8 @@ impl RoomLog {
             Action::Remove(removal) => {
                 let place = (self.room, seq);
                 let is_due =
-                    reports::resolve_by_removal(db, removal, place, actor, self.now).await?;
+                    message_reports::resolve_by_removal(db, removal, place, actor, self.now)
+                        .await?;
                 let stands = facts.message.is_some_and(|message| !message.deleted);
                 if is_due && stands {
                     self.delete(db, actor, seq).await

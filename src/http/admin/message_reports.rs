@@ -9,8 +9,10 @@ use crate::accounts::Images;
 use crate::actors::room::Rooms;
 use crate::clock;
 use crate::domain::ids::{MessageId, ReportId, RoomId, UserId};
+use crate::domain::message_reports::{
+    Removal, ReportError, ReportOutcome, ReportStatus, may_resolve,
+};
 use crate::domain::messages::MessageRef;
-use crate::domain::reports::{Removal, ReportError, ReportOutcome, ReportStatus, may_resolve};
 use crate::domain::rooms::{Action, Command, RoomKind, Seq};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
@@ -20,17 +22,17 @@ use crate::http::page::{Cursor, Limit, Page, decode};
 use crate::http::views::{ChangeRefusals, ReadRefusals, RoleRefusals, WriteRefusals};
 use crate::http::wallet::views::parse_reason;
 use crate::store::Store;
-use crate::store::reports::{Named, Report};
+use crate::store::message_reports::{Named, Report};
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(list_reports).service(resolve_report);
+    cfg.service(list_message_reports).service(resolve_message_report);
 }
 
 /// Which reports, and which page of them.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ReportsQuery {
+pub(super) struct MessageReportsQuery {
     /// Left out: all of them.
     status: Option<ReportStatus>,
     /// The `next_cursor` of the page before; the first page without.
@@ -44,7 +46,7 @@ pub(super) struct ReportsQuery {
 /// What is decided, and why.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ResolveBody {
+pub(super) struct ResolveReportBody {
     outcome: ReportOutcome,
     /// 1 to 500 characters.
     #[schema(max_length = 500, example = "Advertising.")]
@@ -53,7 +55,7 @@ pub(super) struct ResolveBody {
 
 /// What a member has told of a message.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ReportView {
+pub(super) struct MessageReportView {
     id: ReportId,
     status: ReportStatus,
     room: ReportedRoomView,
@@ -98,20 +100,20 @@ pub(super) struct NamedView {
 /// What members have told of messages, the newest first.
 #[utoipa::path(
     tag = "admin",
-    params(ReportsQuery),
+    params(MessageReportsQuery),
     security(("bearer" = [])),
-    responses((status = 200, body = Page<ReportView>), ReadRefusals, RoleRefusals),
+    responses((status = 200, body = Page<MessageReportView>), ReadRefusals, RoleRefusals),
 )]
 #[get("/admin/reports")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
-pub(super) async fn list_reports(
+pub(super) async fn list_message_reports(
     admin: Admin,
-    query: web::Query<ReportsQuery>,
+    query: web::Query<MessageReportsQuery>,
     store: web::Data<Store>,
-) -> ApiResult<web::Json<Page<ReportView>>> {
-    let ReportsQuery { status, cursor, limit } = query.into_inner();
+) -> ApiResult<web::Json<Page<MessageReportView>>> {
+    let MessageReportsQuery { status, cursor, limit } = query.into_inner();
     let before = cursor.as_deref().map(decode).transpose()?;
-    let rows = store.list_reports(status, before, limit.with_probe()).await?;
+    let rows = store.list_message_reports(status, before, limit.with_probe()).await?;
 
     Ok(web::Json(Page::new(rows, limit, |report: &Report| report.id)))
 }
@@ -122,21 +124,21 @@ pub(super) async fn list_reports(
     tag = "admin",
     params(("id" = ReportId, Path)),
     security(("bearer" = [])),
-    responses((status = 200, body = ReportView), ChangeRefusals, WriteRefusals),
+    responses((status = 200, body = MessageReportView), ChangeRefusals, WriteRefusals),
 )]
 #[post("/admin/reports/{id}/resolve")]
 #[tracing::instrument(skip_all, fields(user.id = %admin.0.user_id))]
-pub(super) async fn resolve_report(
+pub(super) async fn resolve_message_report(
     admin: Admin,
     id: web::Path<ReportId>,
-    body: web::Json<ResolveBody>,
+    body: web::Json<ResolveReportBody>,
     store: web::Data<Store>,
     rooms: web::Data<Rooms>,
     images: web::Data<Images>,
-) -> ApiResult<web::Json<ReportView>> {
-    let ResolveBody { outcome, reason } = body.into_inner();
+) -> ApiResult<web::Json<MessageReportView>> {
+    let ResolveReportBody { outcome, reason } = body.into_inner();
     let (by, reason) = (admin.0.user_id, parse_reason(&reason)?);
-    let report = store.find_report(*id).await?.ok_or(ReportError::NotFound)?;
+    let report = store.find_message_report(*id).await?.ok_or(ReportError::NotFound)?;
     may_resolve(report.status, report.sender.id, by)?;
     match outcome {
         ReportOutcome::MessageDeleted => {
@@ -144,10 +146,10 @@ pub(super) async fn resolve_report(
             images.clear_of_deleted_messages().await;
         }
         ReportOutcome::Dismissed | ReportOutcome::Handled => {
-            store.resolve_report(*id, outcome, (by, reason), clock::now()).await?;
+            store.resolve_message_report(*id, outcome, (by, reason), clock::now()).await?;
         }
     }
-    let report = store.find_report(*id).await?.ok_or(ReportError::NotFound)?;
+    let report = store.find_message_report(*id).await?.ok_or(ReportError::NotFound)?;
     // Somebody else may have decided before the room came to it: then nothing was done.
     let is_theirs = report.resolved.as_ref().is_some_and(|resolved| resolved.by == by);
     if report.status != outcome.status() || !is_theirs {
@@ -170,7 +172,7 @@ impl From<Named> for NamedView {
     }
 }
 
-impl From<Report> for ReportView {
+impl From<Report> for MessageReportView {
     fn from(report: Report) -> Self {
         let (resolved_at, resolved_by, resolution) = match report.resolved {
             Some(resolved) => (Some(resolved.at), Some(resolved.by), Some(resolved.reason)),

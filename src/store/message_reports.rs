@@ -12,10 +12,10 @@ use crate::clock;
 use crate::domain::audit::{Action, Target};
 use crate::domain::events::{DomainEvent, MESSAGE_EVENTS};
 use crate::domain::ids::{MessageId, ReportId, RoomId, UserId};
-use crate::domain::messages::MessageRef;
-use crate::domain::reports::{
+use crate::domain::message_reports::{
     REPORTS_OPEN_MAX, Removal, ReportError, ReportOutcome, ReportStatus, may_resolve,
 };
+use crate::domain::messages::MessageRef;
 use crate::domain::rooms::{MessageFacts, RoomError, RoomKind, Seq};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
@@ -171,7 +171,7 @@ impl Store {
     /// # Errors
     /// [`RoomError`] for who is no member, and for a message that is not there, deleted, or their own;
     /// [`ReportError::TooMany`].
-    pub async fn insert_report(
+    pub async fn insert_message_report(
         &self,
         report: NewReport,
         now: Timestamp,
@@ -207,7 +207,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn list_reports(
+    pub async fn list_message_reports(
         &self,
         status: Option<ReportStatus>,
         before: Option<ReportId>,
@@ -246,7 +246,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn find_report(&self, id: ReportId) -> Result<Option<Report>, StoreError> {
+    pub async fn find_message_report(&self, id: ReportId) -> Result<Option<Report>, StoreError> {
         let row = self
             .read::<_, StoreError, _>(move |db| {
                 Box::pin(
@@ -261,7 +261,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ReportError::NotFound`], [`ReportError::Resolved`], [`ReportError::OwnDecision`].
-    pub async fn resolve_report(
+    pub async fn resolve_message_report(
         &self,
         id: ReportId,
         outcome: ReportOutcome,
@@ -301,7 +301,8 @@ pub(super) async fn resolve_by_removal(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let named = lock(db, removal.report).await?;
-    if !named.is_some_and(|(status, sender)| may_resolve(status, sender, by).is_ok()) {
+    let is_due = named.is_some_and(|(status, sender)| may_resolve(status, sender, by).is_ok());
+    if !is_due {
         return Ok(false);
     }
     let resolved = execute!(
