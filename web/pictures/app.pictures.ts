@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 
 import type { Page } from '@playwright/test';
 
-import { expect, test, type Person } from '../test/courtyard.js';
+import { expect, PASSWORD, test, type Person } from '../test/courtyard.js';
 
 const FOLDER = fileURLToPath(new URL('../../docs/pictures/', import.meta.url));
 const WINDOW = { width: 1280, height: 800 };
@@ -54,4 +54,22 @@ test('the app', async ({ join }) => {
   await jisoo.place('People').click();
   await jisoo.page.getByRole('link', { name: 'Minho' }).click();
   await take(jisoo.page, 'people');
+});
+
+test('the console', async ({ friends, server }) => {
+  const [jisoo, minho] = await friends();
+  await server.command(['admin', 'create', '--handle', 'boss', '--email', 'boss@example.org'], { MADANG_ADMIN_PASSWORD: PASSWORD });
+  const page = await jisoo.context.newPage();
+  await page.setViewportSize(WINDOW);
+  await page.goto(`${new URL(jisoo.page.url()).origin}/console`);
+  await page.getByLabel('Handle or e-mail').fill('boss');
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  const messages = page.getByTestId('chart Messages');
+  await expect(async () => {
+    // A talk with its pauses is what a chart is for.
+    for (let n = Math.floor(Math.random() * 6); n > 0; n -= 1) await (n % 2 ? jisoo : minho).say('🏮');
+    expect(Number(await messages.getAttribute('data-points'))).toBeGreaterThan(20);
+  }).toPass({ timeout: 90_000, intervals: [1_000] });
+  await take(page, 'console');
 });

@@ -89,6 +89,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/admin/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What people did by hand, the latest first: about money, people's accounts, and rooms. */
+        get: operations["list_whole_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/admin/deliveries": {
         parameters: {
             query?: never;
@@ -232,7 +249,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What administrators did about money, the latest first. */
+        /** What people did about money, the latest first. */
         get: operations["list_audit"];
         put?: never;
         post?: never;
@@ -878,6 +895,77 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/admin/reports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What members have told of messages, the newest first. */
+        get: operations["list_message_reports"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/reports/{id}/resolve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decides about a report, once. With `message_deleted` the message goes, in the same transaction, and every other open report of
+         *     it is decided with it. Nobody decides about a message of their own (`own_decision`).
+         */
+        post: operations["resolve_message_report"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/rooms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every room, the newest first, or those that are found by name, in the order of their names. */
+        get: operations["list_all_rooms"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/rooms/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A room, what there is in it, and who is in it. */
+        get: operations["examine_room"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/admin/service-keys": {
         parameters: {
             query?: never;
@@ -1029,6 +1117,137 @@ export interface paths {
         get: operations["read_version"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Accounts, the newest first, or those that are found.
+         * @description Those who are found come in the order of the word or address by which they are; so do those who do not want to be found by
+         *     others. Deleted accounts are not in the list.
+         */
+        get: operations["list_people"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/users/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An account, and where its owner is logged in. */
+        get: operations["read_person"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/users/{id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lets somebody in again who was suspended. */
+        post: operations["restore_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/users/{id}/roles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Gives somebody these roles and no others. Nobody changes their own (`own_decision`), so that there is always an
+         *     administrator left.
+         * @description Where that takes a role away, their sessions end: access tokens say which roles they are good for. A role that is added
+         *     counts from the next refresh on.
+         */
+        put: operations["give_roles"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/users/{id}/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends every session of somebody at once. */
+        delete: operations["end_sessions"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/users/{id}/sessions/{session}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Ends one session of somebody at once. */
+        delete: operations["end_session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/users/{id}/suspend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Suspends an account: its sessions end at once, its sockets with 4307, and nobody logs in to it. One that is suspended stays
+         *     so. Nobody suspends themselves (`own_decision`).
+         */
+        post: operations["suspend_user"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1558,6 +1777,26 @@ export interface paths {
         post?: never;
         /** Takes a reaction of the caller back. */
         delete: operations["remove_reaction"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/chat/rooms/{id}/messages/{message}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tells the administrators of a message that somebody else has sent to a room of the caller's. Once for each message: told
+         *     again, it stays as it was told first.
+         */
+        post: operations["report_message"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -2994,6 +3233,63 @@ export interface components {
              */
             version: number;
         };
+        /** @description A room, what there is in it, and a page of its members. */
+        AdminRoomDetailsView: components["schemas"]["AdminRoomView"] & {
+            members: components["schemas"]["Page_AdminMemberView"];
+            /**
+             * Format: int64
+             * @description Messages that stand, counted up to 10,000.
+             */
+            message_count: number;
+            /**
+             * Format: int64
+             * @description Reports of messages that nobody has decided about.
+             */
+            open_reports: number;
+        };
+        /** @description A room, from outside. */
+        AdminRoomView: {
+            avatar?: null | string;
+            created_at: components["schemas"]["Timestamp"];
+            created_by: components["schemas"]["UserId"];
+            /**
+             * Format: int64
+             * @description The number of the last event of the room's log.
+             */
+            head: number;
+            id: components["schemas"]["RoomId"];
+            kind: components["schemas"]["RoomKind"];
+            last_active_at: components["schemas"]["Timestamp"];
+            /** Format: int64 */
+            member_count: number;
+            /** @description Null in a direct room. */
+            name?: null | string;
+            topic?: null | string;
+            visibility: components["schemas"]["Visibility"];
+        };
+        /** @description Somebody's account, and where they are logged in. */
+        AdminUserDetailsView: components["schemas"]["AdminUserView"] & {
+            /** @description The open ones, the last used first; at most 100. */
+            sessions: components["schemas"]["OpenSessionView"][];
+        };
+        /** @description Somebody's account. */
+        AdminUserView: {
+            avatar?: null | string;
+            created_at: components["schemas"]["Timestamp"];
+            display_name: string;
+            email: string;
+            handle: string;
+            id: components["schemas"]["UserId"];
+            roles: components["schemas"]["Roles"];
+            /**
+             * @description `active` or `suspended`.
+             * @example active
+             */
+            status: string;
+            suspended_at?: components["schemas"]["Timestamp"] | null;
+            updated_at: components["schemas"]["Timestamp"];
+            verified_at?: components["schemas"]["Timestamp"] | null;
+        };
         /**
          * Format: int64
          * @description A positive amount in minor units: won, cents. At most [`AMOUNT_MAX`].
@@ -3300,6 +3596,11 @@ export interface components {
             /** @example withdrawal_approved */
             action: string;
             after: null | Record<string, never>;
+            /**
+             * @description `money`, `people` or `rooms`.
+             * @example money
+             */
+            area: string;
             at: components["schemas"]["Timestamp"];
             before: null | Record<string, never>;
             by: components["schemas"]["UserId"];
@@ -3435,6 +3736,10 @@ export interface components {
         /** @description A message's new wording. */
         EditBody: {
             body: string;
+        };
+        /** @description How many sessions have ended. */
+        EndedView: {
+            ended: number;
         };
         /** @description An endpoint to make. */
         EndpointBody: {
@@ -3847,6 +4152,19 @@ export interface components {
          * @description A chat message, wherever its number in the room.
          */
         MessageId: string;
+        /** @description What a member has told of a message. */
+        MessageReportView: {
+            created_at: components["schemas"]["Timestamp"];
+            id: components["schemas"]["ReportId"];
+            message: components["schemas"]["ReportedMessageView"];
+            reason: string;
+            reporter: components["schemas"]["NamedView"];
+            resolution?: null | string;
+            resolved_at?: components["schemas"]["Timestamp"] | null;
+            resolved_by?: components["schemas"]["UserId"] | null;
+            room: components["schemas"]["ReportedRoomView"];
+            status: components["schemas"]["ReportStatus"];
+        };
         /** @description A message as it stands now. */
         MessageView: {
             at: components["schemas"]["Timestamp"];
@@ -3877,6 +4195,12 @@ export interface components {
         /** @description Until when a member may not send. */
         MuteBody: {
             muted_until: components["schemas"]["Timestamp"] | null;
+        };
+        /** @description Somebody, by name. */
+        NamedView: {
+            display_name: string;
+            handle: string;
+            id: components["schemas"]["UserId"];
         };
         /** @description An endpoint that was just made. */
         NewEndpointView: components["schemas"]["EndpointView"] & {
@@ -3979,6 +4303,15 @@ export interface components {
              */
             unread_count: number;
         };
+        /** @description One login of somebody's. */
+        OpenSessionView: {
+            created_at: components["schemas"]["Timestamp"];
+            expires_at: components["schemas"]["Timestamp"];
+            id: components["schemas"]["SessionId"];
+            ip: string;
+            last_used_at: components["schemas"]["Timestamp"];
+            user_agent: string;
+        };
         /** @description A payment as operators see it. */
         OperatedPaymentView: components["schemas"]["PaymentView"] & {
             /**
@@ -4028,6 +4361,65 @@ export interface components {
         OutboxView: {
             /** @description The newest first; each has `id`, `medium`, `kind`, `to`, `text` and `at`, and what else its medium has. */
             items: unknown[];
+        };
+        /** @description One page of a list. */
+        Page_AdminMemberView: {
+            items: {
+                display_name: string;
+                handle: string;
+                joined_at: components["schemas"]["Timestamp"];
+                muted_until?: components["schemas"]["Timestamp"] | null;
+                role: components["schemas"]["MemberRole"];
+                user_id: components["schemas"]["UserId"];
+            }[];
+            /** @description What to ask the next page with; null on the last one. */
+            next_cursor?: null | string;
+        };
+        /** @description One page of a list. */
+        Page_AdminRoomView: {
+            items: {
+                avatar?: null | string;
+                created_at: components["schemas"]["Timestamp"];
+                created_by: components["schemas"]["UserId"];
+                /**
+                 * Format: int64
+                 * @description The number of the last event of the room's log.
+                 */
+                head: number;
+                id: components["schemas"]["RoomId"];
+                kind: components["schemas"]["RoomKind"];
+                last_active_at: components["schemas"]["Timestamp"];
+                /** Format: int64 */
+                member_count: number;
+                /** @description Null in a direct room. */
+                name?: null | string;
+                topic?: null | string;
+                visibility: components["schemas"]["Visibility"];
+            }[];
+            /** @description What to ask the next page with; null on the last one. */
+            next_cursor?: null | string;
+        };
+        /** @description One page of a list. */
+        Page_AdminUserView: {
+            items: {
+                avatar?: null | string;
+                created_at: components["schemas"]["Timestamp"];
+                display_name: string;
+                email: string;
+                handle: string;
+                id: components["schemas"]["UserId"];
+                roles: components["schemas"]["Roles"];
+                /**
+                 * @description `active` or `suspended`.
+                 * @example active
+                 */
+                status: string;
+                suspended_at?: components["schemas"]["Timestamp"] | null;
+                updated_at: components["schemas"]["Timestamp"];
+                verified_at?: components["schemas"]["Timestamp"] | null;
+            }[];
+            /** @description What to ask the next page with; null on the last one. */
+            next_cursor?: null | string;
         };
         /** @description One page of a list. */
         Page_BreakView: {
@@ -4090,6 +4482,11 @@ export interface components {
                 /** @example withdrawal_approved */
                 action: string;
                 after: null | Record<string, never>;
+                /**
+                 * @description `money`, `people` or `rooms`.
+                 * @example money
+                 */
+                area: string;
                 at: components["schemas"]["Timestamp"];
                 before: null | Record<string, never>;
                 by: components["schemas"]["UserId"];
@@ -4308,6 +4705,23 @@ export interface components {
                 read_seq?: number | null;
                 role: components["schemas"]["MemberRole"];
                 user_id: components["schemas"]["UserId"];
+            }[];
+            /** @description What to ask the next page with; null on the last one. */
+            next_cursor?: null | string;
+        };
+        /** @description One page of a list. */
+        Page_MessageReportView: {
+            items: {
+                created_at: components["schemas"]["Timestamp"];
+                id: components["schemas"]["ReportId"];
+                message: components["schemas"]["ReportedMessageView"];
+                reason: string;
+                reporter: components["schemas"]["NamedView"];
+                resolution?: null | string;
+                resolved_at?: components["schemas"]["Timestamp"] | null;
+                resolved_by?: components["schemas"]["UserId"] | null;
+                room: components["schemas"]["ReportedRoomView"];
+                status: components["schemas"]["ReportStatus"];
             }[];
             /** @description What to ask the next page with; null on the last one. */
             next_cursor?: null | string;
@@ -5200,6 +5614,29 @@ export interface components {
              */
             replayed: number;
         };
+        /** @description What is wrong with a message. */
+        ReportBody: {
+            /**
+             * @description 1 to 500 characters, for administrators only.
+             * @example Spam in every room.
+             */
+            reason: string;
+        };
+        /**
+         * Format: uuid
+         * @description What a member has told the administrators of a message.
+         */
+        ReportId: string;
+        /**
+         * @description What an administrator decides about a report.
+         * @enum {string}
+         */
+        ReportOutcome: "dismissed" | "handled" | "message_deleted";
+        /**
+         * @description Where a report stands.
+         * @enum {string}
+         */
+        ReportStatus: "dismissed" | "handled" | "message_deleted" | "open";
         /** @description What was told of a day. */
         ReportView: {
             /**
@@ -5214,6 +5651,27 @@ export interface components {
              */
             report: Record<string, never>;
         };
+        /** @description A message that somebody told of. */
+        ReportedMessageView: {
+            /** @description What it said when it was reported; null once that is decided. */
+            body?: null | string;
+            from: components["schemas"]["NamedView"];
+            id: components["schemas"]["MessageId"];
+            is_deleted: boolean;
+            /** Format: int64 */
+            seq: number;
+        };
+        /** @description Where it was said. */
+        ReportedRoomView: {
+            id: components["schemas"]["RoomId"];
+            kind: components["schemas"]["RoomKind"];
+            name?: null | string;
+        };
+        /** @description What was told. */
+        ReportedView: {
+            /** @description When the caller told of it first. */
+            reported_at: components["schemas"]["Timestamp"];
+        };
         RequestResetBody: {
             /** Format: email */
             email: string;
@@ -5223,6 +5681,15 @@ export interface components {
             new_password: string;
             /** @description From the mail. */
             token: string;
+        };
+        /** @description What is decided, and why. */
+        ResolveReportBody: {
+            outcome: components["schemas"]["ReportOutcome"];
+            /**
+             * @description 1 to 500 characters.
+             * @example Advertising.
+             */
+            reason: string;
         };
         /** @description What a bank did with a withdrawal. */
         ResultBody: {
@@ -5259,6 +5726,16 @@ export interface components {
         };
         /** @description The roles of one account. */
         Roles: components["schemas"]["Role"][];
+        /** @description What somebody may do from now on, and why. */
+        RolesBody: {
+            /**
+             * @description 1 to 500 characters.
+             * @example Looks after the rooms from today.
+             */
+            reason: string;
+            /** @description All of them; `USER` goes without saying. */
+            roles: components["schemas"]["Roles"];
+        };
         /** @description New settings of a room; what is left out stays as it is. */
         RoomChangeBody: {
             /** @description A reference to a picture that the app keeps. */
@@ -6575,6 +7052,44 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+        };
+    };
+    list_whole_audit: {
+        parameters: {
+            query?: {
+                /** @description How many lines at most. */
+                limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
+                /** @description What it was done to, such as `user:<id>` or `provider:toss`. */
+                target?: string;
+                /** @description Who did it. */
+                by?: components["schemas"]["UserId"];
+                /** @description `money`, `people` or `rooms`. */
+                area?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DeedView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
         };
     };
     list_deliveries: {
@@ -8158,6 +8673,147 @@ export interface operations {
             503: components["responses"]["TooBusy"];
         };
     };
+    list_message_reports: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description Left out: all of them. */
+                status?: components["schemas"]["ReportStatus"];
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_MessageReportView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    resolve_message_report: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["ReportId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResolveReportBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MessageReportView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    list_all_rooms: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description The `next_cursor` of the page before, for the same `q`; the first page without. */
+                cursor?: string;
+                /**
+                 * @description The beginning of a name; capitals do not matter. Left out: every room, direct ones too.
+                 * @example madang
+                 */
+                q?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AdminRoomView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    examine_room: {
+        parameters: {
+            query?: {
+                /** @description How many items at most. */
+                limit?: number;
+                /** @description The `next_cursor` of the page before; the first page without. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                id: components["schemas"]["RoomId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminRoomDetailsView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
     list_service_keys: {
         parameters: {
             query?: {
@@ -8540,6 +9196,253 @@ export interface operations {
             422: components["responses"]["TheKindTheLocaleOrTheTemplateIsNotRight"];
             429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
             500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    list_people: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: number;
+                /** @description The `next_cursor` of the page before, for the same `q`; the first page without. */
+                cursor?: string;
+                /**
+                 * @description The beginning of a handle, of any word of a display name or, with an `@` behind it, of an e-mail address. Left out:
+                 *     everybody.
+                 * @example jisoo@
+                 */
+                q?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AdminUserView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    read_person: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminUserDetailsView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    restore_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminUserView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    give_roles: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RolesBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminUserView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    end_sessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EndedView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    end_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["UserId"];
+                session: components["schemas"]["SessionId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    suspend_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["UserId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonBody"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdminUserView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
             503: components["responses"]["TooBusy"];
         };
     };
@@ -9796,6 +10699,53 @@ export interface operations {
             403: components["responses"]["NotForThisCaller"];
             404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
             409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    report_message: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id or its `seq` */
+                message: string;
+                id: components["schemas"]["RoomId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReportBody"];
+            };
+        };
+        responses: {
+            /** @description They were told of it before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportedView"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportedView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            413: components["responses"]["TheBodyIsTooBig"];
+            415: components["responses"]["TheBodyIsNotApplicationJson"];
             422: components["responses"]["AnInputIsNotAllowed"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["WhetherItWasDoneIsNotKnown"];
