@@ -297,6 +297,7 @@ impl Node {
             rooms: rooms.clone(),
             inboxes,
             link: link.clone(),
+            nodes: nodes.clone(),
             post: post.clone(),
             payments: money.payments.clone(),
             wallets: money.wallets.clone(),

@@ -16,6 +16,7 @@ mod delivery;
 mod friends;
 mod http;
 mod images;
+mod in_force;
 pub mod limits;
 mod list;
 mod log;
@@ -48,6 +49,7 @@ pub use delivery::DeliveryConfig;
 pub use friends::FriendsConfig;
 pub use http::HttpConfig;
 pub use images::ImagesConfig;
+pub use in_force::{Setting, SettingOrigin, Shown};
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use mail::{MailConfig, MailProvider, MailTls};
@@ -93,6 +95,9 @@ pub struct Config {
     pub push: PushConfig,
     pub webhooks: WebhooksConfig,
     pub payments: PaymentsConfig,
+    /// All of these by name, as they may be shown, with where each is from.
+    #[serde(skip)]
+    pub settings: Vec<Setting>,
 }
 
 /// How strict the program is about what an operator must provide.
@@ -137,10 +142,10 @@ impl Config {
     {
         let variables =
             variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let config: Self = sources::merge(file, variables)?;
+        let (config, settings) = sources::merge::<Self>(file, variables)?;
         config.validate()?;
 
-        Ok(config)
+        Ok(Self { settings, ..config })
     }
 
     /// The database that `database.url` and `data.dir` choose.

@@ -8,8 +8,10 @@ use config::{
 };
 use serde::de::DeserializeOwned;
 
+use super::in_force::{self, Setting};
+
 const DEFAULTS: &str = include_str!("../../config.toml");
-const PREFIX: &str = "MADANG__";
+pub(super) const PREFIX: &str = "MADANG__";
 
 /// Why the program has no settings to start with.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +46,16 @@ pub(super) fn environment() -> Result<Vec<(String, String)>, ConfigError> {
         .collect()
 }
 
-/// Lays `file` and `variables` over the defaults and reads the result.
+/// Lays `file` and `variables` over the defaults and reads the result; gives every setting by name, too.
 pub(super) fn merge<T: DeserializeOwned>(
     file: Option<&Path>,
     variables: Map<String, String>,
-) -> Result<T, ConfigError> {
+) -> Result<(T, Vec<Setting>), ConfigError> {
     let defaults = File::from_str(DEFAULTS, FileFormat::Toml);
-    let known = KnownKeys::of(&defaults.collect().map_err(ConfigError::Value)?);
+    let all = defaults.collect().map_err(ConfigError::Value)?;
+    let known = KnownKeys::of(&all);
     let mut builder = config::Config::builder().add_source(defaults);
+    let mut in_file = BTreeSet::new();
 
     if let Some(path) = file {
         let source = File::from(path).format(FileFormat::Toml);
@@ -59,18 +63,21 @@ pub(super) fn merge<T: DeserializeOwned>(
             source.collect().map_err(|cause| ConfigError::File { path: path.to_owned(), cause })?;
         for key in leaves(&values) {
             known.check(&key, || format!("in {}", path.display()))?;
+            in_file.insert(key);
         }
         builder = builder.add_source(source);
     }
 
     for name in variables.keys() {
-        let key = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase().replace("__", ".");
-        known.check(&key, || format!("the environment variable {name}"))?;
+        known.check(&in_force::key_of(name), || format!("the environment variable {name}"))?;
     }
     let environment = Environment::with_prefix("MADANG").prefix_separator("__").separator("__");
-    builder = builder.add_source(environment.source(Some(variables)));
+    builder = builder.add_source(environment.source(Some(variables.clone())));
 
-    builder.build().and_then(config::Config::try_deserialize).map_err(ConfigError::Value)
+    let merged = builder.build().map_err(ConfigError::Value)?;
+    let values = merged.collect().map_err(ConfigError::Value)?;
+    let settings = in_force::list(&all, &values, &in_file, &variables);
+    Ok((merged.try_deserialize().map_err(ConfigError::Value)?, settings))
 }
 
 /// The keys of the default file, which has all of them.
@@ -106,7 +113,7 @@ impl KnownKeys {
 }
 
 /// The full names of all values below a table; an empty table names itself.
-fn leaves(table: &Map<String, Value>) -> Vec<String> {
+pub(super) fn leaves(table: &Map<String, Value>) -> Vec<String> {
     let mut names = Vec::new();
     for (key, value) in table {
         match &value.kind {

@@ -69,6 +69,7 @@ use crate::accounts::service_keys::ServiceKeys;
 use crate::accounts::{Accounts, Images};
 use crate::actors::inbox::Inboxes;
 use crate::actors::link::Link;
+use crate::actors::nodes::Nodes;
 use crate::actors::notify::words::Words;
 use crate::actors::payment_webhooks::PaymentWebhooks;
 use crate::actors::payments::Payments;
@@ -98,6 +99,7 @@ pub struct AppDeps {
     pub rooms: Rooms,
     pub inboxes: Inboxes,
     pub link: Link,
+    pub nodes: Nodes,
     pub post: Post,
     pub payments: Payments,
     pub wallets: Wallets,
@@ -152,6 +154,7 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
         .app_data(web::Data::new(deps.rooms))
         .app_data(web::Data::new(deps.inboxes))
         .app_data(web::Data::new(deps.link))
+        .app_data(web::Data::new(deps.nodes))
         .app_data(web::Data::new(deps.post))
         .app_data(web::Data::new(deps.payments))
         .app_data(web::Data::new(deps.wallets))

@@ -25,6 +25,23 @@ pub use signing_keys::{
 };
 
 use folder::Folder;
+use signing_keys::NAME as SIGNING_KEY;
+
+/// Everything that may be kept as a secret.
+pub const NAMES: [&str; 12] = [
+    "bank_seal",
+    "dkim_key",
+    "fcm_service_account",
+    SIGNING_KEY,
+    "sms_key",
+    "sms_secret",
+    "smtp_password",
+    "stripe_secret_key",
+    "stripe_webhook_secret",
+    "toss_secret_key",
+    "vapid",
+    "webhook_seal",
+];
 
 /// 256 bits: beyond guessing.
 const SECRET_BYTES: usize = 32;
@@ -96,6 +113,15 @@ pub fn load(config: &Config, name: &str) -> Result<SecretString, SecretError> {
         variable: variable(name),
         path: folder.path(name),
     })
+}
+
+/// Whether there is a secret `name` that can be used; never what it is.
+#[must_use]
+pub fn is_set(config: &Config, name: &str) -> bool {
+    if name == SIGNING_KEY {
+        return load_signing_keys(config).is_ok_and(|keys| !keys.is_empty());
+    }
+    load(config, name).is_ok()
 }
 
 /// Makes the secret `name` in the data folder and gives it; one that is already there stays.

@@ -14,7 +14,7 @@ use super::{SecretError, from_environment, variable};
 use crate::clock;
 use crate::config::Config;
 
-const NAME: &str = "jwt_key";
+pub(super) const NAME: &str = "jwt_key";
 const FOLDER: &str = "jwt";
 const EXTENSION: &str = "pem";
 const KID_BYTES_MAX: usize = 64;

@@ -11,6 +11,9 @@ use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional
 use crate::domain::ids::NodeId;
 use crate::domain::time::Timestamp;
 
+/// Of this release.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// A node that serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -19,6 +22,42 @@ pub struct Node {
     pub name: String,
     /// The key that signs its access tokens.
     pub key_id: String,
+}
+
+/// A node as somebody sees it who looks after the installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenNode {
+    pub id: NodeId,
+    pub name: String,
+    /// Of the release; `None` of one that does not say.
+    pub version: Option<String>,
+    pub state: NodeState,
+    pub started_at: Timestamp,
+    /// `None` where it needs none.
+    pub lease_until: Option<Timestamp>,
+}
+
+/// Whether a node is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    Serving,
+    /// It has said that it goes.
+    Leaving,
+    /// Its lease is over, and nobody has noticed yet.
+    Silent,
+    Dead,
+}
+
+#[derive(sqlx::FromRow)]
+struct SeenRow {
+    id: Uuid,
+    name: String,
+    version: Option<String>,
+    started_at: i64,
+    lease_until: i64,
+    is_leased: bool,
+    has_left: bool,
+    is_dead: bool,
 }
 
 #[derive(sqlx::FromRow)]
@@ -43,18 +82,18 @@ impl Store {
         self.write::<_, StoreError, _>(move |db| {
             Box::pin(async move {
                 let insert = db.dialect(
-                    "INSERT INTO nodes (id, name, key_id, started_at, has_left, is_dead,
+                    "INSERT INTO nodes (id, name, key_id, started_at, version, has_left, is_dead,
                                         lease_until)
-                     VALUES ($1, $2, $3, $4, FALSE, FALSE, coalesce(
+                     VALUES ($1, $2, $3, $4, $6, FALSE, FALSE, coalesce(
                          CAST(unixepoch('subsec') * 1000 AS INTEGER) + $5, 9223372036854775807))",
-                    "INSERT INTO nodes (id, name, key_id, started_at, has_left, is_dead,
+                    "INSERT INTO nodes (id, name, key_id, started_at, version, has_left, is_dead,
                                         lease_until)
-                     VALUES ($1, $2, $3, $4, FALSE, FALSE, coalesce(
+                     VALUES ($1, $2, $3, $4, $6, FALSE, FALSE, coalesce(
                          (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $5,
                          9223372036854775807))",
                 );
                 let Node { id, name, key_id } = node;
-                execute!(db, insert, id.uuid(), name, key_id, now.millis(), lease_ms)
+                execute!(db, insert, id.uuid(), name, key_id, now.millis(), lease_ms, VERSION)
             })
         })
         .await
@@ -129,6 +168,35 @@ impl Store {
     pub async fn list_living_nodes(&self) -> Result<Vec<Node>, StoreError> {
         let rows: Vec<NodeRow> = self.read(|db| Box::pin(async move { living(db).await })).await?;
         Ok(rows.into_iter().map(NodeRow::into_node).collect())
+    }
+
+    /// Every node there is, the last started first; a hundred at most.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_nodes(&self) -> Result<Vec<SeenNode>, StoreError> {
+        let rows: Vec<SeenRow> = self
+            .read::<_, StoreError, _>(|db| {
+                Box::pin(async move {
+                    let select = db.dialect(
+                        "SELECT id, name, version, started_at, lease_until, has_left, is_dead,
+                                lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER)
+                                    AS is_leased
+                         FROM nodes
+                         ORDER BY id DESC
+                         LIMIT 100",
+                        "SELECT id, name, version, started_at, lease_until, has_left, is_dead,
+                                lease_until > (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+                                    AS is_leased
+                         FROM nodes
+                         ORDER BY id DESC
+                         LIMIT 100",
+                    );
+                    fetch_all!(db, SeenRow, select)
+                })
+            })
+            .await?;
+        Ok(rows.into_iter().map(SeenRow::into_seen).collect())
     }
 
     /// A node has gone: it is none of the living any more, and in `wait` it counts as dead.
@@ -260,6 +328,26 @@ pub(super) async fn delete(db: &mut Db, node: NodeId) -> Result<(), StoreError> 
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl SeenRow {
+    fn into_seen(self) -> SeenNode {
+        let state = match (self.is_dead, self.has_left, self.is_leased) {
+            (true, ..) => NodeState::Dead,
+            (false, true, _) => NodeState::Leaving,
+            (false, false, false) => NodeState::Silent,
+            (false, false, true) => NodeState::Serving,
+        };
+        let has_end = self.lease_until < i64::MAX;
+        SeenNode {
+            id: self.id.into(),
+            name: self.name,
+            version: self.version,
+            state,
+            started_at: Timestamp::from_millis(self.started_at),
+            lease_until: has_end.then(|| Timestamp::from_millis(self.lease_until)),
+        }
+    }
 }
 
 impl NodeRow {

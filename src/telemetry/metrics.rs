@@ -63,6 +63,12 @@ fn describe() {
     describe_counter!("madang_http_requests_total", "requests, by method, route and status");
     describe_histogram!("madang_http_request_duration_seconds", "time from request to answer");
     describe_gauge!("madang_connections", "open sockets");
+    describe_gauge!("madang_subscriptions", "channels that open sockets and event streams follow");
+    describe_counter!(
+        "madang_hub_deliveries_total",
+        "events that live subscriptions were given as they came"
+    );
+    describe_counter!("madang_messages_total", "messages that were stored");
     describe_counter!(
         "madang_connections_closed_total",
         "sockets that the server ended, by reason"

@@ -2,6 +2,7 @@
 //!
 //! Invariant: neither ever carries a secret, an address or the body of a message.
 
+pub mod figures;
 mod metrics;
 mod panics;
 

@@ -37,6 +37,7 @@ mod lost_answer;
 mod message_images;
 mod message_reports;
 mod messages;
+mod node_figures;
 mod notifications;
 mod operations;
 mod payments;

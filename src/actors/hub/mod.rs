@@ -37,7 +37,7 @@ use self::channel::Channel;
 use self::close::CloseCode;
 use self::directory::{Delivery, Directory, HubId, HubMessage, Looks, Whose};
 use self::presence::Desk;
-use self::state::{Effect, HubState, Opened};
+use self::state::{Effect, Given, HubState, Opened};
 use self::subscriber::{SubscribeError, Subscriber};
 use self::wheel::Wheel;
 use crate::actors::kit::permanent::OnEscalate;
@@ -416,7 +416,10 @@ impl Hub {
                 actix_rt::spawn(async move { hub.fill(channel, after).await });
             }
         }
-        let fallen_behind = self.0.state.borrow_mut().take_fallen_behind();
+        let Given { events, fallen_behind } = self.0.state.borrow_mut().take_given();
+        if events > 0 {
+            metrics::counter!("madang_hub_deliveries_total").increment(events);
+        }
         for (subscriber, channel) in fallen_behind {
             metrics::counter!("madang_hub_fallen_behind_total").increment(1);
             subscriber.lagging(channel);

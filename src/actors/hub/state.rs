@@ -56,8 +56,16 @@ pub struct HubState {
     connections: HashMap<ConnectionId, Rc<dyn Subscriber>>,
     // Invariant: no watch is without subscriptions.
     watches: HashMap<Channel, Watch>,
+    given: Given,
+}
+
+/// What giving events has come to since it was asked for last.
+#[derive(Default)]
+pub struct Given {
+    /// Events that live subscriptions were given, one for each.
+    pub events: u64,
     /// Live subscriptions that began to catch up because their clients are slow.
-    fallen_behind: Vec<(Rc<dyn Subscriber>, Channel)>,
+    pub fallen_behind: Vec<(Rc<dyn Subscriber>, Channel)>,
 }
 
 struct Watch {
@@ -154,7 +162,7 @@ impl HubState {
         channel: Channel,
     ) -> Result<Opened, SubscribeError> {
         let id = subscriber.id();
-        let subscription = Subscription { subscriber, catch_up: Some(Box::default()) };
+        let subscription = Subscription::new(subscriber);
         let Some(watch) = self.watches.get_mut(&channel) else {
             let (waiter, waiting) = oneshot::channel();
             let phase = Phase::Waiting { waiters: vec![waiter], known: 0 };
@@ -257,13 +265,13 @@ impl HubState {
         let before = std::mem::replace(&mut watched.head, last);
         let mut early = std::mem::take(&mut watched.early);
         for event in delivery.events.iter().filter(|event| event.seq > before) {
-            watch.give(channel, event, &mut self.fallen_behind);
+            watch.give(channel, event, &mut self.given);
         }
         while let Some((seq, event)) = early.pop_first() {
             let head = watch.head().unwrap_or(seq);
             if seq == head.saturating_add(1) {
                 watch.set_head(seq);
-                watch.give(channel, &event, &mut self.fallen_behind);
+                watch.give(channel, &event, &mut self.given);
             } else if seq > head {
                 early.insert(seq, event);
                 break;
@@ -340,9 +348,9 @@ impl HubState {
         }
     }
 
-    /// The subscriptions that have fallen behind since this was asked last.
-    pub fn take_fallen_behind(&mut self) -> Vec<(Rc<dyn Subscriber>, Channel)> {
-        std::mem::take(&mut self.fallen_behind)
+    /// What giving events has come to since this was asked last.
+    pub fn take_given(&mut self) -> Given {
+        std::mem::take(&mut self.given)
     }
 
     /// The channel's head, if the connection follows it and the head is known.
@@ -450,15 +458,13 @@ impl Watch {
     }
 
     /// Gives everybody the next event.
-    fn give(
-        &mut self,
-        channel: Channel,
-        event: &EncodedEvent,
-        fallen_behind: &mut Vec<(Rc<dyn Subscriber>, Channel)>,
-    ) {
+    fn give(&mut self, channel: Channel, event: &EncodedEvent, given: &mut Given) {
         for subscription in &mut self.subscriptions {
+            let is_live = subscription.catch_up.is_none();
             if !subscription.give(channel, event) {
-                fallen_behind.push((Rc::clone(&subscription.subscriber), channel));
+                given.fallen_behind.push((Rc::clone(&subscription.subscriber), channel));
+            } else if is_live {
+                given.events = given.events.saturating_add(1);
             }
         }
         if let Some(user) = event.removed {

@@ -277,9 +277,9 @@ fn a_slow_client_catches_up_from_where_it_stopped_reading() {
     let (mut hub, listener) = live();
     listener.space.set(1);
     assert_eq!(hub.deliver(&batch(11..=13)), Effect::None);
-    assert_eq!(hub.take_fallen_behind().len(), 1, "told once");
+    assert_eq!(hub.take_given().fallen_behind.len(), 1, "told once");
     hub.deliver(&batch([14]));
-    assert_eq!(hub.take_fallen_behind().len(), 0);
+    assert_eq!(hub.take_given().fallen_behind.len(), 0);
     assert_eq!(hub.position(listener.id, channel()), Some(11));
 
     listener.space.set(1);

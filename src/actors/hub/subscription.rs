@@ -56,6 +56,23 @@ pub(super) struct Subscription {
     pub(super) subscriber: Rc<dyn Subscriber>,
     /// `None` for a live one; boxed because most are.
     pub(super) catch_up: Option<Box<CatchUp>>,
+    _counted: Counted,
+}
+
+/// One subscription in the `madang_subscriptions` gauge, for as long as it is kept.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        metrics::gauge!("madang_subscriptions").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::gauge!("madang_subscriptions").decrement(1.0);
+    }
 }
 
 /// A subscription on its way to the head.
@@ -89,6 +106,11 @@ pub(super) fn begin_at(start: Start, head: Seq) -> (Seq, Option<Gap>) {
 }
 
 impl Subscription {
+    /// One that is given nothing before it is known where to begin.
+    pub(super) fn new(subscriber: Rc<dyn Subscriber>) -> Self {
+        Self { subscriber, catch_up: Some(Box::default()), _counted: Counted::new() }
+    }
+
     /// Gives one event as it comes; false when the client takes no more, and the subscription catches up from here.
     pub(super) fn give(&mut self, channel: Channel, event: &EncodedEvent) -> bool {
         let Some(catch_up) = &mut self.catch_up else {

@@ -28,7 +28,9 @@ use super::link::Link;
 use super::link::packet::Packet;
 use crate::clock;
 use crate::domain::ids::{RoomId, UserId};
-use crate::domain::rooms::{Appended, Command, LogEvent, RoomError, RoomKind, RoomRules, Seq};
+use crate::domain::rooms::{
+    Appended, Command, EventName, LogEvent, RoomError, RoomKind, RoomRules, Seq,
+};
 use crate::origin::{self, Origin};
 use crate::store::room_log::{Batch, Recorded};
 use crate::store::{Store, StoreError};
@@ -395,8 +397,12 @@ async fn answer_and_deliver(
         // A caller that stopped waiting will ask again with its key.
         let _ = reply.send(answer);
     }
-    metrics::counter!("madang_room_events_total")
-        .increment(u64::try_from(events.len()).unwrap_or(u64::MAX));
+    let sent = events.iter().filter(|event| event.name == EventName::MessageSent).count();
+    for (name, count) in
+        [("madang_room_events_total", events.len()), ("madang_messages_total", sent)]
+    {
+        metrics::counter!(name).increment(u64::try_from(count).unwrap_or(u64::MAX));
+    }
     let delivered = events.last().map_or(known, |event| event.seq);
     let hubs =
         if events.is_empty() { Vec::new() } else { deps.directory.watchers(Channel::Room(room)) };

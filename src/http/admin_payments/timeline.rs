@@ -37,7 +37,7 @@ pub(super) struct TimelineView {
     payment: OperatedPaymentView,
     /// Every status that it had, in order.
     transitions: Vec<TransitionView>,
-    attempts: Vec<AttemptView>,
+    attempts: Vec<PaymentAttemptView>,
     refunds: Vec<RefundLineView>,
     workflows: Vec<WorkflowDetailsView>,
     /// That came in about it; they are kept for a while.
@@ -65,7 +65,7 @@ pub(super) struct TransitionView {
 
 /// A payment as its provider sees it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AttemptView {
+pub(super) struct PaymentAttemptView {
     id: AttemptId,
     provider: String,
     /// Our order, as the provider knows it.
@@ -185,7 +185,7 @@ impl From<TransitionRow> for TransitionView {
     }
 }
 
-impl From<SeenAttempt> for AttemptView {
+impl From<SeenAttempt> for PaymentAttemptView {
     fn from(seen: SeenAttempt) -> Self {
         Self {
             id: seen.id,

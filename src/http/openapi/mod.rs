@@ -82,7 +82,30 @@ static JSON: LazyLock<Option<Bytes>> = LazyLock::new(|| document().to_json().ok(
 #[must_use]
 pub fn document() -> OpenApi {
     let mut document = Base::openapi();
-    for module in [
+    for module in modules() {
+        document.merge(below_version(module));
+    }
+    document.merge(auth::RootDoc::openapi());
+    document.merge(ops::Doc::openapi());
+
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    let components = document.components.get_or_insert_with(Components::new);
+    components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
+    for (name, header) in SERVICE {
+        let header = ApiKey::Header(ApiKeyValue::new(header.as_str()));
+        components.add_security_scheme(name, SecurityScheme::ApiKey(header));
+    }
+    for item in document.paths.paths.values_mut() {
+        operations_mut(item).for_each(complete);
+    }
+    repeated::hoist(&mut document);
+
+    document
+}
+
+/// What is served below the version. Of two types of one name the first would stand for both.
+fn modules() -> Vec<OpenApi> {
+    vec![
         auth::Doc::openapi(),
         users::Doc::openapi(),
         follows::Doc::openapi(),
@@ -110,25 +133,7 @@ pub fn document() -> OpenApi {
         admin_payments::Doc::openapi(),
         admin::Doc::openapi(),
         reconciliation::Doc::openapi(),
-    ] {
-        document.merge(below_version(module));
-    }
-    document.merge(auth::RootDoc::openapi());
-    document.merge(ops::Doc::openapi());
-
-    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-    let components = document.components.get_or_insert_with(Components::new);
-    components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
-    for (name, header) in SERVICE {
-        let header = ApiKey::Header(ApiKeyValue::new(header.as_str()));
-        components.add_security_scheme(name, SecurityScheme::ApiKey(header));
-    }
-    for item in document.paths.paths.values_mut() {
-        operations_mut(item).for_each(complete);
-    }
-    repeated::hoist(&mut document);
-
-    document
+    ]
 }
 
 /// The description as JSON, written once.
@@ -278,6 +283,10 @@ fn default_description(status: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -333,6 +342,21 @@ mod tests {
         ids.sort_unstable();
         let doubled: Vec<_> = ids.windows(2).filter(|pair| pair[0] == pair[1]).collect();
         assert!(doubled.is_empty(), "{doubled:?}");
+    }
+
+    #[test]
+    fn no_two_types_have_one_name() {
+        let mut known: BTreeMap<String, (String, Value)> = BTreeMap::new();
+        for module in modules() {
+            let path = module.paths.paths.keys().next().cloned().unwrap_or_default();
+            for (name, schema) in module.components.into_iter().flat_map(|it| it.schemas) {
+                let schema = serde_json::to_value(schema).unwrap();
+                let first =
+                    known.entry(name.clone()).or_insert_with(|| (path.clone(), schema.clone()));
+                assert_eq!(first.1, schema, "{name}, near {} and {path}", first.0);
+            }
+        }
+        assert!(known.len() > 150, "{}", known.len());
     }
 
     #[test]

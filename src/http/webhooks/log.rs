@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{get, post};
 
-use super::views::{DeliveryView, QueuedView, ReplayBody, ReplayedView};
+use super::views::{QueuedView, WebhookDeliveryView, WebhookReplayBody, WebhookReplayedView};
 use crate::actors::webhooks::Webhooks;
 use crate::clock;
 use crate::config::Config;
@@ -64,7 +64,7 @@ pub(super) async fn test_webhook(
     params(("id" = EndpointId, Path), PageQuery),
     security(("bearer" = []), ("service_key" = [], "service_name" = [])),
     responses(
-        (status = 200, body = Page<DeliveryView>),
+        (status = 200, body = Page<WebhookDeliveryView>),
         (
             status = 404,
             description = "`webhook_not_found`",
@@ -82,7 +82,7 @@ pub(super) async fn list_webhook_deliveries(
     id: web::Path<EndpointId>,
     query: web::Query<PageQuery>,
     store: web::Data<Store>,
-) -> ApiResult<web::Json<Page<DeliveryView>>> {
+) -> ApiResult<web::Json<Page<WebhookDeliveryView>>> {
     store.find_webhook(*id).await?.ok_or(WebhookError::NotFound)?;
     let (after, limit) = (query.after()?, query.limit.with_probe());
     let rows = store.list_webhook_deliveries(*id, after, limit).await?;
@@ -99,7 +99,7 @@ pub(super) async fn list_webhook_deliveries(
     params(("id" = EndpointId, Path)),
     security(("bearer" = []), ("service_key" = [], "service_name" = [])),
     responses(
-        (status = 202, description = "So many are in the queue", body = ReplayedView),
+        (status = 202, description = "So many are in the queue", body = WebhookReplayedView),
         (
             status = 404,
             description = "`webhook_not_found`, `delivery_not_found`",
@@ -122,17 +122,17 @@ pub(super) async fn list_webhook_deliveries(
 pub(super) async fn replay_webhook_deliveries(
     manager: WebhookManager,
     id: web::Path<EndpointId>,
-    body: web::Json<ReplayBody>,
+    body: web::Json<WebhookReplayBody>,
     webhooks: web::Data<Webhooks>,
     store: web::Data<Store>,
-) -> ApiResult<(web::Json<ReplayedView>, StatusCode)> {
+) -> ApiResult<(web::Json<WebhookReplayedView>, StatusCode)> {
     webhooks.get_enabled(*id).await?;
     let now = clock::now();
     let replayed = match body.into_inner() {
-        ReplayBody { since: Some(since), delivery_id: None } => {
+        WebhookReplayBody { since: Some(since), delivery_id: None } => {
             store.replay_webhook_since(*id, since, now).await?
         }
-        ReplayBody { since: None, delivery_id: Some(delivery) } => {
+        WebhookReplayBody { since: None, delivery_id: Some(delivery) } => {
             if !store.replay_webhook_delivery(*id, delivery, now).await? {
                 return Err(WebhookError::DeliveryNotFound.into());
             }
@@ -140,7 +140,7 @@ pub(super) async fn replay_webhook_deliveries(
         }
         _ => return Err(WebhookError::InvalidReplay.into()),
     };
-    let view = ReplayedView { queued: replayed.count, has_more: replayed.has_more };
+    let view = WebhookReplayedView { queued: replayed.count, has_more: replayed.has_more };
 
     Ok((web::Json(view), StatusCode::ACCEPTED))
 }

@@ -51,7 +51,7 @@ pub(super) struct RotateSecretBody {
 /// What is sent again: one of the two.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ReplayBody {
+pub(super) struct WebhookReplayBody {
     /// Everything from then on that did not arrive, at most 1,000 in one call.
     pub(super) since: Option<Timestamp>,
     /// This delivery, whatever became of it.
@@ -106,7 +106,7 @@ pub(super) struct QueuedView {
 
 /// What a replay has queued.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ReplayedView {
+pub(super) struct WebhookReplayedView {
     #[schema(minimum = 0)]
     pub(super) queued: u64,
     /// Whether there is more that the same call would find.
@@ -115,7 +115,7 @@ pub(super) struct ReplayedView {
 
 /// One delivery to an endpoint.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeliveryView {
+pub(super) struct WebhookDeliveryView {
     /// What receivers find in `webhook-id`.
     id: DeliveryId,
     /// The name of the event.
@@ -163,7 +163,7 @@ impl NewEndpointView {
     }
 }
 
-impl From<LoggedDelivery> for DeliveryView {
+impl From<LoggedDelivery> for WebhookDeliveryView {
     fn from(delivery: LoggedDelivery) -> Self {
         let is_finished = delivery.finished_at.is_some();
         Self {

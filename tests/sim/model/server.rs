@@ -175,7 +175,7 @@ impl Server {
                 self.fills.push(question);
             }
         }
-        for (subscriber, channel) in self.hub.take_fallen_behind() {
+        for (subscriber, channel) in self.hub.take_given().fallen_behind {
             subscriber.lagging(channel);
             self.catch_up(&subscriber, channel);
         }

@@ -191,6 +191,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/admin/node/figures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the node that answers has counted since it started, and how things stand there now. */
+        get: operations["read_figures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every node, the dead ones that nobody has cleared away included. */
+        get: operations["list_nodes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/admin/notifications/dead": {
         parameters: {
             query?: never;
@@ -996,6 +1030,26 @@ export interface paths {
         post?: never;
         /** Ends a key: on this node at once, on every other within five seconds. */
         delete: operations["revoke_service_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Every setting of the node that answers: what it is, and whether that is the default, from the file, or from the environment.
+         *     Of what may hold a password, and of secrets, only whether they are set.
+         */
+        get: operations["list_settings"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -3233,6 +3287,20 @@ export interface components {
              */
             version: number;
         };
+        /** @description The actors of one kind. */
+        ActorFiguresView: {
+            /** @example room */
+            kind: string;
+            /** Format: int64 */
+            live: number;
+            /**
+             * Format: int64
+             * @description Calls that are accepted and not yet handled.
+             */
+            mailbox_depth: number;
+            /** Format: int64 */
+            restarts_total: number;
+        };
         /** @description A room, what there is in it, and a page of its members. */
         AdminRoomDetailsView: components["schemas"]["AdminRoomView"] & {
             members: components["schemas"]["Page_AdminMemberView"];
@@ -3826,6 +3894,43 @@ export interface components {
              */
             pointer: string;
         };
+        /** @description What this node has counted since it started, and how things stand. */
+        FiguresView: {
+            actors: components["schemas"]["ActorFiguresView"][];
+            at: components["schemas"]["Timestamp"];
+            /**
+             * Format: int64
+             * @description Sockets and event streams that are open.
+             */
+            connections: number;
+            /**
+             * Format: int64
+             * @description Events that live subscriptions were given.
+             */
+            deliveries_total: number;
+            /** Format: int64 */
+            http_requests_total: number;
+            /**
+             * Format: int64
+             * @description Messages that were stored.
+             */
+            messages_total: number;
+            node: string;
+            /** @description Of the subscribers that this node serves. */
+            outbox: components["schemas"]["OutboxFiguresView"][];
+            /** @description In the cluster, as of some seconds ago. */
+            queues: components["schemas"]["QueueFiguresView"][];
+            /**
+             * Format: int64
+             * @description Everything that has happened in rooms, messages included.
+             */
+            room_events_total: number;
+            /**
+             * Format: int64
+             * @description Channels that they follow.
+             */
+            subscriptions: number;
+        };
         /** @description What has put a break right. */
         FixBody: {
             /** @description An entry of the ledger. */
@@ -4271,6 +4376,28 @@ export interface components {
          * @description One life of one process that serves; another start is another node.
          */
         NodeId: string;
+        /** @description A process that serves this database. */
+        NodeView: {
+            id: components["schemas"]["NodeId"];
+            /** @description Whether it is the one that answers. */
+            is_this: boolean;
+            lease_until?: components["schemas"]["Timestamp"] | null;
+            /** @description `node.name`. */
+            name: string;
+            started_at: components["schemas"]["Timestamp"];
+            /**
+             * @description `serving`, `leaving`, `silent` (its lease is over, and nobody has noticed) or `dead`.
+             * @example serving
+             */
+            state: string;
+            /** @description Null where it does not say. */
+            version?: null | string;
+        };
+        /** @description The nodes that there are. */
+        NodesView: {
+            /** @description Those that have started last come first. */
+            items: components["schemas"]["NodeView"][];
+        };
         /**
          * Format: uuid
          * @description One notification of one user, the same however often its cause is looked at.
@@ -4356,6 +4483,13 @@ export interface components {
         /** @description Whom it is about. */
         OtherBody: {
             user_id: components["schemas"]["UserId"];
+        };
+        /** @description How far a subscriber of domain events is behind. */
+        OutboxFiguresView: {
+            /** Format: double */
+            lag_seconds: number;
+            /** @example notify */
+            subscriber: string;
         };
         /** @description Letters as the sandbox wrote them. */
         OutboxView: {
@@ -5071,6 +5205,39 @@ export interface components {
             next_cursor?: null | string;
         };
         /** @description One page of a list. */
+        Page_WebhookDeliveryView: {
+            items: {
+                /** Format: int64 */
+                attempts: number;
+                created_at: components["schemas"]["Timestamp"];
+                /**
+                 * @description The name of the event.
+                 * @example MessageSent
+                 */
+                event: string;
+                /** @description The id of the event; null on a line that was never to be sent. */
+                event_id?: null | string;
+                finished_at?: components["schemas"]["Timestamp"] | null;
+                /** @description What receivers find in `webhook-id`. */
+                id: components["schemas"]["DeliveryId"];
+                last_attempt_at?: components["schemas"]["Timestamp"] | null;
+                /** @description The same in the words of the receiver, or of what failed before it. */
+                last_error?: null | string;
+                /** @description What the last attempt came to, in a word. */
+                last_outcome?: null | string;
+                next_attempt_at?: components["schemas"]["Timestamp"] | null;
+                /** @description Why it ended as it did. */
+                reason?: null | string;
+                /**
+                 * @description `queued`, `delivered`, `bounced`, `dead` or `suppressed`.
+                 * @example delivered
+                 */
+                status: string;
+            }[];
+            /** @description What to ask the next page with; null on the last one. */
+            next_cursor?: null | string;
+        };
+        /** @description One page of a list. */
         Page_WithdrawalView: {
             items: {
                 amount: components["schemas"]["Amount"];
@@ -5161,6 +5328,22 @@ export interface components {
         /** @description A batch of somebody's. */
         PayeeSettlementView: components["schemas"]["SettlementView"] & {
             payee_id: components["schemas"]["UserId"];
+        };
+        /** @description A payment as its provider sees it. */
+        PaymentAttemptView: {
+            created_at: components["schemas"]["Timestamp"];
+            error_code?: null | string;
+            id: components["schemas"]["AttemptId"];
+            provider: string;
+            /**
+             * @description Its last four characters.
+             * @example ****a1b2
+             */
+            provider_key?: null | string;
+            /** @description Our order, as the provider knows it. */
+            provider_order: string;
+            resolved_at?: components["schemas"]["Timestamp"] | null;
+            status: string;
         };
         /**
          * Format: uuid
@@ -5449,6 +5632,20 @@ export interface components {
         PushKeyView: {
             /** @description An uncompressed point of P-256 in base64url: `applicationServerKey` (RFC 8292). */
             key: string;
+        };
+        /** @description The queue of one medium. */
+        QueueFiguresView: {
+            /** Format: int64 */
+            dead: number;
+            /** @example mail */
+            medium: string;
+            /** Format: double */
+            overdue_seconds: number;
+            /**
+             * Format: int64
+             * @description Letters that wait, counted up to 100,000.
+             */
+            queued: number;
         };
         /** @description A delivery that is in the queue now. */
         QueuedView: {
@@ -5905,6 +6102,12 @@ export interface components {
         Scope: "notifications:send" | "payments:orders" | "webhooks:manage";
         /** @description What a key is good for; never nothing, unless it was stored by another release. */
         Scopes: components["schemas"]["Scope"][];
+        /** @description A secret. */
+        SecretStateView: {
+            is_set: boolean;
+            /** @example smtp_password */
+            name: string;
+        };
         /** @description A secret that was just made. */
         SecretView: {
             old_secret_until?: components["schemas"]["Timestamp"] | null;
@@ -6007,6 +6210,20 @@ export interface components {
             /** @description Always null: a user has at most 100 sessions. */
             next_cursor?: null | string;
         };
+        /** @description A setting. */
+        SettingView: {
+            /** @description Of what is not shown: whether it is set. Null for everything else. */
+            is_set?: boolean | null;
+            /** @example http.listen */
+            name: string;
+            /**
+             * @description `default`, `file` or `environment`.
+             * @example default
+             */
+            origin: string;
+            /** @description Null where it is not shown: then `is_set` says whether there is one. */
+            value: null | Record<string, never>;
+        };
         /** @description What changes; what is left out stays as it is. */
         SettingsBody: {
             findable?: boolean | null;
@@ -6025,6 +6242,13 @@ export interface components {
             who_may_befriend?: components["schemas"]["Suitors"] | null;
             who_may_message?: components["schemas"]["Audience"] | null;
             who_sees_presence?: components["schemas"]["Audience"] | null;
+        };
+        /** @description What the node that answers was started with. */
+        SettingsInForceView: {
+            /** @description By name. */
+            items: components["schemas"]["SettingView"][];
+            /** @description What is kept beside the settings; never what it is. */
+            secrets: components["schemas"]["SecretStateView"][];
         };
         /** @description Everything that a user has chosen, or what stands for it. */
         SettingsView: {
@@ -6262,7 +6486,7 @@ export interface components {
         };
         /** @description A payment and all that is known of it. No list has more than 200 lines, and of the workflows there are 50: the last. */
         TimelineView: {
-            attempts: components["schemas"]["AttemptView"][];
+            attempts: components["schemas"]["PaymentAttemptView"][];
             /** @description What people did to it by hand, the latest first. */
             audit: components["schemas"]["DeedView"][];
             /** @description What two people were to move by hand about it, the latest first. */
@@ -6408,6 +6632,47 @@ export interface components {
             pending: number;
             /** @description Another one whenever anything of it has changed. */
             version: string;
+        };
+        /** @description One delivery to an endpoint. */
+        WebhookDeliveryView: {
+            /** Format: int64 */
+            attempts: number;
+            created_at: components["schemas"]["Timestamp"];
+            /**
+             * @description The name of the event.
+             * @example MessageSent
+             */
+            event: string;
+            /** @description The id of the event; null on a line that was never to be sent. */
+            event_id?: null | string;
+            finished_at?: components["schemas"]["Timestamp"] | null;
+            /** @description What receivers find in `webhook-id`. */
+            id: components["schemas"]["DeliveryId"];
+            last_attempt_at?: components["schemas"]["Timestamp"] | null;
+            /** @description The same in the words of the receiver, or of what failed before it. */
+            last_error?: null | string;
+            /** @description What the last attempt came to, in a word. */
+            last_outcome?: null | string;
+            next_attempt_at?: components["schemas"]["Timestamp"] | null;
+            /** @description Why it ended as it did. */
+            reason?: null | string;
+            /**
+             * @description `queued`, `delivered`, `bounced`, `dead` or `suppressed`.
+             * @example delivered
+             */
+            status: string;
+        };
+        /** @description What is sent again: one of the two. */
+        WebhookReplayBody: {
+            delivery_id?: components["schemas"]["DeliveryId"] | null;
+            since?: components["schemas"]["Timestamp"] | null;
+        };
+        /** @description What a replay has queued. */
+        WebhookReplayedView: {
+            /** @description Whether there is more that the same call would find. */
+            has_more: boolean;
+            /** Format: int64 */
+            queued: number;
         };
         /** @description A webhook that came in, without what it says. */
         WebhookView: {
@@ -7245,6 +7510,60 @@ export interface operations {
             400: components["responses"]["TheRequestCannotBeRead"];
             401: components["responses"]["ThereIsNoValidAccessToken"];
             403: components["responses"]["TheCallerIsNoAdministrator"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    read_figures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FiguresView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    list_nodes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodesView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
             404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
             422: components["responses"]["AParameterIsNotAllowed"];
             429: components["responses"]["TooManyRequests"];
@@ -8919,6 +9238,33 @@ export interface operations {
             };
             429: components["responses"]["TooManyRequestsOrTooManyFailedAttempts"];
             500: components["responses"]["TheServerFailed"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    list_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsInForceView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["ItIsNotForTheCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            422: components["responses"]["AParameterIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["TheDatabaseDidNotAnswer"];
             503: components["responses"]["TooBusy"];
         };
     };
@@ -13864,7 +14210,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_DeliveryView"];
+                    "application/json": components["schemas"]["Page_WebhookDeliveryView"];
                 };
             };
             400: components["responses"]["TheRequestCannotBeRead"];
@@ -13888,7 +14234,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["ReplayBody"];
+                "application/json": components["schemas"]["WebhookReplayBody"];
             };
         };
         responses: {
@@ -13898,7 +14244,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ReplayedView"];
+                    "application/json": components["schemas"]["WebhookReplayedView"];
                 };
             };
             400: components["responses"]["TheRequestCannotBeRead"];
