@@ -48,6 +48,7 @@ test('a group is made, found, joined and left, and somebody is mentioned in it',
   await dialog.getByLabel('Anybody may find').check();
   await dialog.getByRole('checkbox', { name: 'Minho' }).check();
   await dialog.getByRole('button', { name: 'New room' }).click();
+  await expect(jisoo.page.getByRole('textbox', { name: 'Write to Lantern makers' })).toBeVisible();
   await jisoo.field.pressSequentially('Welcome @mi');
   await jisoo.page.getByRole('option', { name: /Minho/ }).waitFor();
   await jisoo.field.press('Enter');
