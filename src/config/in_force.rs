@@ -190,6 +190,7 @@ mod tests {
     fn no_password_is_told() {
         let variables = [
             ("MADANG__DATABASE__URL", "postgres://app:hunter2@db/madang?password=hunter2"),
+            ("MADANG__CLUSTER__REDIS_MODE", "cluster"),
             ("MADANG__CLUSTER__REDIS_URL", "redis://:hunter2@one, redis://:hunter2@two"),
             ("MADANG__BUS__KIND", "redis"),
             ("MADANG__BUS__URL", "redis://:hunter2@bus"),
