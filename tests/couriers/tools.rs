@@ -115,7 +115,7 @@ impl PushService {
         for _ in 0..PORTS_MAX {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let child = Command::new("node")
-                .arg(servers().join("push.js"))
+                .arg(servers().join("push.cjs"))
                 .arg(port.to_string())
                 .env("NODE_PATH", root().join("target/tools/web-push-testing/node_modules"))
                 .stdin(Stdio::null())
