@@ -21,5 +21,6 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     rollupOptions: { input: { index: page('index.html'), console: page('console.html') } },
   },
+  worker: { format: 'es' },
   server: { proxy: { '/v1': { target: SERVER, ws: true } } },
 });

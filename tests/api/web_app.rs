@@ -35,7 +35,7 @@ async fn the_root_is_a_page_that_runs_nothing_but_its_own_files(app: &mut TestAp
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
              font-src 'self'; connect-src 'self'; worker-src 'self'; manifest-src 'self'; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-             require-trusted-types-for 'script'"
+             require-trusted-types-for 'script'; trusted-types svelte-trusted-html madang-worker"
         );
         assert_eq!(header("cross-origin-opener-policy"), "same-origin");
         assert_eq!(header("permissions-policy"), "camera=(), microphone=(), geolocation=()");
@@ -46,7 +46,7 @@ async fn the_root_is_a_page_that_runs_nothing_but_its_own_files(app: &mut TestAp
 }
 
 async fn nothing_is_posted_to_a_page_and_what_is_not_there_is_a_problem(app: &mut TestApp) {
-    for path in ["/", "/console/payments", "/assets/a.js", "/worker.js"] {
+    for path in ["/", "/console/payments", "/assets/a.js", "/favicon.svg"] {
         let refused =
             Answer::of(app.http.request(Method::PUT, app.url(path)).json(&json!({}))).await;
         refused.refused(405, "method_not_allowed");

@@ -40,10 +40,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
   });
 }
 
-test('the page speaks Korean where the browser does', async ({ browser, wire }) => {
+test('the page speaks Korean where the browser does', async ({ browser, server }) => {
   const context = await browser.newContext({ locale: 'ko-KR' });
   const page = await context.newPage();
-  await page.goto(wire.url);
+  await page.goto(server.url);
   await expect(page.getByRole('button', { name: '로그인' })).toBeVisible();
   await expect(page.locator('html')).toHaveAttribute('lang', 'ko');
   await page.getByRole('button', { name: 'English' }).click();

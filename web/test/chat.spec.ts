@@ -122,19 +122,21 @@ test('a server that is killed in the middle of a conversation loses and doubles 
   expect(await jisoo.bodies(), 'both see one order').toEqual(await minho.bodies());
 });
 
-test('who was offline for a minute comes back to everything, and what they wrote meanwhile arrives once', async ({ friends, wire }) => {
+test('who was offline for a minute comes back to everything, and what they wrote meanwhile arrives once', async ({ friends }) => {
   const [jisoo, minho] = await friends();
   await jisoo.say('before');
   await expect(minho.message('before')).toBeVisible();
 
+  // What a browser in a tunnel knows of it, and what all else in it feels.
   await minho.context.setOffline(true);
-  wire.cut();
-  await jisoo.isLive();
+  minho.wire.isDown = true;
+  minho.wire.cut();
   await expect(minho.page.getByText('Offline: what you write is kept').first()).toBeVisible();
   await minho.say('from the tunnel');
   await expect(minho.message('from the tunnel')).toContainText('Waiting for a connection');
   for (const body of ['one', 'two', 'three']) await jisoo.say(body);
   await minho.page.waitForTimeout(AWAY_MS);
+  minho.wire.isDown = false;
   await minho.context.setOffline(false);
 
   const all = ['before', 'from the tunnel', 'one', 'three', 'two'];
@@ -143,6 +145,36 @@ test('who was offline for a minute comes back to everything, and what they wrote
     await expect(person.log.locator('[data-state]')).toHaveCount(0);
     await expect.poll(async () => (await person.bodies()).toSorted()).toEqual(all);
   }
+});
+
+test('ten windows of somebody are one connection, and show the same', async ({ friends, server }) => {
+  const connections = async () => {
+    const figures = await (await fetch(`${server.url}/metrics`)).text();
+    const lines = figures.split('\n').filter((line) => line.startsWith('madang_connections'));
+    return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+  };
+  const [jisoo, minho] = await friends();
+  await jisoo.say('to one window');
+  const before = await connections();
+  const pages = [];
+  for (let n = 1; n < 10; n += 1) {
+    const page = await minho.context.newPage();
+    await page.goto(minho.page.url());
+    pages.push(page);
+  }
+  for (const page of pages) await expect(page.locator('[data-connection=live]')).toBeAttached({ timeout: 60_000 });
+  expect(await connections()).toBe(before);
+
+  await jisoo.say('to all windows');
+  for (const page of [minho.page, ...pages]) {
+    const said = page.getByRole('log').getByRole('article');
+    await expect(said).toHaveText([/to one window/, /to all windows/]);
+  }
+  await minho.page.close();
+  await pages[0]!.getByRole('textbox', { name: /^Write to/ }).fill('the first window is closed');
+  await pages[0]!.getByRole('textbox', { name: /^Write to/ }).press('Enter');
+  await expect(jisoo.message('the first window is closed')).toBeVisible();
+  await expect(pages[8]!.getByRole('log').getByRole('article')).toHaveCount(3);
 });
 
 test('what waits to be sent outlives the page', async ({ friends, server }) => {

@@ -13,6 +13,8 @@ export class Person {
     readonly name: string,
     readonly context: BrowserContext,
     readonly page: Page,
+    /** Between this browser and the server, to be cut. */
+    readonly wire: Proxy,
   ) {}
 
   get handle(): string {
@@ -105,8 +107,6 @@ export class Person {
 
 interface Courtyard {
   server: Server;
-  /** Between browsers and the server, to be cut. */
-  wire: Proxy;
   /** Opens a window and an account for somebody. */
   join: (name: string, options?: BrowserContextOptions) => Promise<Person>;
   /** Two friends with their conversation open. */
@@ -125,17 +125,11 @@ export const test = base.extend<Courtyard>({
     await use(server);
     await server.remove();
   },
-  wire: async ({ server }, use) => {
-    const wire = await Proxy.to(server.port);
-    await use(wire);
-    await wire.close();
-  },
-  join: async ({ browser, wire }, use) => {
+  join: async ({ browser, server }, use) => {
     const wrongs: string[] = [];
-    const contexts: BrowserContext[] = [];
+    const joined: Person[] = [];
     await use(async (name, options = {}) => {
-      const context = await browser.newContext(options);
-      contexts.push(context);
+      const [context, wire] = [await browser.newContext(options), await Proxy.to(server.port)];
       await context.addInitScript(() => {
         document.addEventListener('securitypolicyviolation', (it) => console.error(`CSP: ${it.violatedDirective} ${it.blockedURI}`));
       });
@@ -143,11 +137,15 @@ export const test = base.extend<Courtyard>({
       page.on('pageerror', (error) => wrongs.push(`${name}: ${error.stack}`));
       page.on('console', (said) => said.text().includes('CSP') && wrongs.push(`${name}: ${said.text()}`));
       await page.goto(wire.url);
-      const person = new Person(name, context, page);
+      const person = new Person(name, context, page, wire);
+      joined.push(person);
       await person.register();
       return person;
     });
-    for (const context of contexts) await context.close();
+    for (const { context, wire } of joined) {
+      await context.close();
+      await wire.close();
+    }
     expect(wrongs, 'errors and violations of the policy').toEqual([]);
   },
   friends: async ({ join }, use) => {

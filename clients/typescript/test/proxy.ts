@@ -6,6 +6,8 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 export class Proxy {
   /** How long each piece takes, in milliseconds. */
   delayMs = 0;
+  /** Breaks every connection that is begun. */
+  isDown = false;
   /** Takes connections, and says nothing on them. */
   isDead = false;
   /** Answers a request for a WebSocket as an old proxy does. */
@@ -49,6 +51,7 @@ export class Proxy {
   }
 
   #join(client: Socket, target: number): void {
+    if (this.isDown) return void client.resetAndDestroy();
     this.connections += 1;
     const server = connect(target, '127.0.0.1');
     const pair: [Socket, Socket] = [client, server];

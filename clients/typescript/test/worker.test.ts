@@ -3,7 +3,7 @@ import { MessageChannel } from 'node:worker_threads';
 import { expect, test } from 'vitest';
 import WebSocket from 'ws';
 
-import type { Realtime } from '../src/index.js';
+import { MemoryOutbox, type Change, type Gap, type Realtime, type RealtimeSettings } from '../src/index.js';
 import { connectShared, TabHost, type Port } from '../src/worker/index.js';
 import { Fixture, numbered } from './fixture.js';
 import { Ears, until, type Person } from './people.js';
@@ -11,17 +11,37 @@ import { Ears, until, type Person } from './people.js';
 const fixture = new Fixture();
 
 /** A worker, and tabs of it. */
-function worker(Socket: typeof WebSocket = WebSocket) {
-  const host = new TabHost({ url: fixture.server.url, WebSocket: Socket as never });
-  const tab = (person: Person): Realtime => {
+function worker(settings: Partial<RealtimeSettings> = {}) {
+  const host = new TabHost({ url: fixture.server.url, WebSocket: WebSocket as never, ...settings });
+  const tab = (person: Person, more: Partial<RealtimeSettings> = {}): Realtime => {
     const open = () => {
       const { port1, port2 } = new MessageChannel();
       host.add(asPort(port1));
       return asPort(port2);
     };
-    return fixture.stopped(connectShared({ open, user: person.id, credentials: person.session }));
+    const { url, id: user, session: credentials } = person;
+    return fixture.stopped(connectShared({ url, open, user, credentials, ...more }));
   };
   return tab;
+}
+
+/** A page that somebody looks at, or not. */
+function window() {
+  const listeners = new Set<(change: Change) => void>();
+  let isVisible = true;
+  const surroundings = {
+    isOnline: () => true,
+    isVisible: () => isVisible,
+    watch: (listener: (change: Change) => void) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+  const show = (visible: boolean) => {
+    isVisible = visible;
+    for (const listener of [...listeners]) listener(visible ? 'visible' : 'hidden');
+  };
+  return { surroundings, show };
 }
 
 const asPort = (port: unknown) => port as Port;
@@ -114,7 +134,7 @@ test('each tab hears of the users whom it watches, and one that goes takes its l
   await ann.roomWith(ben);
   await ann.roomWith(cem);
   const { Recording, watched } = recording();
-  const tab = worker(Recording);
+  const tab = worker({ WebSocket: Recording as never });
   const [ofBen, ofCem] = [tab(ann), tab(ann)];
   const heard: Record<string, string[]> = { ben: [], cem: [] };
   ofBen.on('presence', (changes) => heard['ben']?.push(...changes.map((it) => it.user_id)));
@@ -149,4 +169,142 @@ test('tabs together watch as many users as one connection may, and whoever asks 
 
   await expect(other.watchPresence(some(60))).rejects.toMatchObject({ code: 'too_many' });
   await expect(other.watchPresence(some(40))).resolves.toEqual([]);
+});
+
+test('a tab that knows more than the worker is told nothing twice, and of no gap', async () => {
+  const [ann, ben] = await fixture.people();
+  const room = await ann.roomWith(ben);
+  const proxy = await fixture.proxy();
+  const tab = worker({ url: proxy.url });
+  const first = tab(ann);
+  const firstEars = new Ears(first.channel(room, { after: 0 }));
+  const other = fixture.stopped(ben.realtime());
+  first.start();
+  other.start();
+  await other.send(room, { body: 'heard' });
+  await until(() => firstEars.bodies.length === 1, 'the worker has heard it');
+  proxy.isDead = true;
+  proxy.cut();
+  await until(() => first.state.name !== 'live', 'the worker is away');
+  const { seq } = await other.send(room, { body: 'read elsewhere' });
+
+  const ahead = tab(ann);
+  const channel = ahead.channel(room, { after: seq });
+  const ears = new Ears(channel);
+  const gaps: Gap[] = [];
+  channel.on('gap', (gap) => gaps.push(gap));
+  ahead.start();
+  await new Promise((tick) => setTimeout(tick, 100));
+  proxy.isDead = false;
+  proxy.cut();
+  first.retryNow();
+  await until(() => ahead.state.name === 'live', 'the worker is back');
+  await other.send(room, { body: 'new' });
+
+  await until(() => firstEars.bodies.length === 3 && ears.bodies.length > 0, 'both hear what is new');
+  expect(firstEars.bodies).toEqual(['heard', 'read elsewhere', 'new']);
+  expect([ears.bodies, gaps]).toEqual([['new'], []]);
+});
+
+test('what a tab has said is seen by the tab that is loaded after it, and is in the room once', async () => {
+  const [ann, ben] = await fixture.people();
+  const room = await ann.roomWith(ben);
+  const proxy = await fixture.proxy();
+  const tab = worker({ url: proxy.url });
+  const outbox = new MemoryOutbox();
+  const [before, beside] = [tab(ann, { outbox }), tab(ann)];
+  for (const it of [before, beside]) it.start();
+  await until(() => before.state.name === 'live' && beside.state.name === 'live', 'both are live');
+  proxy.isDead = true;
+  proxy.cut();
+  before.send(room, { body: 'written in vain' }, 'a-key').catch(() => {});
+  await until(async () => (await outbox.load()).length === 1, 'it is kept');
+
+  // The page is gone; the worker is not, for there is another tab.
+  before.stop();
+  const again = tab(ann, { outbox });
+  const ears = new Ears(again.channel(room, { after: 0 }));
+  again.start();
+  await until(() => again.outbox.list().length === 1, 'it is seen to wait');
+  expect(again.outbox.list().map((it) => it.data.body)).toEqual(['written in vain']);
+  proxy.isDead = false;
+  proxy.cut();
+  again.retryNow();
+
+  await until(async () => (await outbox.load()).length === 0 && again.state.name === 'live', 'it is sent');
+  await again.send(room, { body: 'and something else' });
+  await until(() => ears.bodies.length >= 2, 'both are heard');
+  expect(ears.bodies).toEqual(['written in vain', 'and something else']);
+  expect(again.outbox.list()).toEqual([]);
+});
+
+test('what is refused stays with the tab that said it, which may say it again', async () => {
+  const [ann, ben] = await fixture.people();
+  const room = await ann.roomWith(ben);
+  const tab = worker();
+  const [one, other] = [tab(ann), tab(ann)];
+  for (const it of [one, other]) it.start();
+  const body = 'x'.repeat(5_000);
+
+  await expect(one.send(room, { body }, 'long')).rejects.toMatchObject({ code: 'message_too_long' });
+
+  expect(one.outbox.list().map((it) => it.refused?.code)).toEqual(['message_too_long']);
+  expect(other.outbox.list()).toEqual([]);
+  await expect(one.send(room, { body: 'shorter' }, 'long')).resolves.toMatchObject({ duplicate: false });
+  expect(one.outbox.list()).toEqual([]);
+});
+
+test('while nobody looks at any tab the worker does not come back', async () => {
+  const ann = await fixture.person();
+  const proxy = await fixture.proxy();
+  const tab = worker({ url: proxy.url });
+  const [left, right] = [window(), window()];
+  const [one, other] = [tab(ann, left), tab(ann, right)];
+  one.start();
+  other.start();
+  await until(() => one.state.name === 'live' && other.state.name === 'live', 'both are live');
+  left.show(false);
+  proxy.cut();
+  await until(() => proxy.connections === 2 && one.state.name === 'live', 'one tab that is seen is enough');
+
+  right.show(false);
+  proxy.cut();
+  await until(() => one.state.name === 'offline', 'it is gone');
+  await new Promise((tick) => setTimeout(tick, 3_000));
+  expect(proxy.connections).toBe(2);
+
+  left.show(true);
+  await until(() => one.state.name === 'live' && other.state.name === 'live', 'somebody looks again');
+});
+
+test('a tab without a worker has a connection of its own', async () => {
+  const ann = await fixture.person();
+  const nobody = () => {
+    const port = asPort(new MessageChannel().port1);
+    setTimeout(() => port.onclose?.());
+    return port;
+  };
+  const { url, id: user, session: credentials } = ann;
+  const alone = fixture.stopped(connectShared({ url, open: nobody, user, credentials, WebSocket: WebSocket as never }));
+  const channel = alone.channel('me');
+  alone.start();
+
+  await until(() => alone.state.name === 'live', 'it is live');
+  expect(channel.isLive).toBe(true);
+});
+
+test('one tab at a time is asked for a token', async () => {
+  const ann = await fixture.person();
+  const tab = worker();
+  let asked = 0;
+  const credentials = {
+    token: async () => ((asked += 1), ann.session.token()),
+    renew: () => ann.session.renew(),
+  };
+  const tabs = Array.from({ length: 5 }, () => tab(ann, { credentials }));
+  for (const it of tabs) it.start();
+
+  await until(() => tabs.every((it) => it.state.name === 'live'), 'all are live');
+  // Each of them asks for one to say hello with, and the worker asks one of them.
+  expect(asked).toBe(tabs.length + 1);
 });

@@ -19,12 +19,12 @@ const FORM_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                            img-src 'self' data:; font-src 'self'; connect-src 'self'; \
                            frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-/// The web app runs its own files, none of them written into a page, and no text becomes a script; around the origins that
-/// pictures may come from.
+/// The web app runs its own files, none of them written into a page, and no text becomes markup or a script but by what
+/// Svelte's templates and the app's worker are made of; around the origins that pictures may come from.
 const PAGE_POLICY: [&str; 2] = [
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:",
     "; font-src 'self'; connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'; require-trusted-types-for 'script'",
+     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types svelte-trusted-html madang-worker",
 ];
 /// What no page of ours asks for.
 const PAGE_PERMISSIONS: &str = "camera=(), microphone=(), geolocation=()";
@@ -161,7 +161,7 @@ mod tests {
         let policy = |path| written(path, false).get(CONTENT_SECURITY_POLICY).cloned().unwrap();
         assert_eq!(policy("/docs/index.html"), DOCS_POLICY);
         assert_eq!(policy("/docsx"), DATA_POLICY);
-        for path in ["/", "/console/payments", "/worker.js"] {
+        for path in ["/", "/console/payments", "/assets/worker-3f2a.js"] {
             let policy = policy(path);
             let policy = policy.to_str().unwrap();
             assert!(policy.contains("script-src 'self';") && !policy.contains("unsafe"), "{path}");

@@ -18,15 +18,8 @@ use super::openapi;
 use crate::error::{ApiError, ApiResult};
 
 /// Where pages are, and what they are made of; `*` stands for anything.
-pub const PATHS: [&str; 7] = [
-    "/",
-    "/console",
-    "/console/*",
-    "/assets/*",
-    "/favicon.svg",
-    "/manifest.webmanifest",
-    "/worker.js",
-];
+pub const PATHS: [&str; 6] =
+    ["/", "/console", "/console/*", "/assets/*", "/favicon.svg", "/manifest.webmanifest"];
 const APP: &str = "index.html";
 const CONSOLE: &str = "console.html";
 

@@ -130,7 +130,7 @@ async fn without_a_build_the_pages_say_how_to_make_one() {
         let body = to_bytes(response.into_body()).await.unwrap();
         assert!(String::from_utf8_lossy(&body).contains("make run"));
     }
-    let request = TestRequest::get().uri("/worker.js").to_http_request();
+    let request = TestRequest::get().uri("/favicon.svg").to_http_request();
     assert!(found(&request, |_| None).is_none());
 }
 

@@ -56,7 +56,7 @@ export class Timeline {
     private readonly courtyard: Courtyard,
     readonly room: Room,
   ) {
-    this.readBefore = room.view.read_seq;
+    this.readBefore = room.readTo;
     room.timeline = this;
     const { outbox } = courtyard.realtime;
     const isHere = (queued: Queued) => queued.channel === room.channelName;

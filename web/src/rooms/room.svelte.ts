@@ -28,7 +28,9 @@ export class Room {
   draft = '';
   /** Of whoever has the conversation open. */
   timeline: Timeline | undefined;
-  readonly #channel: Channel;
+  #channel: Channel | undefined;
+  /** What was heard of it by now, as a number of its log. */
+  #heard = 0;
   /** What was said last and is not shown yet, and how much of it is unread. */
   #said: { last: LastMessage; unread: number } | undefined;
   readonly #showSoon = onceAFrame(() => this.#show());
@@ -43,14 +45,32 @@ export class Room {
     this.channelName = `room:${view.id}`;
     this.view = view;
     this.#readTo = view.read_seq;
-    this.#channel = courtyard.realtime.channel(this.channelName, { after: view.head });
-    this.#channel.on('event', (event) => this.#hear(event));
-    this.#channel.on('ephemeral', (event) => this.#hearEphemeral(event));
-    this.#channel.on('gap', () => {
+    this.#heard = view.head;
+  }
+
+  /** Hears what happens in it, from where it was heard of last. */
+  follow(): void {
+    if (this.#channel || this.ended !== undefined) return;
+    const channel = (this.#channel = this.courtyard.realtime.channel(this.channelName, { after: this.#heard }));
+    channel.on('event', (event) => this.#hear(event));
+    channel.on('ephemeral', (event) => this.#hearEphemeral(event));
+    channel.on('gap', () => {
       void this.refresh();
       this.timeline?.missed();
     });
-    this.#channel.on('ended', (reason) => (this.ended = reason));
+    channel.on('ended', (reason) => (this.ended = reason));
+  }
+
+  unfollow(): void {
+    this.#heard = this.#channel?.seq ?? this.#heard;
+    this.#channel?.leave();
+    this.#channel = undefined;
+  }
+
+  /** It was read again with all others. */
+  put(view: RoomView): void {
+    this.view = view;
+    if (!this.#channel) this.#heard = view.head;
   }
 
   /** The other one of a direct room. */
@@ -60,7 +80,7 @@ export class Room {
 
   leave(): void {
     clearTimeout(this.#marking);
-    this.#channel.leave();
+    this.unfollow();
   }
 
   /** Reads it again. Where nobody answers, it stays as it is until something else happens here. */
@@ -72,6 +92,11 @@ export class Room {
     this.members = data.members;
     this.hasMembers = true;
     for (const member of data.members) this.#learn(member);
+  }
+
+  /** The number up to which the reader has seen everything, whether or not the server knows it yet. */
+  get readTo(): number {
+    return this.#readTo;
   }
 
   /** The reader has seen everything up to a number. */
@@ -107,7 +132,8 @@ export class Room {
         const isOwn = from === this.courtyard.me.id;
         const shown = body || (attachments?.length ? '📷' : '');
         const last = { id, seq: event.seq, at: event.at, from, body: shown, deleted: event.data.deleted_at !== undefined };
-        const isUnread = !isOwn && event.seq > this.#readTo;
+        // What was there when the room was read is counted in it already.
+        const isUnread = !isOwn && event.seq > Math.max(this.#readTo, this.view.head);
         this.#said = { last, unread: (this.#said?.unread ?? 0) + (isUnread ? 1 : 0) };
         this.#showSoon();
         if (this.typing.has(from)) this.#stopTyping(from);

@@ -1,4 +1,4 @@
-/** The caller's rooms, the liveliest first; each is followed for as long as the caller is in it. */
+/** The caller's rooms, the liveliest first: as many of them are live as a connection can follow, and whatever is open. */
 
 import type { DurableEvent } from '@madang/client';
 import { SvelteMap } from 'svelte/reactivity';
@@ -53,12 +53,13 @@ export class Rooms {
           this.#put(view);
         }
         cursor = data?.next_cursor ?? undefined;
-      } while (cursor !== undefined && known.size < FOLLOWED_MAX);
+      } while (cursor !== undefined);
       for (const room of this.#rooms.values()) if (!known.has(room.id)) this.#drop(room);
       this.failure = undefined;
     } catch (error) {
       this.failure = error;
     }
+    this.#follow();
     this.isLoaded = true;
     const peers = [...this.#rooms.values()].flatMap((room) => room.peer ?? []);
     this.courtyard.presences.watch(peers);
@@ -77,20 +78,25 @@ export class Rooms {
     const known = this.#rooms.get(id);
     if (known) return known;
     const { data } = await this.courtyard.rest.GET('/v1/chat/rooms/{id}', { params: { path: { id } } });
-    return data && this.#put(data);
+    return data && this.#add(data);
+  }
+
+  /** A conversation was opened: its room is live, whatever is not for that. */
+  opened(): void {
+    this.#follow();
   }
 
   async openDirect(user: string): Promise<Room> {
     const known = this.directWith(user);
     if (known) return known;
     const { data } = await this.courtyard.rest.POST('/v1/chat/rooms', { body: { kind: 'direct', user_id: user } });
-    return this.#put(data!);
+    return this.#add(data!);
   }
 
   async create(name: string, isPublic: boolean, members: string[]): Promise<Room> {
     const body = { kind: 'group', name, visibility: isPublic ? 'public' : 'private', member_ids: members } as const;
     const { data } = await this.courtyard.rest.POST('/v1/chat/rooms', { body });
-    return this.#put(data!);
+    return this.#add(data!);
   }
 
   async join(id: string): Promise<Room | undefined> {
@@ -103,10 +109,23 @@ export class Rooms {
     this.#drop(room);
   }
 
+  #add(view: Room['view']): Room {
+    const room = this.#put(view);
+    this.#follow();
+    return room;
+  }
+
+  #follow(): void {
+    const isOpen = (room: Room) => Number(room.timeline !== undefined);
+    const rooms = this.sorted.sort((a, b) => isOpen(b) - isOpen(a));
+    for (const room of rooms.slice(FOLLOWED_MAX)) room.unfollow();
+    for (const room of rooms.slice(0, FOLLOWED_MAX)) room.follow();
+  }
+
   #put(view: Room['view']): Room {
     const known = this.#rooms.get(view.id);
     if (known && known.ended === undefined) {
-      known.view = view;
+      known.put(view);
       return known;
     }
     known?.leave();

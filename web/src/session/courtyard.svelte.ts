@@ -4,16 +4,7 @@
  * Invariant: nothing of one login is ever seen by the next; what a {@link Courtyard} holds ends with it.
  */
 
-import {
-  connectRealtime,
-  createRest,
-  IndexedDbOutbox,
-  type Account,
-  type ConnectionState,
-  type Realtime,
-  type Rest,
-  type Session,
-} from '@madang/client';
+import { createRest, type Account, type ConnectionState, type Realtime, type Rest, type Session } from '@madang/client';
 import { getContext, setContext } from 'svelte';
 
 import { Inbox } from '../bell/inbox.svelte';
@@ -22,6 +13,7 @@ import { People } from '../people/people.svelte';
 import { Presences } from '../people/presences.svelte';
 import { Rooms } from '../rooms/rooms.svelte';
 import { Payments } from '../wallet/payments.svelte';
+import { connect } from './connection';
 
 /** Where no connection comes about for so long, what there is is read without one. */
 const ALONE_MS = 2_000;
@@ -40,11 +32,9 @@ export class Courtyard {
   #waiting: ReturnType<typeof setTimeout> | undefined;
 
   constructor(session: Session, me: Account) {
-    const url = location.origin;
     this.me = me;
-    this.rest = createRest({ url, credentials: session });
-    const client = { name: 'madang-web' };
-    this.realtime = connectRealtime({ url, credentials: session, outbox: new IndexedDbOutbox(me.id), client });
+    this.rest = createRest({ url: location.origin, credentials: session });
+    this.realtime = connect(session, me);
     this.people = new People(this.rest, me);
     this.presences = new Presences(this.realtime);
     this.friends = new Friends(this.rest, this.people, this.presences);

@@ -73,6 +73,11 @@ export class Channel extends Emitter<ChannelEvents> {
     return this.#seq;
   }
 
+  /** In which the log counts; it is another one when a server was set back. `undefined` before the server has said so. */
+  get epoch(): string | undefined {
+    return this.#epoch;
+  }
+
   get isLive(): boolean {
     return this.#isLive && this.#behind === undefined;
   }

@@ -5,6 +5,7 @@ import { Realtime, type Credentials } from './realtime.js';
 import { socketOpener, type SocketConstructor } from './socket.js';
 import { streamOpener } from './stream.js';
 import { hostSurroundings, type Surroundings } from './surroundings.js';
+import type { Opener } from './transport.js';
 
 export { Channel, type Gap } from './channel.js';
 export { ConnectionLost, isPassing, NotConnected, RequestError } from './errors.js';
@@ -29,6 +30,8 @@ export interface RealtimeSettings {
   surroundings?: Surroundings;
   /** Falls back to event streams where no WebSocket comes through. On by default. */
   hasFallback?: boolean;
+  /** @internal What is tried before a socket. */
+  firstBy?: Opener;
 }
 
 /** A connection that is not begun yet: `start()` does. */
@@ -38,9 +41,10 @@ export function connectRealtime(settings: RealtimeSettings): Realtime {
   const Socket = settings.WebSocket ?? globalThis.WebSocket;
   const socketUrl = `${base.replace(/^http/, 'ws')}/v1/chat/socket`;
   const socket = socketOpener(socketUrl, settings.client ?? { name: '@madang/client' }, Socket);
+  const own: [Opener, ...Opener[]] = settings.hasFallback === false ? [socket] : [socket, streamOpener(base, http)];
   return new Realtime({
     credentials: settings.credentials,
-    openers: settings.hasFallback === false ? [socket] : [socket, streamOpener(base, http)],
+    openers: settings.firstBy ? [settings.firstBy, ...own] : own,
     outbox: settings.outbox ?? new MemoryOutbox(),
     surroundings: settings.surroundings ?? hostSurroundings(),
   });

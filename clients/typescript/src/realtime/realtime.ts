@@ -143,10 +143,9 @@ export class Realtime extends Emitter<RealtimeEvents> {
     this.#setState({ name: 'idle' });
   }
 
-  /** Tries at once, whatever was waited for. */
+  /** Tries at once, whatever was waited for. A link that there is is asked whether it is alive. */
   retryNow(): void {
-    this.#backoff.reset();
-    if (this.#unwatch && !this.#link) this.#connect();
+    if (this.#unwatch) this.#lookAgain();
   }
 
   /**
@@ -226,8 +225,8 @@ export class Realtime extends Emitter<RealtimeEvents> {
   #connect(way = this.#way, isOffer = false): void {
     if (!this.#unwatch || this.#attempt) return;
     clearTimeout(this.#retry);
-    const { isOnline, isVisible } = this.options.surroundings;
-    if (!isOnline() || !isVisible()) return this.#rest();
+    const { surroundings } = this.options;
+    if (!surroundings.isOnline() || !surroundings.isVisible()) return this.#rest();
     if (!this.#link) this.#setState({ name: 'connecting' });
     const attempt: Attempt = (this.#attempt = { way, isOffer, said: [] });
     void this.#open(attempt).then(

@@ -2,14 +2,14 @@
  * Runs in a shared worker: one connection for all tabs of a user.
  *
  * Invariant: a tab is told each event once and in order, from where it said that it was; what it asks for that the worker has
- * forgotten is told as a gap. Tokens are the tabs': the worker asks for them and keeps none. Whoever logs in as somebody else
- * ends what there was for the one before.
+ * forgotten is told as a gap. Tokens are the tabs': the worker asks for them and keeps none. What is to be sent is kept by the
+ * tab that said it, and sent by the worker even when that tab has gone. Whoever logs in as somebody else ends what there was for
+ * the one before.
  */
 
 import type { Channel } from '../realtime/channel.js';
 import { isPassing, RequestError } from '../realtime/errors.js';
 import { connectRealtime, type Credentials, type Realtime, type RealtimeSettings } from '../realtime/index.js';
-import { IndexedDbOutbox } from '../realtime/indexeddb.js';
 import type {
   ChannelName,
   Draft,
@@ -21,12 +21,15 @@ import type {
   Subscription,
   WireError,
 } from '../realtime/protocol.js';
+import { hostSurroundings, type Change, type Surroundings } from '../realtime/surroundings.js';
 import type { FromTab, FromWorker, Port } from './wire.js';
 
 /** Events of a channel that are remembered, for tabs that come later. */
-const REMEMBERED_MAX = 500;
+const REMEMBERED_MAX = 200;
 /** How long a tab may take to give a token; it may have been closed without a word. */
 const TOKEN_MAX_MS = 10_000;
+/** So long one tab is asked alone. */
+const TOKEN_TURN_MS = 2_000;
 const REVOKED = 4202;
 /** Users whom one connection watches. */
 const WATCHED_MAX = 100;
@@ -36,6 +39,7 @@ export type HostSettings = Omit<RealtimeSettings, 'credentials' | 'outbox'>;
 /** A tab, with what it follows and whom it watches. */
 interface Tab {
   port: Port;
+  isVisible: boolean;
   followed: Set<ChannelName>;
   watched: string[];
 }
@@ -55,16 +59,17 @@ export class TabHost {
   constructor(private readonly settings: HostSettings) {}
 
   add(port: Port): void {
-    const tab: Tab = { port, followed: new Set(), watched: [] };
+    const tab: Tab = { port, isVisible: true, followed: new Set(), watched: [] };
     port.onmessage = (message) => void this.#hear(tab, message.data as FromTab);
     port.start?.();
   }
 
   async #hear(tab: Tab, said: FromTab): Promise<void> {
     if ('hello' in said) {
-      const { user, subscribe } = said.hello;
+      const { user, subscribe, isVisible } = said.hello;
       const house = this.#house?.user === user ? this.#house : this.#moveIn(user);
       this.#tabs.add(tab);
+      this.#seen(tab, isVisible);
       // Begun when there is somebody to ask for a token.
       house.realtime.start();
       tell(tab, { id: said.id, ok: null });
@@ -74,6 +79,8 @@ export class TabHost {
       await this.#ask(tab, said.id, said.op, said.fields);
     } else if ('asked' in said) {
       this.#house?.tokens.answer(said);
+    } else if ('isVisible' in said) {
+      this.#seen(tab, said.isVisible);
     } else {
       this.#tabs.delete(tab);
       this.#house?.leave(tab);
@@ -93,6 +100,11 @@ export class TabHost {
       const isKnown = error instanceof RequestError && !isPassing(error);
       tell(tab, { id, error: isKnown ? { code, message } : null });
     }
+  }
+
+  #seen(tab: Tab, isVisible: boolean): void {
+    tab.isVisible = isVisible;
+    this.#house?.looks.changed(isVisible ? 'visible' : 'hidden');
   }
 
   #moveIn(user: string): House {
@@ -127,6 +139,7 @@ interface Given {
 class House {
   readonly realtime: Realtime;
   readonly tokens: Tokens;
+  readonly looks: Looks;
   readonly #logs = new Map<ChannelName, Log>();
   /** The last time that it was said who is watched: the next one waits for it, and says it anew. */
   #watching: Promise<unknown> = Promise.resolve();
@@ -137,8 +150,10 @@ class House {
     private readonly tabs: () => Tab[],
   ) {
     this.tokens = new Tokens(tabs);
-    const outbox = globalThis.indexedDB ? { outbox: new IndexedDbOutbox(user) } : {};
-    this.realtime = connectRealtime({ ...settings, ...outbox, credentials: this.tokens });
+    this.looks = new Looks(settings.surroundings ?? hostSurroundings(), tabs);
+    this.realtime = connectRealtime({ ...settings, surroundings: this.looks, credentials: this.tokens });
+    // The tab that said it keeps it, with the reason.
+    this.realtime.outbox.on('refused', ({ key }) => void this.realtime.outbox.discard(key));
     this.realtime.on('state', (state) => this.#tellAll({ state }));
     this.realtime.on('presence', (presences) => this.#tellPresences(presences));
   }
@@ -237,6 +252,7 @@ class House {
       case 'get_presence':
         return { items: await this.watch(tab, of.users) };
       case 'ping':
+        realtime.retryNow();
         return {};
       default:
         throw new RequestError('unknown_op', op);
@@ -275,12 +291,14 @@ class Log {
   }
 
   /** What somebody is told who comes now and has everything up to a position. */
-  since({ channel, after }: Subscription): Frame[] {
-    const head = this.channel.seq;
+  since({ channel, after, epoch }: Subscription): Frame[] {
+    const { seq: head, epoch: ours } = this.channel;
     const frames: Frame[] = [];
-    if (after !== undefined && head !== undefined && after !== head) {
+    const isOther = epoch !== undefined && ours !== undefined && epoch !== ours;
+    // Whoever has more than was heard here has read it: what comes next they know, and drop.
+    if (after !== undefined && head !== undefined && (after < head || isOther)) {
       const first = this.#events[0]?.seq;
-      if (after < head && first !== undefined && first <= after + 1) {
+      if (!isOther && first !== undefined && first <= after + 1) {
         frames.push(...this.#events.filter((event) => event.seq > after));
       } else {
         frames.push({ event: 'gap', channel, have: after, first: 1, head });
@@ -291,9 +309,42 @@ class Log {
   }
 }
 
-/** Tokens, from whichever tab answers first. */
+/** Somebody looks as long as any tab is seen. */
+class Looks implements Surroundings {
+  readonly #listeners = new Set<(change: Change) => void>();
+
+  constructor(
+    private readonly machine: Surroundings,
+    private readonly tabs: () => Tab[],
+  ) {}
+
+  isOnline(): boolean {
+    return this.machine.isOnline();
+  }
+
+  isVisible(): boolean {
+    return this.tabs().some((tab) => tab.isVisible);
+  }
+
+  watch(listener: (change: Change) => void): () => void {
+    const unwatch = this.machine.watch(listener);
+    this.#listeners.add(listener);
+    return () => {
+      unwatch();
+      this.#listeners.delete(listener);
+    };
+  }
+
+  /** Of a tab. */
+  changed(change: 'visible' | 'hidden'): void {
+    if (change === 'hidden' && this.isVisible()) return;
+    for (const listener of [...this.#listeners]) listener(change);
+  }
+}
+
+/** Tokens, from one tab after the other, those first that somebody looks at: one that is frozen does not answer. */
 class Tokens implements Credentials {
-  readonly #asked = new Map<number, { resolve: (token: string | undefined) => void; reject: (why: Error) => void }>();
+  readonly #asked = new Map<number, Asked>();
   #next = 1;
 
   constructor(private readonly tabs: () => Tab[]) {}
@@ -308,19 +359,38 @@ class Tokens implements Credentials {
 
   answer(said: { asked: number } & ({ token: string | undefined } | { tokenError: WireError | null })): void {
     const waiting = this.#asked.get(said.asked);
-    this.#asked.delete(said.asked);
     if ('token' in said) waiting?.resolve(said.token);
-    else waiting?.reject(said.tokenError ? RequestError.of(said.tokenError) : new Error('nobody answers'));
+    else if (said.tokenError) waiting?.reject(RequestError.of(said.tokenError));
+    else waiting?.next();
   }
 
   #ask(ask: 'token' | 'renew'): Promise<string | undefined> {
     const asked = this.#next++;
-    return new Promise((resolve, reject) => {
-      this.#asked.set(asked, { resolve, reject });
-      for (const tab of this.tabs()) tell(tab, { ask, asked });
-      setTimeout(() => this.answer({ asked, tokenError: null }), TOKEN_MAX_MS);
+    const tabs = this.tabs().sort((a, b) => Number(b.isVisible) - Number(a.isVisible));
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const answered = new Promise<string | undefined>((resolve, reject) => {
+      const next = () => {
+        clearTimeout(timer);
+        const tab = tabs.shift();
+        if (!tab) return reject(new Error('nobody answers'));
+        tell(tab, { ask, asked });
+        timer = setTimeout(next, tabs.length > 0 ? TOKEN_TURN_MS : TOKEN_MAX_MS);
+      };
+      this.#asked.set(asked, { resolve, reject, next });
+      next();
+    });
+    return answered.finally(() => {
+      clearTimeout(timer);
+      this.#asked.delete(asked);
     });
   }
+}
+
+/** Who waits for a token; `next` asks the tab that comes next. */
+interface Asked {
+  resolve: (token: string | undefined) => void;
+  reject: (why: Error) => void;
+  next: () => void;
 }
 
 function tell(tab: Tab, said: FromWorker): void {

@@ -1,33 +1,41 @@
 /** A tab's side: a link to the worker that has the connection. */
 
 import { ConnectionLost, RequestError } from '../realtime/errors.js';
-import { MemoryOutbox } from '../realtime/outbox.js';
+import { connectRealtime, type Credentials, type RealtimeSettings } from '../realtime/index.js';
 import type { Greeting, Ops, Subscribed, Subscription } from '../realtime/protocol.js';
-import { Realtime, type Credentials } from '../realtime/realtime.js';
-import { hostSurroundings } from '../realtime/surroundings.js';
+import type { Realtime } from '../realtime/realtime.js';
+import { hostSurroundings, type Surroundings } from '../realtime/surroundings.js';
 import type { Heard, Hello, Link, Opener } from '../realtime/transport.js';
 import type { FromTab, FromWorker, Port } from './wire.js';
 
 const LIMITS = { frame_bytes_max: 65_536, body_chars_max: 4_000, channels_max: 256, ops_per_second: 20, ops_burst: 60 };
 /** The worker is gone, or has not answered in time. */
 const ANSWER_MAX_MS = 60_000;
+/** It answers a hello by itself, once it runs. */
+const HELLO_MAX_MS = 5_000;
 
-export interface SharedSettings {
-  /** Opens a port to the worker, such as `() => new SharedWorker(url, { type: 'module' }).port`. */
+export interface SharedSettings extends RealtimeSettings {
+  /** Opens a port to the worker ({@link portOf}). */
   open: () => Port;
   /** Whose tab it is. */
   user: string;
-  credentials: Credentials;
 }
 
-/** A connection that all tabs of a user have together; for whoever uses it, the same as one of its own. */
+/** The port of a shared worker. One that does not run closes it: its script is gone, or no script at all. */
+export function portOf(worker: SharedWorker): Port {
+  const port: Port = worker.port;
+  worker.onerror = () => port.onclose?.();
+  return port;
+}
+
+/**
+ * A connection that all tabs of a user have together; for whoever uses it, the same as one of its own. Where no worker answers, the
+ * tab has one of its own.
+ */
 export function connectShared(settings: SharedSettings): Realtime {
-  const surroundings = { ...hostSurroundings(), isOnline: () => true, isVisible: () => true };
-  const opener: Opener = (hello, heard) => WorkerLink.open(settings, hello, heard);
-  // The worker keeps what is to be sent; a tab only until the worker has it.
-  const { credentials } = settings;
-  const realtime = new Realtime({ credentials, openers: [opener], outbox: new MemoryOutbox(), surroundings });
-  return realtime;
+  const surroundings = settings.surroundings ?? hostSurroundings();
+  const viaWorker: Opener = (hello, heard) => WorkerLink.open({ ...settings, surroundings }, hello, heard);
+  return connectRealtime({ ...settings, surroundings, firstBy: viaWorker });
 }
 
 class WorkerLink implements Link {
@@ -36,23 +44,39 @@ class WorkerLink implements Link {
   readonly #waiting = new Map<number, { resolve: (ok: never) => void; reject: (why: Error) => void }>();
   #next = 1;
   #isClosed = false;
-  readonly #leave = () => this.close();
+  readonly #unwatch: () => void;
+  /** A page that goes may come back out of the browser's cache: it goes on with another link then. */
+  readonly #leave = () => {
+    this.#say({ bye: true });
+    this.#lost(new ConnectionLost());
+  };
 
   private constructor(
     private readonly port: Port,
     private readonly credentials: Credentials,
+    surroundings: Surroundings,
     private readonly heard: Heard,
   ) {
     port.onmessage = (message) => this.#hear(message.data as FromWorker);
+    port.onclose = () => this.#lost(new ConnectionLost());
     port.start?.();
     globalThis.addEventListener?.('pagehide', this.#leave);
+    this.#unwatch = surroundings.watch((change) => {
+      if (change === 'visible' || change === 'hidden') this.#say({ isVisible: change === 'visible' });
+    });
   }
 
-  static async open(settings: SharedSettings, hello: Hello, heard: Heard): Promise<Link> {
-    const link = new WorkerLink(settings.open(), settings.credentials, heard);
-    const { user } = settings;
-    await link.#ask({ hello: { user, subscribe: hello.subscribe }, id: link.#next });
-    if (hello.presence) await link.request('set_presence', { status: hello.presence });
+  static async open(settings: SharedSettings & { surroundings: Surroundings }, hello: Hello, heard: Heard): Promise<Link> {
+    const { user, credentials, surroundings } = settings;
+    const link = new WorkerLink(settings.open(), credentials, surroundings, heard);
+    const isVisible = surroundings.isVisible();
+    try {
+      await link.#ask({ hello: { user, subscribe: hello.subscribe, isVisible }, id: link.#next }, HELLO_MAX_MS);
+      if (hello.presence) await link.request('set_presence', { status: hello.presence });
+    } catch (error) {
+      link.close();
+      throw error;
+    }
     return link;
   }
 
@@ -72,8 +96,8 @@ class WorkerLink implements Link {
     // The worker asks for tokens itself.
   }
 
-  async probe(): Promise<void> {
-    await this.#ask({ op: 'ping', fields: {}, id: this.#next });
+  async probe(withinMs: number): Promise<void> {
+    await this.#ask({ op: 'ping', fields: {}, id: this.#next }, withinMs);
   }
 
   close(): void {
@@ -82,11 +106,11 @@ class WorkerLink implements Link {
     this.#end();
   }
 
-  #ask<Ok>(said: FromTab & { id: number }): Promise<Ok> {
+  #ask<Ok>(said: FromTab & { id: number }, withinMs = ANSWER_MAX_MS): Promise<Ok> {
     this.#next += 1;
     return new Promise<Ok>((resolve, reject) => {
       if (this.#isClosed) return reject(new ConnectionLost());
-      const timer = setTimeout(() => this.#settle(said.id)?.reject(new ConnectionLost()), ANSWER_MAX_MS);
+      const timer = setTimeout(() => this.#settle(said.id)?.reject(new ConnectionLost()), withinMs);
       const settled = (act: (value: never) => void) => (value: never) => {
         clearTimeout(timer);
         act(value);
@@ -109,8 +133,7 @@ class WorkerLink implements Link {
     else if ('error' in said) {
       this.#settle(said.id)?.reject(said.error ? RequestError.of(said.error) : new ConnectionLost());
     } else {
-      this.#end();
-      this.heard.onClosed(new ConnectionLost(said.closed));
+      this.#lost(new ConnectionLost(said.closed));
     }
   }
 
@@ -129,11 +152,19 @@ class WorkerLink implements Link {
     return waiting;
   }
 
+  #lost(why: ConnectionLost): void {
+    if (this.#isClosed) return;
+    this.#end();
+    this.heard.onClosed(why);
+  }
+
   #end(): void {
     this.#isClosed = true;
+    this.#unwatch();
     globalThis.removeEventListener?.('pagehide', this.#leave);
     for (const id of [...this.#waiting.keys()]) this.#settle(id)?.reject(new ConnectionLost());
     this.port.onmessage = null;
+    this.port.onclose = null;
     this.port.close();
   }
 }

@@ -5,7 +5,9 @@ import type { ConnectionState } from '../realtime/state.js';
 
 /** From a tab. */
 export type FromTab =
-  | { hello: { user: string; subscribe: Subscription[] }; id: number }
+  | { hello: { user: string; subscribe: Subscription[]; isVisible: boolean }; id: number }
+  /** Somebody looks at it, or nobody does any more. */
+  | { isVisible: boolean }
   | { op: string; fields: object; id: number }
   /** What a tab answers when it was asked for a token. */
   | { token: string | undefined; asked: number }
@@ -27,6 +29,8 @@ export type FromWorker =
 export interface Port {
   postMessage(message: unknown): void;
   onmessage: ((message: MessageEvent) => void) | null;
+  /** There is nobody at the other end. Not every browser says so. */
+  onclose?: (() => void) | null;
   start?(): void;
   close(): void;
 }
