@@ -13,8 +13,12 @@ async function signIn(page: Page, handle: string): Promise<void> {
   await page.getByRole('button', { name: 'Sign in' }).click();
 }
 
-async function boss(server: { command(words: string[], variables: Record<string, string>): Promise<void> }): Promise<void> {
-  await server.command(['admin', 'create', '--handle', 'boss', '--email', 'boss@example.org'], { MADANG_ADMIN_PASSWORD: PASSWORD });
+interface Commanded {
+  command(words: string[], variables: Record<string, string>): Promise<void>;
+}
+
+async function boss(server: Commanded, handle = 'boss'): Promise<void> {
+  await server.command(['admin', 'create', '--handle', handle, '--email', `${handle}@example.org`], { MADANG_ADMIN_PASSWORD: PASSWORD });
 }
 
 test('nobody but an administrator sees anything of the console, and not after a reload', async ({ join, server }) => {
@@ -58,4 +62,39 @@ test('charts move, and every section can be read by anybody', async ({ friends, 
   await page.getByRole('navigation', { name: 'Console' }).getByRole('link', { name: 'Payments' }).click();
   await page.getByRole('link', { name: 'Trial balance' }).click();
   await expect(page.getByRole('region', { name: 'Trial balance' }).or(page.getByText('Nothing here'))).toBeVisible();
+});
+
+test('money is moved by hand by two, and never without it', async ({ browser, server }) => {
+  const journalOf = async (handle: string) => {
+    await boss(server, handle);
+    const page = await (await browser.newContext()).newPage();
+    await page.goto(`${server.url}/console`);
+    await signIn(page, handle);
+    await page.getByRole('navigation', { name: 'Console' }).getByRole('link', { name: 'Payments' }).click();
+    await page.getByRole('link', { name: 'Manual journal' }).click();
+    return page;
+  };
+  const act = async (page: Page, deed: string) => {
+    await page.getByRole('button', { name: deed, exact: true }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Reason, for the audit').fill('The payer was found.');
+    await dialog.getByRole('button', { name: deed, exact: true }).click();
+    return dialog;
+  };
+  const one = await journalOf('minji');
+  await one.getByRole('button', { name: 'Propose an entry' }).click();
+  await one.getByRole('dialog').getByLabel('Account that is credited').fill('income:fee');
+  await one.getByRole('dialog').getByLabel('Amount').fill('1200');
+  await one.getByRole('dialog').getByLabel('Reason, for the audit').fill('The payer was found.');
+  await one.getByRole('dialog').getByRole('button', { name: 'Propose an entry' }).click();
+  const entry = one.getByRole('row').filter({ hasText: 'income:fee' });
+  await expect(entry).toContainText('proposed');
+  await expect((await act(one, 'Approve')).getByRole('alert')).toBeVisible();
+
+  const other = await journalOf('haneul');
+  const refused = await act(other, 'Approve');
+  await expect(refused.getByRole('alert')).toBeVisible();
+  await other.keyboard.press('Escape');
+  await act(other, 'Reject');
+  await expect(other.getByRole('row').filter({ hasText: 'income:fee' })).toContainText('rejected');
 });
