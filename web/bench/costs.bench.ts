@@ -3,7 +3,7 @@
  * thread bears a crowd, and whether memory follows the messages. Prints one table; fails where a bound is not met.
  */
 
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 
 import { expect, test, type CDPSession, type Page } from '@playwright/test';
@@ -62,13 +62,16 @@ async function isUsable(page: Page): Promise<void> {
   await page.getByTestId('rooms').waitFor();
 }
 
-/** Scripts that are loaded until somebody who is logged in sees their rooms, as they are sent compressed. */
+/** Scripts that are loaded until somebody who is logged in sees their rooms, the worker's too, as they are sent compressed. */
 async function weight(page: Page): Promise<Figure> {
   await page.reload();
   await isUsable(page);
-  const scripts = await page.evaluate(() =>
+  const named = await page.evaluate(() =>
     performance.getEntriesByType('resource').flatMap((it) => (it.name.endsWith('.js') ? [new URL(it.name).pathname] : [])),
   );
+  // Not every browser counts a worker among what a page has loaded.
+  const workers = (await readdir(new URL('../dist/assets/', import.meta.url))).filter((it) => /^worker-.*\.js$/.test(it));
+  const scripts = [...named, ...workers.map((it) => `/assets/${it}`)];
   let bytes = 0;
   for (const script of new Set(scripts)) {
     const file = new URL(`../dist/assets/${basename(script)}`, import.meta.url);

@@ -177,6 +177,33 @@ test('ten windows of somebody are one connection, and show the same', async ({ f
   await expect(pages[8]!.getByRole('log').getByRole('article')).toHaveCount(3);
 });
 
+test('a worker that dies in the middle of a conversation is not missed', async ({ friends, browser }) => {
+  const [jisoo, minho] = await friends();
+  await jisoo.say('before');
+  await expect(minho.message('before')).toBeVisible();
+
+  const cdp = await browser.newBrowserCDPSession();
+  const { targetInfos } = await cdp.send('Target.getTargets');
+  const workers = targetInfos.filter((it) => it.type === 'shared_worker');
+  expect(workers).toHaveLength(2);
+  for (const { targetId } of workers) await cdp.send('Target.closeTarget', { targetId });
+  await minho.say('after');
+
+  await expect(jisoo.message('after')).toBeVisible({ timeout: 60_000 });
+  await jisoo.say('and on');
+  await expect(minho.messages).toHaveText([/before/, /after/, /and on/]);
+  await expect(jisoo.messages).toHaveText([/before/, /after/, /and on/]);
+});
+
+test('a browser without shared workers is connected by itself', async ({ join }) => {
+  const jisoo = await join('Jisoo');
+  await jisoo.page.addInitScript(() => delete (globalThis as { SharedWorker?: unknown }).SharedWorker);
+  await jisoo.page.reload();
+  await jisoo.isLive();
+  const scripts = await jisoo.page.evaluate(() => performance.getEntriesByType('resource').map((it) => it.name));
+  expect(scripts.filter((it) => it.includes('/openers-'))).toHaveLength(1);
+});
+
 test('what waits to be sent outlives the page', async ({ friends, server }) => {
   const [jisoo, minho] = await friends();
   await server.kill();

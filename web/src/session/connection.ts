@@ -1,6 +1,6 @@
 /** How this window is connected: over the worker that all windows share, or by itself where there is none. */
 
-import { connectRealtime, IndexedDbOutbox, type Account, type Realtime, type Session } from '@madang/client';
+import { IndexedDbOutbox, type Account, type Realtime, type Session } from '@madang/client';
 import { connectShared, portOf } from '@madang/client/worker';
 
 import worker from './worker.ts?sharedworker&url';
@@ -15,9 +15,15 @@ const { trustedTypes } = globalThis as { trustedTypes?: Trust };
 const trust = trustedTypes?.createPolicy('madang-worker', { createScriptURL: () => worker });
 const address = () => trust?.createScriptURL(worker) ?? worker;
 
+const open = () => portOf(new SharedWorker(address(), { type: 'module', name: 'madang' }));
+
 export function connect(session: Session, me: Account): Realtime {
-  const settings = { url: location.origin, credentials: session, outbox: new IndexedDbOutbox(me.id), client };
-  if (!('SharedWorker' in globalThis)) return connectRealtime(settings);
-  const open = () => portOf(new SharedWorker(address(), { type: 'module', name: 'madang' }));
-  return connectShared({ ...settings, open, user: me.id });
+  return connectShared({
+    url: location.origin,
+    credentials: session,
+    outbox: new IndexedDbOutbox(me.id),
+    client,
+    open: 'SharedWorker' in globalThis ? open : undefined,
+    user: me.id,
+  });
 }

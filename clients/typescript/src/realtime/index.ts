@@ -1,11 +1,10 @@
 /** The live connection. {@link connectRealtime} is where to begin. */
 
+import { openersOf } from './openers.js';
 import { MemoryOutbox, type OutboxStorage } from './outbox.js';
 import { Realtime, type Credentials } from './realtime.js';
-import { socketOpener, type SocketConstructor } from './socket.js';
-import { streamOpener } from './stream.js';
+import type { SocketConstructor } from './socket.js';
 import { hostSurroundings, type Surroundings } from './surroundings.js';
-import type { Opener } from './transport.js';
 
 export { Channel, type Gap } from './channel.js';
 export { ConnectionLost, isPassing, NotConnected, RequestError } from './errors.js';
@@ -30,21 +29,13 @@ export interface RealtimeSettings {
   surroundings?: Surroundings;
   /** Falls back to event streams where no WebSocket comes through. On by default. */
   hasFallback?: boolean;
-  /** @internal What is tried before a socket. */
-  firstBy?: Opener;
 }
 
 /** A connection that is not begun yet: `start()` does. */
 export function connectRealtime(settings: RealtimeSettings): Realtime {
-  const base = settings.url.replace(/\/$/, '');
-  const http = settings.fetch ?? ((...call: Parameters<typeof fetch>) => fetch(...call));
-  const Socket = settings.WebSocket ?? globalThis.WebSocket;
-  const socketUrl = `${base.replace(/^http/, 'ws')}/v1/chat/socket`;
-  const socket = socketOpener(socketUrl, settings.client ?? { name: '@madang/client' }, Socket);
-  const own: [Opener, ...Opener[]] = settings.hasFallback === false ? [socket] : [socket, streamOpener(base, http)];
   return new Realtime({
     credentials: settings.credentials,
-    openers: settings.firstBy ? [settings.firstBy, ...own] : own,
+    openers: openersOf(settings),
     outbox: settings.outbox ?? new MemoryOutbox(),
     surroundings: settings.surroundings ?? hostSurroundings(),
   });

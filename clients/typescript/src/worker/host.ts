@@ -251,6 +251,8 @@ class House {
         return { status: of.status };
       case 'get_presence':
         return { items: await this.watch(tab, of.users) };
+      case 'alive':
+        return {};
       case 'ping':
         realtime.retryNow();
         return {};

@@ -1,9 +1,10 @@
 /** A tab's side: a link to the worker that has the connection. */
 
 import { ConnectionLost, RequestError } from '../realtime/errors.js';
-import { connectRealtime, type Credentials, type RealtimeSettings } from '../realtime/index.js';
+import type { RealtimeSettings } from '../realtime/index.js';
+import { MemoryOutbox } from '../realtime/outbox.js';
 import type { Greeting, Ops, Subscribed, Subscription } from '../realtime/protocol.js';
-import type { Realtime } from '../realtime/realtime.js';
+import { Realtime, type Credentials } from '../realtime/realtime.js';
 import { hostSurroundings, type Surroundings } from '../realtime/surroundings.js';
 import type { Heard, Hello, Link, Opener } from '../realtime/transport.js';
 import type { FromTab, FromWorker, Port } from './wire.js';
@@ -11,12 +12,14 @@ import type { FromTab, FromWorker, Port } from './wire.js';
 const LIMITS = { frame_bytes_max: 65_536, body_chars_max: 4_000, channels_max: 256, ops_per_second: 20, ops_burst: 60 };
 /** The worker is gone, or has not answered in time. */
 const ANSWER_MAX_MS = 60_000;
-/** It answers a hello by itself, once it runs. */
-const HELLO_MAX_MS = 5_000;
+/** It answers by itself, once it runs. */
+const ALIVE_MAX_MS = 5_000;
+/** How often a tab looks whether it still does: no browser says that a worker has died. */
+const LOOK_EVERY_MS = 5_000;
 
 export interface SharedSettings extends RealtimeSettings {
-  /** Opens a port to the worker ({@link portOf}). */
-  open: () => Port;
+  /** Opens a port to the worker ({@link portOf}); without it, where a browser has none, the tab connects by itself. */
+  open: (() => Port) | undefined;
   /** Whose tab it is. */
   user: string;
 }
@@ -30,12 +33,25 @@ export function portOf(worker: SharedWorker): Port {
 
 /**
  * A connection that all tabs of a user have together; for whoever uses it, the same as one of its own. Where no worker answers, the
- * tab has one of its own.
+ * tab has one of its own: what that needs is loaded then.
  */
 export function connectShared(settings: SharedSettings): Realtime {
-  const surroundings = settings.surroundings ?? hostSurroundings();
-  const viaWorker: Opener = (hello, heard) => WorkerLink.open({ ...settings, surroundings }, hello, heard);
-  return connectRealtime({ ...settings, surroundings, firstBy: viaWorker });
+  const { open, user, credentials, outbox = new MemoryOutbox(), surroundings = hostSurroundings() } = settings;
+  const viaWorker = (open: () => Port): Opener => (hello, heard) => WorkerLink.open({ open, user, credentials, surroundings }, hello, heard);
+  const alone = (way: number): Opener => async (hello, heard) => {
+    const { openersOf } = await import('../realtime/openers.js');
+    const openers = openersOf(settings);
+    return openers[way % openers.length]!(hello, heard);
+  };
+  return new Realtime({ credentials, openers: open ? [viaWorker(open), alone(0), alone(1)] : [alone(0), alone(1)], outbox, surroundings });
+}
+
+/** What a link to the worker needs. */
+interface WorkerLinkSettings {
+  open: () => Port;
+  user: string;
+  credentials: Credentials;
+  surroundings: Surroundings;
 }
 
 class WorkerLink implements Link {
@@ -45,6 +61,7 @@ class WorkerLink implements Link {
   #next = 1;
   #isClosed = false;
   readonly #unwatch: () => void;
+  readonly #looking: ReturnType<typeof setInterval>;
   /** A page that goes may come back out of the browser's cache: it goes on with another link then. */
   readonly #leave = () => {
     this.#say({ bye: true });
@@ -64,14 +81,17 @@ class WorkerLink implements Link {
     this.#unwatch = surroundings.watch((change) => {
       if (change === 'visible' || change === 'hidden') this.#say({ isVisible: change === 'visible' });
     });
+    this.#looking = setInterval(() => void this.#look(), LOOK_EVERY_MS);
+    // It keeps no process alive.
+    (this.#looking as { unref?: () => void }).unref?.();
   }
 
-  static async open(settings: SharedSettings & { surroundings: Surroundings }, hello: Hello, heard: Heard): Promise<Link> {
+  static async open(settings: WorkerLinkSettings, hello: Hello, heard: Heard): Promise<Link> {
     const { user, credentials, surroundings } = settings;
     const link = new WorkerLink(settings.open(), credentials, surroundings, heard);
     const isVisible = surroundings.isVisible();
     try {
-      await link.#ask({ hello: { user, subscribe: hello.subscribe, isVisible }, id: link.#next }, HELLO_MAX_MS);
+      await link.#ask({ hello: { user, subscribe: hello.subscribe, isVisible }, id: link.#next }, ALIVE_MAX_MS);
       if (hello.presence) await link.request('set_presence', { status: hello.presence });
     } catch (error) {
       link.close();
@@ -104,6 +124,14 @@ class WorkerLink implements Link {
     if (this.#isClosed) return;
     this.#say({ bye: true });
     this.#end();
+  }
+
+  async #look(): Promise<void> {
+    try {
+      await this.#ask({ op: 'alive', fields: {}, id: this.#next }, ALIVE_MAX_MS);
+    } catch {
+      this.#lost(new ConnectionLost());
+    }
   }
 
   #ask<Ok>(said: FromTab & { id: number }, withinMs = ANSWER_MAX_MS): Promise<Ok> {
@@ -161,6 +189,7 @@ class WorkerLink implements Link {
   #end(): void {
     this.#isClosed = true;
     this.#unwatch();
+    clearInterval(this.#looking);
     globalThis.removeEventListener?.('pagehide', this.#leave);
     for (const id of [...this.#waiting.keys()]) this.#settle(id)?.reject(new ConnectionLost());
     this.port.onmessage = null;
