@@ -2,6 +2,8 @@
 
 import { expect, test } from './courtyard.js';
 
+const lines = (count: number) => Array.from({ length: count }, (_, n) => ({ key: crypto.randomUUID(), body: `line ${n}.` }));
+
 /** How long somebody is away. */
 const AWAY_MS = 60_000;
 
@@ -236,26 +238,49 @@ test('fifty kilobytes of hostile markup are text', async ({ friends }) => {
   }
 });
 
+test('nobody breaks the screen of others by what they call their messages', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  await jisoo.sayBeside([{ key: 'one-key', body: 'from Jisoo' }]);
+  await minho.sayBeside(['one-key', 'unread'].map((key, n) => ({ key, body: `from Minho, ${n}` })));
+  await jisoo.say('and on');
+
+  for (const person of [jisoo, minho]) {
+    await expect(person.messages).toHaveText([/from Jisoo/, ...[0, 1].map((n) => new RegExp(`from Minho, ${n}`)), /and on/]);
+  }
+});
+
+test('what is sent is seen, however far up somebody was reading', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  await minho.sayBeside(lines(130));
+  await expect(jisoo.message('line 129.')).toBeVisible();
+  await jisoo.log.evaluate((it) => (it.scrollTop = 0));
+  await expect(jisoo.message('line 129.')).not.toBeInViewport();
+
+  await jisoo.say('from further up');
+
+  await expect(jisoo.message('from further up')).toBeInViewport();
+  await expect(minho.message('from further up')).toBeVisible();
+});
+
+test('a handle that nobody has is text, and what was half written outlives an edit', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  await jisoo.field.pressSequentially('ping @everybody');
+  await jisoo.field.press('Enter');
+  await expect(minho.message('ping @everybody')).toBeVisible();
+
+  await jisoo.field.fill('half written');
+  await jisoo.message('ping @everybody').hover();
+  await jisoo.message('ping @everybody').getByRole('button', { name: 'Edit' }).click();
+  await expect(jisoo.field).toHaveValue('ping @everybody');
+  await jisoo.field.press('Escape');
+  await expect(jisoo.field).toHaveValue('half written');
+});
+
 test('a room of many pages scrolls to its beginning and back, and never has more than a window of it', async ({ friends }) => {
   test.slow();
   const [jisoo, minho] = await friends();
   const COUNT = 700;
-  const room = jisoo.page.url().split('/').at(-1)!;
-  await jisoo.page.evaluate(
-    async ({ room, count }) => {
-      const renewed = await fetch('/v1/auth/refresh', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"cookie":true}' });
-      const { access_token } = await renewed.json();
-      for (let n = 0; n < count; n += 1) {
-        const answer = await fetch(`/v1/chat/rooms/${room}/messages`, {
-          method: 'POST',
-          headers: { 'content-type': 'application/json', authorization: `Bearer ${access_token}` },
-          body: JSON.stringify({ key: crypto.randomUUID(), body: `line ${n}.` }),
-        });
-        if (!answer.ok) throw new Error(await answer.text());
-      }
-    },
-    { room, count: COUNT },
-  );
+  await jisoo.sayBeside(lines(COUNT));
   await expect(minho.message(`line ${COUNT - 1}.`)).toBeVisible();
 
   const seen = new Set<string>();
@@ -343,4 +368,19 @@ test('a log-in outlives a reload, and a log-out ends it in every window', async 
   await expect(other.getByRole('button', { name: 'Log in', exact: true })).toBeVisible();
   await other.reload();
   await expect(other.getByRole('button', { name: 'Log in', exact: true })).toBeVisible();
+});
+
+test('a log-out that no server has heard of says so, and is tried again', async ({ join, server }) => {
+  const { page } = await join('Jisoo');
+  await page.getByRole('navigation').getByRole('link', { name: 'Settings' }).click();
+  await expect(page.getByRole('button', { name: 'Log out' })).toBeVisible();
+  await server.kill();
+  await page.getByRole('button', { name: 'Log out' }).click();
+  await expect(page.getByRole('alert')).toContainText('still logged in');
+  await server.again();
+  await page.getByRole('button', { name: 'Log out' }).click();
+  await expect(page.getByRole('alert')).toHaveCount(0);
+
+  await page.reload();
+  await expect(page.getByRole('button', { name: 'Log in', exact: true })).toBeVisible();
 });

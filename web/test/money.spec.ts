@@ -1,27 +1,69 @@
 /** Paying with the development checkout, and seeing the wallet move. */
 
-import { expect, test } from './courtyard.js';
+import { expect, test, type Person } from './courtyard.js';
 
-test('somebody pays a friend, and the wallet of the friend moves', async ({ friends }) => {
-  const [jisoo, minho] = await friends();
-  await jisoo.place('Wallet').click();
-  await expect(jisoo.page.getByTestId('available')).toHaveText('₩0');
-
-  await minho.place('Wallet').click();
-  const { page } = minho;
+/** Pays with the development checkout, and says that it was earned. */
+async function pay(payer: Person, payee: Person): Promise<void> {
+  await payer.place('Wallet').click();
+  const { page } = payer;
   await page.getByRole('button', { name: 'Try a payment' }).click();
   await page.getByRole('dialog').getByLabel('Amount').fill('12000');
   await page.getByRole('dialog').getByRole('button', { name: 'Pay' }).click();
   await page.waitForURL(/checkout/);
   await page.locator('button[value=pay]').click();
   await expect(page.getByTestId('paid')).toHaveText('Paid.', { timeout: 40_000 });
-  const payment = page.getByTestId('payments').getByRole('listitem').filter({ hasText: 'To Jisoo' });
+  const payment = page.getByTestId('payments').getByRole('listitem').filter({ hasText: `To ${payee.name}` });
   await expect(payment).toContainText('₩12,000');
   await expect(payment).toContainText('paid');
-
   await payment.getByRole('button', { name: 'It is done' }).click();
+}
+
+test('somebody pays a friend, and the wallet of the friend moves', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  await jisoo.place('Wallet').click();
+  await expect(jisoo.page.getByTestId('available')).toHaveText('₩0');
+
+  await pay(minho, jisoo);
   await expect(jisoo.page.getByTestId('available')).not.toHaveText('₩0');
   await expect(jisoo.page.getByTestId('settlements').getByRole('listitem')).toContainText('₩12,000');
-  await page.reload();
-  await expect(page.getByTestId('payments').getByRole('listitem')).toHaveCount(1);
+  await minho.page.reload();
+  await expect(minho.page.getByTestId('payments').getByRole('listitem')).toHaveCount(1);
+});
+
+test('money is taken out once, though nobody hears that it was', async ({ friends }) => {
+  const [jisoo, minho] = await friends();
+  await pay(minho, jisoo);
+  const { page } = jisoo;
+  await jisoo.place('Wallet').click();
+  await expect(page.getByTestId('available')).not.toHaveText('₩0');
+  await page.getByRole('button', { name: 'Take money out' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Bank code').fill('088');
+  await dialog.getByLabel('Account number').fill('110123456789');
+  await dialog.getByLabel('Account holder').fill('Jisoo');
+  await dialog.getByRole('button', { name: 'Add a bank account' }).click();
+  await dialog.getByLabel('Amount').fill('1000');
+
+  // The server does it, and its answer gets lost, twice.
+  const keys: string[] = [];
+  await page.route('**/v1/payments/withdraw', async (route) => {
+    keys.push((await route.request().headerValue('idempotency-key')) ?? '');
+    if (keys.length > 2) return route.continue();
+    await route.fetch();
+    await route.abort();
+  });
+  const press = () => dialog.getByRole('button', { name: 'Take money out' }).click();
+  await press();
+  await expect(dialog.getByRole('alert')).toBeVisible();
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: 'Take money out' }).click();
+  await dialog.getByLabel('Amount').fill('1000');
+  await press();
+  await expect(dialog.getByRole('alert')).toBeVisible();
+  await press();
+
+  await expect(dialog).toHaveCount(0);
+  expect(keys).toHaveLength(3);
+  expect(new Set(keys).size).toBe(1);
+  await expect(page.getByRole('listitem').filter({ hasText: '₩1,000' })).toHaveCount(1);
 });

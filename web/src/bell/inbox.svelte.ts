@@ -13,26 +13,32 @@ export class Inbox {
   hasMore = $state(false);
   failure = $state<unknown>();
   #cursor: string | null = null;
+  /** What is read now; whoever asks for something else makes it void. */
+  #reading = 0;
 
   constructor(private readonly rest: Rest) {}
 
   async load(): Promise<void> {
-    this.#cursor = null;
-    await this.more();
+    await this.#page(null);
   }
 
   /** The next page, older. */
   async more(): Promise<void> {
-    const cursor = this.#cursor;
+    await this.#page(this.#cursor);
+  }
+
+  async #page(cursor: string | null): Promise<void> {
+    const turn = (this.#reading += 1);
     try {
       const query = { limit: PAGE, ...(cursor === null ? {} : { cursor }) };
       const { data } = await this.rest.GET('/v1/notifications', { params: { query } });
-      if (!data) return;
+      if (!data || turn !== this.#reading) return;
       this.items = cursor === null ? data.items : [...this.items, ...data.items];
       this.unread = data.unread_count;
       this.#cursor = data.next_cursor ?? null;
       this.failure = undefined;
     } catch (error) {
+      if (turn !== this.#reading) return;
       this.failure = error;
     }
     this.hasMore = this.#cursor !== null;
@@ -43,7 +49,8 @@ export class Inbox {
     switch (event.event) {
       case 'notification_created': {
         const { data, seq, at } = event;
-        if ('deleted' in data) return;
+        // A page may have been read that has it already.
+        if ('deleted' in data || this.items.some((it) => it.id === data.id)) return;
         this.items = [{ ...data, data: data.data as never, seq, at, read_at: null }, ...this.items];
         this.unread += 1;
         return;

@@ -23,6 +23,12 @@ export function withMention(text: string, begun: Begun, handle: string): string 
   return `${text.slice(0, begun.from)}@${handle} ${text.slice(begun.from + begun.text.length + 1)}`;
 }
 
+/** Whether a text may mean somebody who is not among these members. */
+export function mayMeanOthers(text: string, members: Member[]): boolean {
+  const known = new Set(members.map((it) => it.handle.toLowerCase()));
+  return [...text.matchAll(HANDLE)].some(([, handle = '']) => !known.has(handle.toLowerCase()));
+}
+
 /** The ids of members whose handles are in a text. */
 export function mentionedIn(text: string, members: Member[]): string[] {
   const handles = new Set([...text.matchAll(HANDLE)].map(([, handle = '']) => handle.toLowerCase()));

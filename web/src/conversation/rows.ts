@@ -34,11 +34,12 @@ function isAlike(a: Row, b: Row): boolean {
 
 function layOut(items: Message[], pending: Pending[], me: string, readBefore: number): Row[] {
   const rows: Row[] = [];
+  // What others call their messages is theirs to choose: only one's own are known by their keys, from before they were sent.
   const known = new Set<string>();
   let before: Message | undefined;
   let isDivided = false;
   for (const [at, message] of items.entries()) {
-    known.add(message.key);
+    if (message.from === me) known.add(message.key);
     const isNewDay = before === undefined || dayOf(before.at) !== dayOf(message.at);
     if (isNewDay) rows.push({ key: `day ${message.seq}`, kind: 'day', at: message.at });
     const isUnread = !isDivided && message.seq > readBefore && before !== undefined && message.from !== me;
@@ -47,13 +48,14 @@ function layOut(items: Message[], pending: Pending[], me: string, readBefore: nu
     const isFirst = isNewDay || isUnread || !isOneBlock(before, message);
     const next = items[at + 1];
     const isLast = next === undefined || !isOneBlock(message, next) || dayOf(next.at) !== dayOf(message.at);
-    rows.push({ key: message.key, kind: 'message', message, isFirst, isLast });
+    const key = message.from === me ? `own ${message.key}` : `message ${message.id}`;
+    rows.push({ key, kind: 'message', message, isFirst, isLast });
     before = message;
   }
   const waiting = pending.filter((it) => !known.has(it.key));
   for (const [at, it] of waiting.entries()) {
     const isFirst = at === 0 && (before?.from !== me || before.deleted_at !== null);
-    rows.push({ key: it.key, kind: 'pending', pending: it, isFirst });
+    rows.push({ key: `own ${it.key}`, kind: 'pending', pending: it, isFirst });
   }
   return rows;
 }

@@ -6,7 +6,7 @@
  * some hundreds; what comes live while the window is elsewhere is only counted.
  */
 
-import { isPassing, type Draft, type DurableEvent, type Message, type Queued } from '@madang/client';
+import { isPassing, RequestError, type Draft, type DurableEvent, type Message, type Queued } from '@madang/client';
 
 import type { Courtyard } from '../session/courtyard.svelte';
 import { onceAFrame } from '../session/frames';
@@ -44,18 +44,20 @@ export class Timeline {
   /** The number of the last message that was read when the conversation was opened. */
   readonly readBefore: number;
   /** Whether the reader is at the end, and wants to stay there. */
-  isFollowed = true;
+  isFollowed = $state(true);
   #heard: DurableEvent[] = [];
   readonly #tellSoon = onceAFrame(() => this.#tell());
   readonly #changed = new Set<number>();
   #settling: ReturnType<typeof setTimeout> | undefined;
   #loads = 0;
   readonly #stop: (() => void)[];
+  readonly #me: string;
 
   constructor(
     private readonly courtyard: Courtyard,
     readonly room: Room,
   ) {
+    this.#me = courtyard.me.id;
     this.readBefore = room.readTo;
     room.timeline = this;
     const { outbox } = courtyard.realtime;
@@ -96,6 +98,8 @@ export class Timeline {
     } catch (error) {
       if (turn !== this.#loads) return;
       this.failure = error;
+      // What comes now may be behind messages that nobody has read.
+      if (this.items.length > 0) this.isAtEnd = false;
     }
     this.isLoading = false;
     this.#tellSoon();
@@ -124,7 +128,6 @@ export class Timeline {
       if (all.length > WINDOW_MAX) this.isAtStart = false;
       this.items = all.slice(-WINDOW_MAX);
     });
-    this.#tellSoon();
   }
 
   /** What was missed cannot be told one by one. */
@@ -133,11 +136,15 @@ export class Timeline {
     else void this.open(this.items[Math.floor(this.items.length / 2)]?.seq);
   }
 
-  send(data: Draft): void {
+  /** Rejects where the message could not be kept; what becomes of one that was is seen at the message itself. */
+  async send(data: Draft): Promise<void> {
     this.isFollowed = true;
     if (!this.isAtEnd) void this.open();
-    // Whether it was refused is seen at the message itself.
-    this.courtyard.realtime.send(this.room.channelName, data).catch(() => {});
+    try {
+      await this.courtyard.realtime.send(this.room.channelName, data);
+    } catch (error) {
+      if (!(error instanceof RequestError) || error.code === 'outbox_full') throw error;
+    }
   }
 
   async retry(key: string): Promise<void> {
@@ -163,7 +170,7 @@ export class Timeline {
     if (this.isAtEnd) this.#append(said.map((it) => messageOf(it)));
     else this.unseen += said.length;
     for (const event of heard) this.#change(event);
-    this.#takePending(said.map((it) => it.data.key));
+    this.#takePending(said.filter((it) => it.from === this.#me).map((it) => it.data.key));
   }
 
   #append(messages: Message[]): void {
@@ -235,7 +242,9 @@ export class Timeline {
       // Whoever scrolls on tries again; at once would be too soon.
       await new Promise((tick) => setTimeout(tick, RETRY_MS));
     }
-    if (turn === this.#loads) this.isLoading = false;
+    if (turn !== this.#loads) return;
+    this.isLoading = false;
+    this.#tellSoon();
   }
 
   #putPending(pending: Pending): void {
@@ -245,7 +254,7 @@ export class Timeline {
 
   #sent(key: string): void {
     // Its event may have been here before the answer.
-    if (this.items.some((it) => it.key === key)) return this.#takePending([key]);
+    if (this.items.some((it) => it.from === this.#me && it.key === key)) return this.#takePending([key]);
     this.pending = this.pending.map((it) => (it.key === key ? { key, at: it.at, data: it.data, state: 'sent' } : it));
   }
 
@@ -255,7 +264,7 @@ export class Timeline {
   }
 
   #dropKnownPending(): void {
-    this.#takePending(this.items.map((it) => it.key));
+    this.#takePending(this.items.filter((it) => it.from === this.#me).map((it) => it.key));
   }
 }
 

@@ -45,7 +45,7 @@ export class People {
       const { data } = await this.rest.GET('/v1/users/{id}', { params: { path: { id } } });
       if (data) this.#known.set(id, data);
     } catch (error) {
-      if ((error as { code?: string }).code === 'not_found') this.#known.set(id, undefined);
+      if ((error as { code?: string }).code === 'user_not_found') this.#known.set(id, undefined);
       // Nobody answered: the next one who asks tries again.
       else this.#asked.delete(id);
     }

@@ -13,13 +13,18 @@ export type Member = components['schemas']['MemberView'];
 
 /** A marker is not moved more often. */
 const READ_EVERY_MS = 400;
+const MEMBERS_PAGE = 200;
 
 export class Room {
   readonly id: string;
   readonly channelName: `room:${string}`;
   view = $state.raw<RoomView>() as RoomView;
+  /** The first of them, until more are asked for. */
   members = $state.raw<Member[]>([]);
-  hasMembers = $state(false);
+  hasAllMembers = $state(false);
+  /** Where those who are not read yet begin. */
+  #otherMembers: string | undefined;
+  #readingMembers: Promise<void> | undefined;
   /** Why the caller is not here any more. */
   ended = $state<string>();
   /** Who is writing, by id. */
@@ -58,7 +63,11 @@ export class Room {
       void this.refresh();
       this.timeline?.missed();
     });
-    channel.on('ended', (reason) => (this.ended = reason));
+    channel.on('ended', (reason) => {
+      // Windows that share a connection may ask for more than it can follow together.
+      if (reason === 'too_many_channels') this.#channel = undefined;
+      else this.ended = reason;
+    });
   }
 
   unfollow(): void {
@@ -69,7 +78,9 @@ export class Room {
 
   /** It was read again with all others. */
   put(view: RoomView): void {
-    this.view = view;
+    this.#readTo = Math.max(this.#readTo, view.read_seq);
+    const isRead = (view.last_message?.seq ?? 0) <= this.#readTo;
+    this.view = isRead ? { ...view, unread_count: 0 } : view;
     if (!this.#channel) this.#heard = view.head;
   }
 
@@ -89,9 +100,39 @@ export class Room {
     const data = await asked.then((it) => it.data, () => undefined);
     if (!data) return;
     this.view = data;
-    this.members = data.members;
-    this.hasMembers = true;
-    for (const member of data.members) this.#learn(member);
+    this.#readingMembers = undefined;
+    this.members = [];
+    this.#add(data.members, data.members_next_cursor);
+  }
+
+  /** Everybody who is in it, at once, however many they are. */
+  readMembers(): Promise<void> {
+    if (this.hasAllMembers) return Promise.resolve();
+    return (this.#readingMembers ??= this.#readMembers().finally(() => (this.#readingMembers = undefined)));
+  }
+
+  async #readMembers(): Promise<void> {
+    if (this.members.length === 0) await this.refresh();
+    while (await this.moreMembers());
+  }
+
+  /** The next of them; whether there are still more. */
+  async moreMembers(): Promise<boolean> {
+    const cursor = this.#otherMembers;
+    if (cursor === undefined) return false;
+    const params = { path: { id: this.id }, query: { cursor, limit: MEMBERS_PAGE } };
+    const { data } = await this.courtyard.rest.GET('/v1/chat/rooms/{id}/members', { params });
+    // They were read anew meanwhile.
+    if (cursor !== this.#otherMembers || !data) return this.#otherMembers !== undefined;
+    this.#add(data.items, data.next_cursor);
+    return this.#otherMembers !== undefined;
+  }
+
+  #add(members: Member[], next: string | null | undefined): void {
+    this.members = [...this.members, ...members];
+    this.#otherMembers = next ?? undefined;
+    this.hasAllMembers = this.#otherMembers === undefined;
+    for (const member of members) this.#learn(member);
   }
 
   /** The number up to which the reader has seen everything, whether or not the server knows it yet. */

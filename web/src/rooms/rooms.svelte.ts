@@ -1,17 +1,19 @@
 /** The caller's rooms, the liveliest first: as many of them are live as a connection can follow, and whatever is open. */
 
-import type { DurableEvent } from '@madang/client';
+import { isPassing, RequestError, type DurableEvent } from '@madang/client';
 import { SvelteMap } from 'svelte/reactivity';
 
 import type { Courtyard } from '../session/courtyard.svelte';
 import { Room } from './room.svelte';
 
 const PAGE = 200;
-/** A connection follows 256 channels; the caller's own is one of them. */
-const FOLLOWED_MAX = 250;
+const LOOK_AGAIN_MS = 1_000;
+/** A connection follows 256 channels, and windows that share it may find others the liveliest. */
+const FOLLOWED_MAX = 200;
 
 export class Rooms {
   readonly #rooms = new SvelteMap<string, Room>();
+  #looking: ReturnType<typeof setTimeout> | undefined;
   isLoaded = $state(false);
   failure = $state<unknown>();
 
@@ -42,19 +44,25 @@ export class Rooms {
   }
 
   async load(): Promise<void> {
+    const before = [...this.#rooms.values()];
     try {
       const known = new Set<string>();
-      let cursor: string | undefined;
-      do {
+      const read = async (cursor: string | undefined) => {
         const query = { limit: PAGE, ...(cursor === undefined ? {} : { cursor }) };
         const { data } = await this.courtyard.rest.GET('/v1/chat/rooms', { params: { query } });
         for (const view of data?.items ?? []) {
           known.add(view.id);
           this.#put(view);
         }
-        cursor = data?.next_cursor ?? undefined;
-      } while (cursor !== undefined);
-      for (const room of this.#rooms.values()) if (!known.has(room.id)) this.#drop(room);
+        return data?.next_cursor ?? undefined;
+      };
+      let cursor = await read(undefined);
+      const isOnePage = cursor === undefined;
+      while (cursor !== undefined) cursor = await read(cursor);
+      // Where somebody spoke meanwhile, a room has gone to the first page.
+      if (!isOnePage) await read(undefined);
+      // One that is in none of them may have come meanwhile.
+      await Promise.all(before.filter((room) => !known.has(room.id)).map((room) => this.#dropIfGone(room)));
       this.failure = undefined;
     } catch (error) {
       this.failure = error;
@@ -66,11 +74,24 @@ export class Rooms {
   }
 
   hearOwn(event: DurableEvent): void {
+    if (event.event === 'notification_read') this.lookAgain();
     if (event.event === 'room_added') this.open(event.data.room_id).catch(() => this.load());
     if (event.event === 'room_removed') {
       const room = this.#rooms.get(event.data.room_id);
       if (room) this.#drop(room);
     }
+  }
+
+  /** Something may have been read elsewhere: the log of a room tells of that only where it shows read marks. */
+  lookAgain(): void {
+    this.#looking ??= setTimeout(() => {
+      this.#looking = undefined;
+      void this.load();
+    }, LOOK_AGAIN_MS);
+  }
+
+  stop(): void {
+    clearTimeout(this.#looking);
   }
 
   /** Puts a room into the list that was not there. */
@@ -133,6 +154,14 @@ export class Rooms {
     this.#rooms.set(view.id, room);
     if (room.peer) this.courtyard.presences.watch([room.peer]);
     return room;
+  }
+
+  async #dropIfGone(room: Room): Promise<void> {
+    try {
+      await this.courtyard.rest.GET('/v1/chat/rooms/{id}', { params: { path: { id: room.id } } });
+    } catch (error) {
+      if (error instanceof RequestError && !isPassing(error)) this.#drop(room);
+    }
   }
 
   #drop(room: Room): void {

@@ -58,13 +58,19 @@ export class Courtyard {
     });
   }
 
+  /** Somebody looks at this window again. */
+  readonly #seen = () => document.hidden || this.rooms.lookAgain();
+
   start(): void {
+    document.addEventListener('visibilitychange', this.#seen);
     this.realtime.start();
     this.#waiting = setTimeout(() => this.#read(), ALONE_MS);
   }
 
   stop(): void {
     clearTimeout(this.#waiting);
+    document.removeEventListener('visibilitychange', this.#seen);
+    this.rooms.stop();
     this.realtime.stop();
   }
 

@@ -5,7 +5,7 @@
  * after a broken connection, moves nothing twice.
  */
 
-import type { components, DurableEvent, Rest } from '@madang/client';
+import { isPassing, RequestError, type components, type DurableEvent, type Rest } from '@madang/client';
 
 type Schemas = components['schemas'];
 export type Payment = Schemas['PaymentView'];
@@ -24,6 +24,8 @@ export class Payments {
   isLoaded = $state(false);
   failure = $state<unknown>();
   #isWatched = false;
+  /** What money is taken out with, until it was answered, by what was asked for. */
+  readonly #keys = new Map<string, string>();
 
   constructor(private readonly rest: Rest) {}
 
@@ -93,17 +95,34 @@ export class Payments {
     await this.load();
   }
 
-  /** `key` stays the same until it was answered. */
-  async withdraw(amount: number, account: string, key: string): Promise<void> {
-    await this.rest.POST('/v1/payments/withdraw', {
-      params: { header: { 'Idempotency-Key': key } },
-      body: { amount, bank_account_id: account },
-    });
-    await this.load();
+  async withdraw(amount: number, account: string): Promise<void> {
+    const asked = `${amount} ${account}`;
+    const key = this.#keys.get(asked) ?? crypto.randomUUID();
+    this.#keys.set(asked, key);
+    try {
+      await this.rest.POST('/v1/payments/withdraw', {
+        params: { header: { 'Idempotency-Key': key } },
+        body: { amount, bank_account_id: account },
+      });
+      this.#keys.delete(asked);
+    } catch (error) {
+      if (isSettled(error)) this.#keys.delete(asked);
+      throw error;
+    } finally {
+      await this.load();
+    }
   }
 
   async cancelWithdrawal(id: string): Promise<void> {
     await this.rest.POST('/v1/payments/withdrawals/{id}/cancel', { params: { path: { id } } });
     await this.load();
   }
+}
+
+/** Answers after which nobody knows yet what becomes of what was asked for: it is asked for again under the same key. */
+const UNDER_WAY = ['idempotency_key_in_use', 'payment_under_way', 'payment_key_in_use'];
+
+/** Whether an answer is the last word about what was asked for. */
+export function isSettled(error: unknown): boolean {
+  return error instanceof RequestError && !isPassing(error) && !UNDER_WAY.includes(error.code);
 }

@@ -40,6 +40,7 @@ export const en = {
     password: 'Password',
     passwordHint: 'At least 8 characters',
     logout: 'Log out',
+    stillIn: 'The server did not answer: this browser is still logged in, and shows it when the page is loaded again.',
     errors: {
       invalid_credentials: 'Handle, address or password is not right.',
       account_exists: 'The handle or the address is taken.',
@@ -124,6 +125,7 @@ export const en = {
       blocked: 'You cannot write to this person.',
       not_room_member: 'You are no longer in this room.',
       friendship_required: 'You have to be friends first.',
+      outbox_full: 'Too many messages wait to be sent.',
     } as Record<string, string>,
   },
   people: {

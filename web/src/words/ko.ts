@@ -42,6 +42,7 @@ export const ko: Words = {
     password: '비밀번호',
     passwordHint: '8자 이상',
     logout: '로그아웃',
+    stillIn: '서버가 응답하지 않았어요. 이 브라우저에는 로그인이 남아 있어서, 새로고침하면 다시 로그인돼요.',
     errors: {
       invalid_credentials: '아이디나 비밀번호가 맞지 않아요.',
       account_exists: '이미 쓰이는 아이디나 이메일이에요.',
@@ -125,6 +126,7 @@ export const ko: Words = {
       blocked: '이 사람에게 쓸 수 없어요.',
       not_room_member: '이제 이 방에 없어요.',
       friendship_required: '먼저 친구가 되어야 해요.',
+      outbox_full: '보내기를 기다리는 메시지가 너무 많아요.',
     },
   },
   people: {

@@ -34,6 +34,17 @@ export class IndexedDbOutbox implements OutboxStorage {
   /** Resolves when the transaction is complete: what was put is there then. */
   async #do<T>(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<T>): Promise<T> {
     const database = await (this.#database ??= this.#open());
+    try {
+      return await this.#within(database, mode, act);
+    } catch (error) {
+      // The browser has closed it, as some do to pages that rest.
+      if ((error as Error).name !== 'InvalidStateError') throw error;
+      this.#database = this.#open();
+      return this.#within(await this.#database, mode, act);
+    }
+  }
+
+  #within<T>(database: IDBDatabase, mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const transaction = database.transaction(STORE, mode, { durability: 'strict' });
       const request = act(transaction.objectStore(STORE));
@@ -49,6 +60,7 @@ export class IndexedDbOutbox implements OutboxStorage {
       opening.onsuccess = () => {
         // A later version of this page is not held up by this one.
         opening.result.onversionchange = () => opening.result.close();
+        opening.result.onclose = () => (this.#database = undefined);
         resolve(opening.result);
       };
       opening.onerror = () => {

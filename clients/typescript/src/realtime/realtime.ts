@@ -377,7 +377,10 @@ export class Realtime extends Emitter<RealtimeEvents> {
     const link = this.#link;
     if (!link) return this.#connect();
     // The network may be another one, and the link may not know it yet.
-    link.probe(PROBE_MAX_MS).catch(() => this.#closed(link, new ConnectionLost(4000)));
+    link.probe(PROBE_MAX_MS).catch(() => {
+      this.#closed(link, new ConnectionLost(4000));
+      link.close();
+    });
   }
 
   /** Goes over to another link, and leaves this one when that answers. */

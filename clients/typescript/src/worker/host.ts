@@ -28,6 +28,9 @@ import type { FromTab, FromWorker, Port } from './wire.js';
 const REMEMBERED_MAX = 200;
 /** How long a tab may take to give a token; it may have been closed without a word. */
 const TOKEN_MAX_MS = 10_000;
+/** A tab says every few seconds that it is there, and every minute where nobody sees it. */
+const SILENT_MAX_MS = 180_000;
+const LOOK_EVERY_MS = 30_000;
 /** So long one tab is asked alone. */
 const TOKEN_TURN_MS = 2_000;
 const REVOKED = 4202;
@@ -39,6 +42,7 @@ export type HostSettings = Omit<RealtimeSettings, 'credentials' | 'outbox'>;
 /** A tab, with what it follows and whom it watches. */
 interface Tab {
   port: Port;
+  heardAt: number;
   isVisible: boolean;
   followed: Set<ChannelName>;
   watched: string[];
@@ -56,12 +60,32 @@ export class TabHost {
   readonly #tabs = new Set<Tab>();
   #house: House | undefined;
 
-  constructor(private readonly settings: HostSettings) {}
+  constructor(private readonly settings: HostSettings) {
+    const looking = setInterval(() => this.#look(), LOOK_EVERY_MS);
+    // It keeps no process alive.
+    (looking as { unref?: () => void }).unref?.();
+  }
 
   add(port: Port): void {
-    const tab: Tab = { port, isVisible: true, followed: new Set(), watched: [] };
-    port.onmessage = (message) => void this.#hear(tab, message.data as FromTab);
+    const tab: Tab = { port, heardAt: Date.now(), isVisible: true, followed: new Set(), watched: [] };
+    port.onmessage = (message) => {
+      tab.heardAt = Date.now();
+      void this.#hear(tab, message.data as FromTab);
+    };
+    port.onclose = () => this.#drop(tab);
     port.start?.();
+  }
+
+  /** Tabs that are frozen or have crashed say nothing; those that come back say hello again. */
+  #look(): void {
+    for (const tab of this.#tabs) if (Date.now() - tab.heardAt > SILENT_MAX_MS) this.#drop(tab);
+  }
+
+  #drop(tab: Tab): void {
+    if (!this.#tabs.delete(tab)) return;
+    this.#house?.leave(tab);
+    this.#house?.watchNobody(tab);
+    if (this.#tabs.size === 0) this.#moveOut();
   }
 
   async #hear(tab: Tab, said: FromTab): Promise<void> {
@@ -82,10 +106,7 @@ export class TabHost {
     } else if ('isVisible' in said) {
       this.#seen(tab, said.isVisible);
     } else {
-      this.#tabs.delete(tab);
-      this.#house?.leave(tab);
-      this.#house?.watchNobody(tab);
-      if (this.#tabs.size === 0) this.#moveOut();
+      this.#drop(tab);
     }
   }
 
@@ -186,7 +207,7 @@ class House {
     const before = tab.watched;
     tab.watched = users;
     try {
-      const presences = await this.#watchAll();
+      const presences = await this.#watchAll(users);
       return presences.filter((presence) => users.includes(presence.user_id));
     } catch (error) {
       if (tab.watched === users) tab.watched = before;
@@ -201,12 +222,11 @@ class House {
     this.#watchAll().catch(() => {});
   }
 
-  /** Watches whom any tab watches: the server knows one list. */
-  #watchAll(): Promise<Presence[]> {
+  /** Watches whom any tab watches, as many as a connection may: the server knows one list. `first` are never left out. */
+  #watchAll(first: string[] = []): Promise<Presence[]> {
     const turn = this.#watching.then(() => {
-      const users = [...new Set(this.tabs().flatMap((tab) => tab.watched))];
-      if (users.length > WATCHED_MAX) throw new RequestError('too_many', `all tabs watch at most ${WATCHED_MAX} users`);
-      return this.realtime.watchPresence(users);
+      const users = [...new Set([...first, ...this.tabs().flatMap((tab) => tab.watched)])];
+      return this.realtime.watchPresence(users.slice(0, Math.max(first.length, WATCHED_MAX)));
     });
     this.#watching = turn.catch(() => {});
     return turn;

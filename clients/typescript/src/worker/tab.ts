@@ -38,9 +38,14 @@ export function portOf(worker: SharedWorker): Port {
 export function connectShared(settings: SharedSettings): Realtime {
   const { open, user, credentials, outbox = new MemoryOutbox(), surroundings = hostSurroundings() } = settings;
   const viaWorker = (open: () => Port): Opener => (hello, heard) => WorkerLink.open({ open, user, credentials, surroundings }, hello, heard);
+  // One set of them for as long as the page lives: they know where streams go on.
+  let own: Promise<[Opener, ...Opener[]]> | undefined;
+  const load = () => import('../realtime/openers.js').then((it) => it.openersOf(settings));
   const alone = (way: number): Opener => async (hello, heard) => {
-    const { openersOf } = await import('../realtime/openers.js');
-    const openers = openersOf(settings);
+    const openers = await (own ??= load().catch((error) => {
+      own = undefined;
+      throw error;
+    }));
     return openers[way % openers.length]!(hello, heard);
   };
   return new Realtime({ credentials, openers: open ? [viaWorker(open), alone(0), alone(1)] : [alone(0), alone(1)], outbox, surroundings });
@@ -130,6 +135,8 @@ class WorkerLink implements Link {
     try {
       await this.#ask({ op: 'alive', fields: {}, id: this.#next }, ALIVE_MAX_MS);
     } catch {
+      // It may only be slow: it need not tell this tab anything any more.
+      this.#say({ bye: true });
       this.#lost(new ConnectionLost());
     }
   }
