@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use super::login::{Claimant, account_subject};
 use super::{Accounts, AccountsError};
 use crate::clock;
-use crate::domain::accounts::AccountError;
+use crate::domain::accounts::{AccountError, Role};
 use crate::domain::ids::UserId;
 use crate::domain::inbox::InboxEvent;
 use crate::domain::profiles::{Portrait, Viewer, portrait};
@@ -116,6 +116,10 @@ impl Accounts {
                     lock_deletions(db).await?;
                     if !confirm_password_hash(db, user, &hash, &hash).await? {
                         return Err(AccountError::WrongPassword.into());
+                    }
+                    let known = find_user(db, user).await?.ok_or(AccountError::UserNotFound)?;
+                    if known.roles.contains(Role::Admin) {
+                        return Err(AccountError::OwnDecision.into());
                     }
                     lock_bank_accounts(db, user).await?;
                     if !is_wallet_empty(db, user, now).await? {

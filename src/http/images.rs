@@ -1,9 +1,11 @@
 //! Pictures over HTTP: uploading one's own, taking it away, and showing them to anybody.
 
+use actix_web::body::SizedStream;
 use actix_web::http::header::{CACHE_CONTROL, ETag, EntityTag};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post};
 use bytes::Bytes;
+use futures_util::stream::{self, Stream};
 use tokio::time::timeout;
 use utoipa::{OpenApi, ToSchema};
 
@@ -13,15 +15,17 @@ use super::conditional::is_known;
 use super::multipart::{self, FormError, OVERHEAD_BYTES_MAX};
 use super::users::ProfileView;
 use super::whole_body::whole_body;
-use crate::accounts::Images;
+use crate::accounts::{AccountsError, Images};
 use crate::config::{Config, ImagesConfig};
 use crate::domain::images::{ImageError, ImageName};
 use crate::error::{ApiError, ApiResult, Problem};
 
 /// The field of a form that has the picture.
 const FIELD: &str = "image";
-/// A name is given once: what it leads to never changes.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// A name is given once: what it leads to never changes, but it may be deleted, and is then forgotten everywhere in time.
+const FOR_AN_HOUR: &str = "public, max-age=3600";
+/// Bytes that are in memory for each who reads one.
+const PIECE_BYTES: u64 = 256 * 1_024;
 
 /// Routes below the version.
 pub fn routes(cfg: &mut ServiceConfig) {
@@ -148,16 +152,34 @@ async fn read_image(
     images: web::Data<Images>,
 ) -> ApiResult<HttpResponse> {
     let name = ImageName::parse(&name).ok_or(ApiError::NotFound)?;
-    let file = images.find(name).await?.ok_or(ApiError::NotFound)?;
+    let size = images.size(name).await?.ok_or(ApiError::NotFound)?;
     let tag = EntityTag::new_strong(name.to_string());
     let is_known = is_known(&request, &tag);
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header(ETag(tag)).insert_header((CACHE_CONTROL, FOR_EVER));
+    response.insert_header(ETag(tag)).insert_header((CACHE_CONTROL, FOR_AN_HOUR));
 
     Ok(if is_known {
         response.finish()
     } else {
-        response.content_type(name.format.media_type()).body(file)
+        response
+            .content_type(name.format.media_type())
+            .body(SizedStream::new(size, pieces(images, name, size)))
+    })
+}
+
+/// A picture piece after piece: whoever reads slowly has one of them in memory.
+fn pieces(
+    images: web::Data<Images>,
+    name: ImageName,
+    size: u64,
+) -> impl Stream<Item = Result<Bytes, AccountsError>> {
+    stream::try_unfold(0, move |from| {
+        let images = images.clone();
+        async move {
+            let to = size.min(from + PIECE_BYTES);
+            let piece = if from < to { Some(images.read(name, from..to).await?) } else { None };
+            Ok(piece.map(|piece| (piece, to)))
+        }
     })
 }
 

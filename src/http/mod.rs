@@ -12,8 +12,8 @@ pub mod client_ip;
 mod conditional;
 pub mod cookie;
 pub mod deliveries;
-pub mod dev_orders;
 pub mod dev_outbox;
+pub mod dev_payments;
 pub mod devices;
 pub mod fake_provider;
 pub mod follows;
@@ -191,7 +191,7 @@ pub fn configure(cfg: &mut ServiceConfig, deps: AppDeps) {
                 .configure(devices::routes)
                 .configure(notifications::routes)
                 .configure(deliveries::routes)
-                .configure(dev_orders::routes)
+                .configure(dev_payments::routes)
                 .configure(dev_outbox::routes)
                 .configure(service_keys::routes)
                 .configure(webhooks::routes)

@@ -212,7 +212,7 @@ async fn update_profile(
         (status = 204, description = "Done"),
         (
             status = 403,
-            description = "`wrong_password`",
+            description = "`wrong_password`, `own_decision` for an administrator",
             body = Problem,
             content_type = "application/problem+json",
         ),

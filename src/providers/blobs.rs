@@ -4,6 +4,7 @@
 //! that was taken over is on the disk.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -38,11 +39,17 @@ pub trait Blobs: Send + Sync + 'static {
     /// [`BlobError`]; a part of it may be left, until the name is deleted.
     async fn put(&self, name: &str, bytes: Bytes) -> Result<(), BlobError>;
 
-    /// The whole file, if there is one.
+    /// How many bytes a file has, if there is one.
     ///
     /// # Errors
     /// [`BlobError`].
-    async fn get(&self, name: &str) -> Result<Option<Bytes>, BlobError>;
+    async fn size(&self, name: &str) -> Result<Option<u64>, BlobError>;
+
+    /// Some bytes of a file that there is.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    async fn read(&self, name: &str, bytes: Range<u64>) -> Result<Bytes, BlobError>;
 
     /// Deletes a file and whatever an interrupted [`Blobs::put`] left of it; one that is not there is as good as deleted.
     ///
@@ -92,16 +99,21 @@ impl Blobs for FolderBlobs {
         .await
     }
 
-    async fn get(&self, name: &str) -> Result<Option<Bytes>, BlobError> {
+    async fn size(&self, name: &str) -> Result<Option<u64>, BlobError> {
         let (files, place) = (Arc::clone(&self.files), place_of(name));
         self.run(async move {
-            match files.get(&place).await {
-                Ok(found) => Ok(Some(found.bytes().await?)),
+            match files.head(&place).await {
+                Ok(found) => Ok(Some(found.size)),
                 Err(Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error.into()),
             }
         })
         .await
+    }
+
+    async fn read(&self, name: &str, bytes: Range<u64>) -> Result<Bytes, BlobError> {
+        let (files, place) = (Arc::clone(&self.files), place_of(name));
+        self.run(async move { Ok(files.get_range(&place, bytes).await?) }).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
@@ -171,11 +183,12 @@ mod tests {
         blobs.put("a-small.jpg", Bytes::from_static(b"courtyard")).await.unwrap();
 
         let again = folder.blobs();
-        assert_eq!(again.get("a-small.jpg").await.unwrap().unwrap(), "courtyard");
+        assert_eq!(again.size("a-small.jpg").await.unwrap(), Some(9));
+        assert_eq!(again.read("a-small.jpg", 5..9).await.unwrap(), "yard");
         assert_eq!(folder.files(), ["a-small.jpg"]);
         again.delete("a-small.jpg").await.unwrap();
         again.delete("a-small.jpg").await.unwrap();
-        assert_eq!(again.get("a-small.jpg").await.unwrap(), None);
+        assert_eq!(again.size("a-small.jpg").await.unwrap(), None);
         assert!(folder.files().is_empty());
     }
 
@@ -188,7 +201,7 @@ mod tests {
         // As after `kill -9`: nobody finishes it, nobody cleans up.
         std::mem::forget(upload);
         assert_eq!(folder.files(), ["a.jpg#1"]);
-        assert_eq!(blobs.get("a.jpg").await.unwrap(), None);
+        assert_eq!(blobs.size("a.jpg").await.unwrap(), None);
 
         blobs.delete("a.jpg").await.unwrap();
 

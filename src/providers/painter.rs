@@ -33,6 +33,8 @@ const JPEG_QUALITY: u8 = 85;
 const SIDE_PIXELS_MAX: u32 = 16_384;
 /// The longest side of a picture that is kept as a whole.
 const WHOLE_PIXELS_MAX: u32 = 2_048;
+/// The largest file of such a picture that keeps what shines through: beyond, it is packed like a photograph.
+const CLEAR_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// What one pixel takes at most while a picture is unpacked: eight of the result, and as many of the decoder's own.
 const BYTES_PER_PIXEL_MAX: u64 = 16;
 
@@ -169,8 +171,11 @@ fn paint(upload: &[u8], pixels_max: u32) -> Result<Painted, ImageError> {
 fn paint_whole(upload: &[u8], pixels_max: u32) -> Result<Whole, ImageError> {
     let encoding = sniffed(upload).ok_or(ImageError::TypeNotSupported)?;
     let picture = fitted(unpacked(upload, encoding, pixels_max)?, WHOLE_PIXELS_MAX);
-    let format = if shines_through(&picture) { ImageFormat::Png } else { ImageFormat::Jpeg };
-    let file = packed(&picture, format)?;
+    let clear = shines_through(&picture).then(|| packed(&picture, ImageFormat::Png)).transpose()?;
+    let (format, file) = match clear.filter(|file| file.len() <= CLEAR_BYTES_MAX) {
+        Some(file) => (ImageFormat::Png, file),
+        None => (ImageFormat::Jpeg, packed(&picture, ImageFormat::Jpeg)?),
+    };
     Ok(Whole { format, file, width: picture.width(), height: picture.height() })
 }
 
@@ -401,6 +406,29 @@ mod tests {
         }
         let picture = read(&whole(3_000, 1_500).file);
         assert!(is_like(&picture, 5, 500, RED) && is_like(&picture, 2_040, 500, BLUE));
+    }
+
+    #[test]
+    fn a_whole_picture_that_shines_through_is_a_photograph_where_it_would_be_too_large() {
+        // What a generator says is no pattern that PNG could pack.
+        let noise = |seed: u32| {
+            let mut state = seed;
+            move || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                state.to_be_bytes()[0]
+            }
+        };
+        let mut next = noise(7);
+        let pixel = |_, _| Rgba([next(), next(), next(), next()]);
+        let loud = DynamicImage::from(ImageBuffer::from_fn(1_200, 1_200, pixel));
+        let mut upload = Vec::new();
+        loud.write_with_encoder(PngEncoder::new(&mut upload)).unwrap();
+        assert!(upload.len() > CLEAR_BYTES_MAX, "{}", upload.len());
+
+        let whole = paint_whole(&upload, 25_000_000).unwrap();
+
+        assert_eq!(whole.format, ImageFormat::Jpeg);
+        assert!(whole.file.len() < CLEAR_BYTES_MAX, "{}", whole.file.len());
     }
 
     #[test]

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::images::{self, IMAGE_NOT_THEIRS};
 use super::notifications::retention;
 use super::{
-    Db, StoreError, deliveries, devices, execute, fetch_all, fetch_optional, inboxes, names,
-    outbox, phones, preferences,
+    Db, StoreError, deliveries, devices, execute, fetch_all, fetch_optional, inboxes,
+    message_images, names, outbox, phones, preferences,
 };
 use crate::clock;
 use crate::domain::accounts::{Avatar, Bio, DisplayName, EmailAddress, Handle, Identifier, Roles};
@@ -396,6 +396,7 @@ pub async fn delete_user(db: &mut Db, user: UserId, now: Timestamp) -> Result<()
     execute!(db, "DELETE FROM user_settings WHERE user_id = $1", user.uuid())?;
     names::replace_names(db, user, None).await?;
     images::drop_shown(db, user, now).await?;
+    message_images::drop_unsent_of(db, user, now).await?;
     phones::delete_phone(db, user, now).await?;
     publish(db, "UserDeleted", user, json!({ "user_id": user }), now).await
 }

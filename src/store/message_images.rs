@@ -80,7 +80,7 @@ pub(super) async fn attach(
     Ok(())
 }
 
-/// Drops the pictures of a message that is deleted.
+/// Drops the pictures of a message if it is deleted, and nobody has still to decide about a report of it.
 pub(super) async fn drop_of_message(
     db: &mut Db,
     room: RoomId,
@@ -91,9 +91,30 @@ pub(super) async fn drop_of_message(
         db,
         "UPDATE message_images
          SET state = 'dropped', changed_at = $3
-         WHERE room_id = $1 AND seq = $2 AND state = 'attached'",
+         WHERE room_id = $1 AND seq = $2 AND state = 'attached'
+           AND EXISTS (SELECT 1 FROM messages
+                       WHERE room_id = $1 AND seq = $2 AND deleted_at IS NOT NULL)
+           AND NOT EXISTS (SELECT 1 FROM message_reports
+                           WHERE room_id = $1 AND seq = $2 AND status = 'open')",
         room.uuid(),
         seq,
+        now.millis(),
+    )
+    .map(|_| ())
+}
+
+/// Drops the pictures that somebody who leaves has not sent.
+pub(super) async fn drop_unsent_of(
+    db: &mut Db,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    execute!(
+        db,
+        "UPDATE message_images
+         SET state = 'dropped', changed_at = $2
+         WHERE user_id = $1 AND state = 'arriving'",
+        user.uuid(),
         now.millis(),
     )
     .map(|_| ())

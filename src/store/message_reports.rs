@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::audit::{Deed, record};
-use super::messages::{ReadError, find_facts, require_member};
-use super::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional, outbox};
+use super::messages::{ReadError, attachments_in, find_facts, require_member};
+use super::{
+    Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional, message_images, outbox,
+};
 use crate::clock;
 use crate::domain::audit::{Action, Target};
 use crate::domain::events::{DomainEvent, MESSAGE_EVENTS};
@@ -15,7 +17,7 @@ use crate::domain::ids::{MessageId, ReportId, RoomId, UserId};
 use crate::domain::message_reports::{
     REPORTS_OPEN_MAX, Removal, ReportError, ReportOutcome, ReportStatus, may_resolve,
 };
-use crate::domain::messages::MessageRef;
+use crate::domain::messages::{Attachment, MessageRef};
 use crate::domain::rooms::{MessageFacts, RoomError, RoomKind, Seq};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
@@ -42,6 +44,8 @@ pub struct Report {
     pub reason: String,
     /// What the message had said; `None` once it is decided.
     pub body: Option<String>,
+    /// What was attached to it; nothing once it is decided.
+    pub attachments: Vec<Attachment>,
     pub is_deleted: bool,
     pub created_at: Timestamp,
     pub resolved: Option<Resolved>,
@@ -108,6 +112,7 @@ struct Row {
     reporter_name: String,
     reason: String,
     body: Option<String>,
+    extras: Option<String>,
     is_deleted: bool,
     created_at: i64,
     resolved_at: Option<i64>,
@@ -139,6 +144,7 @@ impl Row {
             reporter: named(self.reporter_id, self.reporter_handle, self.reporter_name),
             reason: self.reason,
             body: self.body,
+            attachments: attachments_in(self.extras),
             is_deleted: self.is_deleted,
             created_at: Timestamp::from_millis(self.created_at),
             resolved,
@@ -152,7 +158,7 @@ macro_rules! select_report {
             "SELECT r.id, r.status, r.room_id, o.kind, o.name, r.message_id, r.seq, r.sender_id,
                     s.handle AS sender_handle, s.display_name AS sender_name, r.reporter_id,
                     t.handle AS reporter_handle, t.display_name AS reporter_name, r.reason, r.body,
-                    m.deleted_at IS NOT NULL AS is_deleted, r.created_at, r.resolved_at,
+                    r.extras, m.deleted_at IS NOT NULL AS is_deleted, r.created_at, r.resolved_at,
                     r.resolved_by, r.resolution
              FROM message_reports r
              JOIN rooms o ON o.id = r.room_id
@@ -270,12 +276,14 @@ impl Store {
     ) -> Result<(), ReportsError> {
         self.write(move |db| {
             Box::pin(async move {
-                let (status, sender) = lock(db, id).await?.ok_or(ReportError::NotFound)?;
+                let Locked { status, sender, place } =
+                    lock(db, id).await?.ok_or(ReportError::NotFound)?;
                 may_resolve(status, sender, by)?;
                 execute!(
                     db,
                     "UPDATE message_reports
-                     SET status = $2, resolved_at = $3, resolved_by = $4, resolution = $5, body = NULL
+                     SET status = $2, resolved_at = $3, resolved_by = $4, resolution = $5,
+                         body = NULL, extras = NULL
                      WHERE id = $1",
                     id.uuid(),
                     outcome.status().as_str(),
@@ -283,6 +291,7 @@ impl Store {
                     by.uuid(),
                     reason.as_str(),
                 )?;
+                message_images::drop_of_message(db, place.0, place.1, now).await?;
                 let deed = deed(id, (by, &reason), json!({ "status": outcome.status().as_str() }));
                 Ok(record(db, &deed, now).await?)
             })
@@ -301,7 +310,7 @@ pub(super) async fn resolve_by_removal(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let named = lock(db, removal.report).await?;
-    let is_due = named.is_some_and(|(status, sender)| may_resolve(status, sender, by).is_ok());
+    let is_due = named.is_some_and(|named| may_resolve(named.status, named.sender, by).is_ok());
     if !is_due {
         return Ok(false);
     }
@@ -309,7 +318,7 @@ pub(super) async fn resolve_by_removal(
         db,
         "UPDATE message_reports
          SET status = 'message_deleted', resolved_at = $3, resolved_by = $4, resolution = $5,
-             body = NULL
+             body = NULL, extras = NULL
          WHERE room_id = $1 AND seq = $2 AND status = 'open'",
         room.uuid(),
         seq,
@@ -317,6 +326,8 @@ pub(super) async fn resolve_by_removal(
         by.uuid(),
         removal.reason.as_str(),
     )?;
+    // Of one that its sender has deleted meanwhile.
+    message_images::drop_of_message(db, room, seq, now).await?;
     let after = json!({
         "status": ReportStatus::MessageDeleted.as_str(),
         "room_id": room,
@@ -344,20 +355,21 @@ struct Told {
     seq: Seq,
     sender: UserId,
     body: String,
+    extras: Option<String>,
     is_deleted: bool,
 }
 
 async fn find_told(db: &mut Db, report: &NewReport) -> Result<Option<Told>, StoreError> {
     let Some(facts) = find_facts(db, report.room, report.message).await? else { return Ok(None) };
-    let (id, body) = fetch_one!(
+    let (id, body, extras) = fetch_one!(
         db,
-        (Uuid, String),
-        "SELECT id, body FROM messages WHERE room_id = $1 AND seq = $2",
+        (Uuid, String, Option<String>),
+        "SELECT id, body, extras FROM messages WHERE room_id = $1 AND seq = $2",
         report.room.uuid(),
         facts.seq,
     )?;
     let MessageFacts { seq, sender, deleted: is_deleted } = facts;
-    Ok(Some(Told { id: id.into(), seq, sender, body, is_deleted }))
+    Ok(Some(Told { id: id.into(), seq, sender, body, extras, is_deleted }))
 }
 
 async fn find_before(
@@ -395,8 +407,9 @@ async fn insert(
     let inserted = execute!(
         db,
         "INSERT INTO message_reports
-             (id, room_id, seq, message_id, sender_id, reporter_id, reason, body, status, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'open', $9)
+             (id, room_id, seq, message_id, sender_id, reporter_id, reason, body, extras, status,
+              created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'open', $10)
          ON CONFLICT (message_id, reporter_id) DO NOTHING",
         id.uuid(),
         report.room.uuid(),
@@ -406,6 +419,7 @@ async fn insert(
         report.reporter.uuid(),
         report.reason.as_str(),
         told.body.as_str(),
+        told.extras.as_deref(),
         now.millis(),
     )?;
     if inserted == 0 {
@@ -425,14 +439,24 @@ async fn insert(
     Ok(true)
 }
 
-/// A report, locked until the transaction ends, and who wrote the message.
-async fn lock(db: &mut Db, id: ReportId) -> Result<Option<(ReportStatus, UserId)>, StoreError> {
+/// A report that is locked until the transaction ends.
+struct Locked {
+    status: ReportStatus,
+    /// Who wrote the message, and where.
+    sender: UserId,
+    place: (RoomId, Seq),
+}
+
+async fn lock(db: &mut Db, id: ReportId) -> Result<Option<Locked>, StoreError> {
     let select = db.dialect(
-        "SELECT status, sender_id FROM message_reports WHERE id = $1",
-        "SELECT status, sender_id FROM message_reports WHERE id = $1 FOR UPDATE",
+        "SELECT status, sender_id, room_id, seq FROM message_reports WHERE id = $1",
+        "SELECT status, sender_id, room_id, seq FROM message_reports WHERE id = $1 FOR UPDATE",
     );
-    let row = fetch_optional!(db, (String, Uuid), select, id.uuid())?;
-    // What this release does not know is decided.
-    let status = |text: &str| ReportStatus::parse(text).unwrap_or(ReportStatus::Handled);
-    Ok(row.map(|(text, sender)| (status(&text), sender.into())))
+    let row = fetch_optional!(db, (String, Uuid, Uuid, i64), select, id.uuid())?;
+    Ok(row.map(|(status, sender, room, seq)| Locked {
+        // What this release does not know is decided.
+        status: ReportStatus::parse(&status).unwrap_or(ReportStatus::Handled),
+        sender: sender.into(),
+        place: (room.into(), seq),
+    }))
 }

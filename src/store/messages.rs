@@ -81,6 +81,17 @@ struct Extras {
     attachments: Vec<Attachment>,
 }
 
+impl Extras {
+    fn read(text: Option<String>) -> Self {
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+}
+
+/// What is attached to a message that has these extras.
+pub(super) fn attachments_in(extras: Option<String>) -> Vec<Attachment> {
+    Extras::read(extras).attachments
+}
+
 impl Store {
     /// A page of a room's messages for one of its members, ascending by `seq`, at most `limit`.
     ///
@@ -230,8 +241,7 @@ async fn with_reactions(
 
 impl MessageRow {
     fn into_message(self, reactions: Vec<Reaction>) -> ChatMessage {
-        let extras: Extras =
-            self.extras.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let extras = Extras::read(self.extras);
         ChatMessage {
             id: self.id.into(),
             seq: self.seq,

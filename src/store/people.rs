@@ -114,7 +114,7 @@ impl Store {
         after: Option<PersonCursor>,
         limit: i64,
     ) -> Result<Vec<ListedPerson>, StoreError> {
-        self.read(move |db| {
+        self.read_snapshot(move |db| {
             Box::pin(async move {
                 let places = match &term {
                     None => list_newest(db, after, limit).await?,

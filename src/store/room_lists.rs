@@ -195,7 +195,8 @@ async fn list_by_name(
         "SELECT id, kind, visibility, name, topic, avatar, last_seq, member_count, created_by,
                 created_at, last_active_at
          FROM rooms
-         WHERE name IS NOT NULL AND (lower(name), id) > ($1, $2) AND lower(name) < $3
+         WHERE name IS NOT NULL AND lower(name) >= $1 AND (lower(name), id) > ($1, $2)
+           AND lower(name) < $3
          ORDER BY lower(name), id
          LIMIT $4",
         found_by,

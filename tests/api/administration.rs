@@ -176,6 +176,9 @@ async fn nobody_decides_about_themselves_and_of_two_one_is_left(app: &mut TestAp
         let refused = one.post(&format!("{own}/{what}"), &because("tired")).await;
         refused.refused(403, "own_decision");
     }
+    let password = json!({ "password": PASSWORD });
+    let leaving = one.request(Method::DELETE, "/users/account").json(&password);
+    Answer::of(leaving).await.refused(403, "own_decision");
     let nobody = format!("/admin/users/{}/suspend", Uuid::now_v7());
     one.post(&nobody, &because("x")).await.refused(404, "user_not_found");
 

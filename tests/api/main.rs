@@ -25,7 +25,7 @@ mod browser;
 mod cluster;
 mod crash;
 mod deliveries;
-mod dev_orders;
+mod dev_payments;
 mod devices;
 mod errors;
 mod fake_provider;

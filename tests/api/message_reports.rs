@@ -177,7 +177,7 @@ async fn a_message_goes_with_the_reports_of_it(app: &mut TestApp) {
     assert_eq!(decided["status"], "message_deleted");
     assert_eq!(decided["message"]["is_deleted"], true);
     let heard = socket.next_named("message_deleted").await;
-    assert_eq!((&heard["data"]["seq"], &heard["from"]), (&said["seq"], &json!(admin.id)));
+    assert_eq!((&heard["data"]["seq"], &heard["from"]), (&said["seq"], &json!(jisoo.id)));
     let left = &minho.messages(&room, "limit=1").await[0];
     assert_eq!((&left["body"], &left["attachments"]), (&json!(""), &json!([])));
     app.get(picture["url"].as_str().unwrap()).await.refused(404, "not_found");
@@ -189,6 +189,22 @@ async fn a_message_goes_with_the_reports_of_it(app: &mut TestApp) {
     assert_eq!(audit["items"][0]["after"]["reports"], 2);
     let members = admin.get(&format!("/admin/rooms/{room}")).await.json(200);
     assert_eq!(members["member_count"], 3);
+
+    // What one showed that its sender has deleted meanwhile stays until it is decided.
+    let picture = jisoo.request(Method::POST, &format!("/chat/rooms/{room}/images"));
+    let picture = picture.body(encoded(&halves(30, 20), ImageFormat::Png));
+    let picture = Answer::of(picture).await.json(201);
+    let body = json!({ "key": "k3", "body": "", "attachments": [picture] });
+    let said = jisoo.post(&format!("/chat/rooms/{room}/messages"), &body).await.json(201);
+    report(&minho, &room, &said["seq"], "spam").await.is(201);
+    jisoo.delete(&format!("/chat/rooms/{room}/messages/{}", said["seq"])).await.is(200);
+    let told = reports(&admin, "status=open").await.remove(0);
+    assert_eq!(told["message"]["attachments"][0]["url"], picture["url"]);
+    app.get(picture["url"].as_str().unwrap()).await.is(200);
+    let decided = resolve(&admin, &told, "handled").await.json(200);
+    assert_eq!(decided["message"]["attachments"], json!([]));
+    let dropped = "SELECT COUNT(*) FROM message_images WHERE state = 'dropped'";
+    assert_eq!(app.count(dropped).await, 1);
 
     // One that its sender has deleted meanwhile is decided all the same.
     let said = jisoo.say(&room, "k2", "again").await;

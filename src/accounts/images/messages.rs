@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Images, Upload};
 use crate::accounts::AccountsError;
 use crate::clock;
-use crate::domain::ids::{RoomId, UserId};
+use crate::domain::ids::{ImageId, RoomId, UserId};
 use crate::domain::images::ImageName;
 use crate::domain::messages::Attachment;
 use crate::domain::time::Timestamp;
@@ -41,10 +41,11 @@ impl Images {
         })
     }
 
-    /// Clears away the pictures of messages that were deleted. What cannot be cleared now is cleared by
+    /// Clears away some pictures of messages that were deleted. What is not cleared now is cleared by
     /// [`Images::clear_of_messages`].
     pub async fn clear_of_deleted_messages(&self) {
-        if let Err(error) = self.clear_dropped_of_messages().await {
+        let cleared = self.clear_some_of_messages(None).await;
+        if let Err(error) | Ok(Some(Cleared { failure: Some(error), .. })) = cleared {
             tracing::warn!(%error, "pictures of messages that were deleted are still there");
         }
     }
@@ -60,21 +61,43 @@ impl Images {
     }
 
     async fn clear_dropped_of_messages(&self) -> Result<u64, AccountsError> {
-        let (mut gone, mut failure, mut after) = (0, None::<AccountsError>, None);
-        loop {
-            let dropped = self.store.list_dropped_message_images(after).await?;
-            let Some((at, last)) = dropped.last() else {
-                return failure.map_or(Ok(gone), Err);
-            };
-            after = Some((*at, last.id));
-            let mut ids = Vec::with_capacity(dropped.len());
-            for (_, name) in dropped {
-                match self.blobs.delete(&name.to_string()).await {
-                    Ok(()) => ids.push(name.id),
-                    Err(error) => failure = Some(error.into()),
-                }
-            }
-            gone += self.store.delete_dropped_message_images(ids).await?;
+        let (mut gone, mut failure, mut after) = (0, None, None);
+        while let Some(cleared) = self.clear_some_of_messages(after).await? {
+            gone += cleared.gone;
+            failure = cleared.failure.or(failure);
+            after = Some(cleared.last);
         }
+        failure.map_or(Ok(gone), Err)
     }
+
+    /// Clears away those that come after `after`, as many as one statement gives; `None` where there are none.
+    async fn clear_some_of_messages(
+        &self,
+        after: Option<(Timestamp, ImageId)>,
+    ) -> Result<Option<Cleared>, AccountsError> {
+        let dropped = self.store.list_dropped_message_images(after).await?;
+        let Some(last) = dropped.last().map(|(at, name)| (*at, name.id)) else {
+            return Ok(None);
+        };
+        let (mut ids, mut failure) = (Vec::with_capacity(dropped.len()), None);
+        for (_, name) in dropped {
+            match self.blobs.delete(&name.to_string()).await {
+                Ok(()) => ids.push(name.id),
+                Err(error) => failure = Some(error.into()),
+            }
+        }
+        let gone = match ids.is_empty() {
+            true => 0,
+            false => self.store.delete_dropped_message_images(ids).await?,
+        };
+        Ok(Some(Cleared { gone, failure, last }))
+    }
+}
+
+/// What became of some pictures that had to go.
+struct Cleared {
+    gone: u64,
+    failure: Option<AccountsError>,
+    /// The last of them.
+    last: (Timestamp, ImageId),
 }

@@ -7,6 +7,7 @@ mod messages;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -81,12 +82,20 @@ impl Images {
         Ok(())
     }
 
-    /// A picture in one size, if there is one.
+    /// How many bytes a picture in one size has, if there is one.
     ///
     /// # Errors
     /// [`AccountsError::Blob`].
-    pub async fn find(&self, name: ImageName) -> Result<Option<Bytes>, AccountsError> {
-        Ok(self.blobs.get(&name.to_string()).await?)
+    pub async fn size(&self, name: ImageName) -> Result<Option<u64>, AccountsError> {
+        Ok(self.blobs.size(&name.to_string()).await?)
+    }
+
+    /// Some bytes of a picture that there is.
+    ///
+    /// # Errors
+    /// [`AccountsError::Blob`].
+    pub async fn read(&self, name: ImageName, bytes: Range<u64>) -> Result<Bytes, AccountsError> {
+        Ok(self.blobs.read(&name.to_string(), bytes).await?)
     }
 
     /// Clears away what a user's profile does not show any more. What cannot be cleared now is cleared by [`Images::clear`].

@@ -1,6 +1,7 @@
 //! Pictures where files cannot be kept, or their node dies, at every point in between; on real databases.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -35,8 +36,13 @@ impl Blobs for FakeBlobs {
         Ok(())
     }
 
-    async fn get(&self, name: &str) -> Result<Option<Bytes>, BlobError> {
-        Ok(self.files.lock().unwrap().get(name).cloned())
+    async fn size(&self, name: &str) -> Result<Option<u64>, BlobError> {
+        Ok(self.files.lock().unwrap().get(name).map(|file| u64::try_from(file.len()).unwrap()))
+    }
+
+    async fn read(&self, name: &str, bytes: Range<u64>) -> Result<Bytes, BlobError> {
+        let range = usize::try_from(bytes.start).unwrap()..usize::try_from(bytes.end).unwrap();
+        Ok(self.files.lock().unwrap().get(name).ok_or(BlobError::Stopped)?.slice(range))
     }
 
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
@@ -150,7 +156,7 @@ async fn a_new_picture_takes_the_place_of_the_old_one_and_of_its_files() {
         assert_ne!(first, second);
         assert_eq!(fixture.blobs.count(), 3);
         let name = second.strip_prefix("/v1/images/").and_then(ImageName::parse).unwrap();
-        assert!(fixture.images.find(name).await.unwrap().is_some());
+        assert!(fixture.images.size(name).await.unwrap().is_some());
 
         fixture.images.take_away(fixture.user).await.unwrap();
 

@@ -12,7 +12,7 @@ use crate::domain::ids::{MessageId, ReportId, RoomId, UserId};
 use crate::domain::message_reports::{
     Removal, ReportError, ReportOutcome, ReportStatus, may_resolve,
 };
-use crate::domain::messages::MessageRef;
+use crate::domain::messages::{Attachment, MessageRef};
 use crate::domain::rooms::{Action, Command, RoomKind, Seq};
 use crate::domain::time::Timestamp;
 use crate::domain::workflows::Reason;
@@ -86,6 +86,8 @@ pub(super) struct ReportedMessageView {
     from: NamedView,
     /// What it said when it was reported; null once that is decided.
     body: Option<String>,
+    /// What was attached to it then; a picture stays until it is decided, whatever its sender does.
+    attachments: Vec<Attachment>,
     is_deleted: bool,
 }
 
@@ -191,6 +193,7 @@ impl From<Report> for MessageReportView {
                 seq: report.seq,
                 from: report.sender.into(),
                 body: report.body,
+                attachments: report.attachments,
                 is_deleted: report.is_deleted,
             },
             reporter: report.reporter.into(),

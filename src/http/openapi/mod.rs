@@ -16,7 +16,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
 
 use super::{
-    admin, admin_payments, auth, deliveries, dev_orders, dev_outbox, devices, follows, friends,
+    admin, admin_payments, auth, deliveries, dev_outbox, dev_payments, devices, follows, friends,
     images, messages, notifications, ops, payments, phones, preferences, presence, problem,
     reconciliation, rooms, search, service, service_keys, settings, sse, templates, unsubscribe,
     users, wallet, web_app, webhooks,
@@ -124,7 +124,7 @@ fn modules() -> Vec<OpenApi> {
         devices::Doc::openapi(),
         notifications::Doc::openapi(),
         deliveries::Doc::openapi(),
-        dev_orders::Doc::openapi(),
+        dev_payments::Doc::openapi(),
         dev_outbox::Doc::openapi(),
         service_keys::Doc::openapi(),
         webhooks::Doc::openapi(),

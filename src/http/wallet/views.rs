@@ -120,7 +120,7 @@ pub(super) struct BankAccountBody {
 
 /// A bank account, as far as it is ever shown.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BankAccountView {
+pub(in crate::http) struct BankAccountView {
     bank_account_id: BankAccountId,
     bank_code: String,
     #[schema(example = "****6789")]

@@ -328,11 +328,10 @@ impl RoomLog {
                 let is_due =
                     message_reports::resolve_by_removal(db, removal, place, actor, self.now)
                         .await?;
-                let stands = facts.message.is_some_and(|message| !message.deleted);
-                if is_due && stands {
-                    self.delete(db, actor, seq).await
-                } else {
-                    Ok(self.unchanged())
+                // As if its sender had done it: who decided is told in the audit, and nowhere else.
+                match facts.message.filter(|message| is_due && !message.deleted) {
+                    Some(message) => self.delete(db, message.sender, seq).await,
+                    None => Ok(self.unchanged()),
                 }
             }
             Action::React { emoji, .. } => {

@@ -190,6 +190,8 @@ export const en = {
     number: 'Account number',
     holder: 'Account holder',
     unverified: 'not confirmed yet',
+    unverifiedHint: 'Money is sent to it once the app has confirmed that it is yours. In development you confirm it yourself.',
+    vouch: 'It is mine',
     noAccount: 'Add a bank account first.',
     pay: 'Pay',
     payAsk: (amount: string) => `Pay ${amount}?`,

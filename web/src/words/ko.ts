@@ -191,6 +191,8 @@ export const ko: Words = {
     number: '계좌번호',
     holder: '예금주',
     unverified: '아직 확인되지 않음',
+    unverifiedHint: '본인 계좌인지 앱이 확인한 뒤에 송금돼요. 개발 모드에서는 직접 확인할 수 있어요.',
+    vouch: '내 계좌예요',
     noAccount: '먼저 계좌를 추가하세요.',
     pay: '결제',
     payAsk: (amount) => `${amount}을 결제할까요?`,

@@ -1908,6 +1908,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/dev/bank-accounts/{id}/verification": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Says that a bank account of the caller's is their own, so that money can be taken out. In development mode only. */
+        put: operations["verify_own_bank_account"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/dev/orders": {
         parameters: {
             query?: never;
@@ -5850,6 +5867,8 @@ export interface components {
         };
         /** @description A message that somebody told of. */
         ReportedMessageView: {
+            /** @description What was attached to it then; a picture stays until it is decided, whatever its sender does. */
+            attachments: components["schemas"]["Attachment"][];
             /** @description What it said when it was reported; null once that is decided. */
             body?: null | string;
             from: components["schemas"]["NamedView"];
@@ -7162,15 +7181,6 @@ export interface components {
         };
         /** @description `withdrawal_not_found` */
         WithdrawalNotFound: {
-            headers: {
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
-        /** @description `wrong_password` */
-        WrongPassword: {
             headers: {
                 [name: string]: unknown;
             };
@@ -10120,7 +10130,15 @@ export interface operations {
             };
             400: components["responses"]["TheRequestCannotBeRead"];
             401: components["responses"]["ThereIsNoValidAccessToken"];
-            403: components["responses"]["WrongPassword"];
+            /** @description `wrong_password` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             413: components["responses"]["TheBodyIsTooBig"];
             415: components["responses"]["TheBodyIsNotApplicationJson"];
             422: components["responses"]["AnInputIsNotAllowed"];
@@ -11213,6 +11231,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChangeView"];
+                };
+            };
+            400: components["responses"]["TheRequestCannotBeRead"];
+            401: components["responses"]["ThereIsNoValidAccessToken"];
+            403: components["responses"]["NotForThisCaller"];
+            404: components["responses"]["ItDoesNotExistOrTheCallerMayNotKnowThatItDoes"];
+            409: components["responses"]["TheStateOfThingsDoesNotAllowIt"];
+            422: components["responses"]["AnInputIsNotAllowed"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["WhetherItWasDoneIsNotKnown"];
+            503: components["responses"]["TooBusy"];
+        };
+    };
+    verify_own_bank_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["schemas"]["BankAccountId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BankAccountView"];
                 };
             };
             400: components["responses"]["TheRequestCannotBeRead"];
@@ -13563,7 +13611,15 @@ export interface operations {
             };
             400: components["responses"]["TheRequestCannotBeRead"];
             401: components["responses"]["ThereIsNoValidAccessToken"];
-            403: components["responses"]["WrongPassword"];
+            /** @description `wrong_password`, `own_decision` for an administrator */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `wallet_not_empty`: the caller's money is here or on its way, or they owe some */
             409: {
                 headers: {

@@ -1,12 +1,13 @@
-//! Orders to try payments with, in development mode: a caller registers one of their own, pays for it like for any other, and
-//! releases it to its payee. Everywhere else that is for the app's own server, by its key.
+//! Trying payments in development mode: a caller registers an order of their own, pays for it like for any other, and releases
+//! it to its payee, who vouches for their own bank account. Everywhere else that is for the app's own server, by its key.
 //!
-//! Invariant: in production there is nothing here; and nobody registers or releases what somebody else is to pay for.
+//! Invariant: in production, and wherever a provider takes real money, there is nothing here; nobody registers or releases what somebody else is to pay for, and nobody
+//! vouches for an account of somebody else's.
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, HttpRequest, post};
+use actix_web::{FromRequest, HttpRequest, post, put};
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
@@ -14,33 +15,38 @@ use utoipa::{OpenApi, ToSchema};
 use super::caller::Caller;
 use super::payments::views::OrderView;
 use super::views::{ChangeRefusals, WriteRefusals};
-use super::wallet::views::{ReleasedView, SettlementView};
+use super::wallet::views::{BankAccountView, ReleasedView, SettlementView};
 use crate::accounts::Accounts;
 use crate::actors::payments::settlements::Settlements;
+use crate::actors::payments::wallets::Wallets;
 use crate::clock;
 use crate::config::Config;
-use crate::domain::ids::UserId;
+use crate::domain::bank_accounts::BankAccountError;
+use crate::domain::ids::{BankAccountId, UserId};
 use crate::domain::money::Amount;
-use crate::domain::payments::PaymentError;
 use crate::domain::payments::orders::{FeeBps, NewOrder, OrderKey, OrderName};
+use crate::domain::payments::{PaymentError, ProviderName};
 use crate::error::{ApiError, ApiResult};
 use crate::store::Store;
+use crate::store::bank_accounts::Voucher;
 use crate::store::orders::{Order, PutOrder};
 
-/// The type of all of them.
+/// The type of all orders that are made here.
 const ORDER_TYPE: &str = "dev";
+/// Who vouches for a bank account here.
+const VOUCHER: &str = "development";
 
 /// Routes below the version.
 pub fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(create_dev_order).service(release_dev_order);
+    cfg.service(create_dev_order).service(release_dev_order).service(verify_own_bank_account);
 }
 
 /// What [`routes`] serves, for the description of the API.
 #[derive(OpenApi)]
-#[openapi(paths(create_dev_order, release_dev_order))]
+#[openapi(paths(create_dev_order, release_dev_order, verify_own_bank_account))]
 pub struct Doc;
 
-/// A caller in development mode. To everybody else, whoever they are, there is nothing here.
+/// A caller in development mode, where nobody's money is moved. To everybody else, whoever they are, there is nothing here.
 struct Trying(Caller);
 
 impl FromRequest for Trying {
@@ -49,12 +55,18 @@ impl FromRequest for Trying {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let config = request.app_data::<web::Data<Config>>();
-        if config.is_none_or(|config| config.is_production()) {
+        if !config.is_some_and(|config| is_play(config)) {
             return Box::pin(async { Err(ApiError::NotFound) });
         }
         let caller = Caller::from_request(request, payload);
         Box::pin(async move { caller.await.map(Self) })
     }
+}
+
+/// Whether all money is the fake provider's.
+fn is_play(config: &Config) -> bool {
+    let is_fake = |name: &ProviderName| *name == ProviderName::Fake;
+    !config.is_production() && config.payments.used(false).iter().all(is_fake)
 }
 
 /// Something to pay for.
@@ -150,4 +162,46 @@ async fn release_dev_order(
         released: released.into(),
         settlement: settlement.map(SettlementView::from),
     }))
+}
+
+/// Says that a bank account of the caller's is their own, so that money can be taken out. In development mode only.
+#[utoipa::path(
+    tag = "dev",
+    params(("id" = BankAccountId, Path)),
+    security(("bearer" = [])),
+    responses((status = 200, body = BankAccountView), ChangeRefusals),
+)]
+#[put("/dev/bank-accounts/{id}/verification")]
+#[tracing::instrument(skip_all, fields(user.id = %trying.0.user_id, bank_account.id = %id))]
+async fn verify_own_bank_account(
+    trying: Trying,
+    id: web::Path<BankAccountId>,
+    wallets: web::Data<Wallets>,
+) -> ApiResult<web::Json<BankAccountView>> {
+    let own = wallets.accounts(trying.0.user_id).await?;
+    if !own.iter().any(|account| account.id == *id) {
+        return Err(BankAccountError::NotFound.into());
+    }
+    let verified = wallets.verify_account(*id, Voucher::Service(VOUCHER.to_owned())).await?;
+
+    Ok(web::Json(verified.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_provider_takes_real_money_there_is_nothing_to_try() {
+        let is_play = |settings: &[(&str, &str)]| {
+            is_play(&Config::read(None, settings.iter().copied()).unwrap())
+        };
+        let toss = [
+            ("MADANG__PAYMENTS__OTHERS", "toss"),
+            ("MADANG__PAYMENTS__TOSS__CLIENT_KEY", "test_ck_1"),
+        ];
+        assert!(is_play(&[]));
+        assert!(!is_play(&toss));
+        assert!(!is_play(&[("MADANG__MODE", "production")]));
+    }
 }

@@ -11,6 +11,7 @@ on_both_databases!(
     whoever_tries_it_out_sees_a_wallet_move,
     only_what_can_be_paid_is_registered_and_only_by_who_pays,
     what_was_not_paid_is_not_released_and_nobody_releases_for_another,
+    an_account_is_vouched_for_by_its_own_user_and_money_is_taken_out,
     in_production_there_is_nothing_to_try,
 );
 
@@ -35,6 +36,13 @@ async fn pay(app: &TestApp, payer: &User, order: &Value) {
 async fn release(user: &User, order: &Value) -> Answer {
     let id = order["order_id"].as_str().expect("an id");
     user.post(&format!("/dev/orders/{id}/release"), &json!({})).await
+}
+
+fn verification(account: &Value) -> String {
+    format!(
+        "/dev/bank-accounts/{}/verification",
+        account["bank_account_id"].as_str().expect("an id")
+    )
 }
 
 async fn wallet(user: &User) -> (i64, i64) {
@@ -99,6 +107,25 @@ async fn what_was_not_paid_is_not_released_and_nobody_releases_for_another(app: 
     assert_eq!(wallet(&minho).await, (0, 0));
 }
 
+async fn an_account_is_vouched_for_by_its_own_user_and_money_is_taken_out(app: &mut TestApp) {
+    let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
+    let order = jisoo.post("/dev/orders", &tea(&minho, 4_500)).await.json(201);
+    pay(app, &jisoo, &order).await;
+    release(&jisoo, &order).await.json(200);
+    let account = json!({ "bank_code": "088", "account_number": "110123456789", "holder": "민호" });
+    let account = minho.post("/payments/bank-accounts", &account).await.json(201);
+    let asked = json!({ "amount": 1_000, "bank_account_id": account["bank_account_id"] });
+    send(&minho, "withdraw", &new_key(), &asked).await.refused(403, "bank_account_unverified");
+    let path = verification(&account);
+    jisoo.put(&path, &json!({})).await.refused(404, "bank_account_not_found");
+
+    let verified = minho.put(&path, &json!({})).await.json(200);
+
+    assert_ne!(verified["verified_at"], Value::Null);
+    send(&minho, "withdraw", &new_key(), &asked).await.json(202);
+    assert_eq!(wallet(&minho).await, (0, 3_500));
+}
+
 async fn in_production_there_is_nothing_to_try(app: &mut TestApp) {
     let (jisoo, minho) = (app.register("jisoo").await, app.register("minho").await);
     let order = jisoo.post("/dev/orders", &tea(&minho, 4_500)).await.json(201);
@@ -109,5 +136,7 @@ async fn in_production_there_is_nothing_to_try(app: &mut TestApp) {
 
     jisoo.post("/dev/orders", &tea(&minho, 4_500)).await.refused(404, "not_found");
     release(&jisoo, &order).await.refused(404, "not_found");
+    let account = json!({ "bank_account_id": uuid::Uuid::now_v7() });
+    jisoo.put(&verification(&account), &json!({})).await.refused(404, "not_found");
     app.post("/v1/dev/orders", &tea(&minho, 4_500)).await.refused(404, "not_found");
 }
