@@ -282,6 +282,29 @@ test('while nobody looks at any tab the worker does not come back', async () => 
   await until(() => one.state.name === 'live' && other.state.name === 'live', 'somebody looks again');
 });
 
+test('a tab that the worker has forgotten says hello again, and what it said meanwhile is sent', async () => {
+  const [ann, ben] = await fixture.people();
+  const room = await ann.roomWith(ben);
+  const host = new TabHost({ url: fixture.server.url, WebSocket: WebSocket as never });
+  const ports: Port[] = [];
+  const open = () => {
+    const { port1, port2 } = new MessageChannel();
+    host.add(asPort(port1));
+    ports.push(asPort(port2));
+    return asPort(port2);
+  };
+  const { url, id: user, session: credentials } = ann;
+  const tab = fixture.stopped(connectShared({ url, open, user, credentials }));
+  tab.start();
+  await until(() => tab.state.name === 'live', 'it is live');
+  ports[0]?.postMessage({ bye: true });
+
+  await expect(tab.send(room, { body: 'back again' })).resolves.toMatchObject({ duplicate: false });
+
+  expect(ports).toHaveLength(2);
+  expect(tab.outbox.list()).toEqual([]);
+});
+
 test('a tab without a worker has a connection of its own', async () => {
   const ann = await fixture.person();
   const nobody = () => {

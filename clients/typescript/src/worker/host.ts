@@ -34,6 +34,8 @@ const LOOK_EVERY_MS = 30_000;
 /** So long one tab is asked alone. */
 const TOKEN_TURN_MS = 2_000;
 const REVOKED = 4202;
+/** Nothing that anybody has to do something about: the tab comes back. */
+const FORGOTTEN = 4000;
 /** Users whom one connection watches. */
 const WATCHED_MAX = 100;
 
@@ -59,6 +61,7 @@ export function serveTabs(settings: HostSettings): void {
 export class TabHost {
   readonly #tabs = new Set<Tab>();
   #house: House | undefined;
+  #lookedAt = Date.now();
 
   constructor(private readonly settings: HostSettings) {
     const looking = setInterval(() => this.#look(), LOOK_EVERY_MS);
@@ -78,6 +81,10 @@ export class TabHost {
 
   /** Tabs that are frozen or have crashed say nothing; those that come back say hello again. */
   #look(): void {
+    const isLate = Date.now() - this.#lookedAt > 2 * LOOK_EVERY_MS;
+    this.#lookedAt = Date.now();
+    // The machine has slept: nobody could say anything.
+    if (isLate) for (const tab of this.#tabs) tab.heardAt = this.#lookedAt;
     for (const tab of this.#tabs) if (Date.now() - tab.heardAt > SILENT_MAX_MS) this.#drop(tab);
   }
 
@@ -113,7 +120,7 @@ export class TabHost {
   async #ask(tab: Tab, id: number, op: string, fields: object): Promise<void> {
     try {
       const house = this.#house;
-      if (!house || !this.#tabs.has(tab)) throw new RequestError('hello_required', 'say hello first');
+      if (!house || !this.#tabs.has(tab)) return this.#forgotten(tab, id);
       tell(tab, { id, ok: await house.do(tab, op, fields) });
     } catch (error) {
       const { code, message } = error as RequestError;
@@ -121,6 +128,12 @@ export class TabHost {
       const isKnown = error instanceof RequestError && !isPassing(error);
       tell(tab, { id, error: isKnown ? { code, message } : null });
     }
+  }
+
+  /** It has been silent for long: it says hello again, and asks then. */
+  #forgotten(tab: Tab, id: number): void {
+    tell(tab, { id, error: null });
+    tell(tab, { closed: FORGOTTEN });
   }
 
   #seen(tab: Tab, isVisible: boolean): void {
