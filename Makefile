@@ -76,12 +76,12 @@ fmt:
 
 screenshots: web
 	@scripts/require rust chromium fonts
-	$(CARGO) build --locked
+	$(CARGO) build --locked --workspace
 	npm run screenshots --workspace web
 
 bench-web: web
 	@scripts/require rust chromium
-	$(CARGO) build --locked --release
+	$(CARGO) build --locked --release --workspace
 	npm run bench --workspace web
 
 bench:

@@ -14,8 +14,9 @@ import type { Room } from '../rooms/room.svelte';
 
 export const PAGE = 60;
 export const WINDOW_MAX = 240;
-/** What is kept of it where somebody only watches what comes: no frame has more to lay out. It grows by half before it is cut. */
-const WINDOW_FOLLOWED = 80;
+/** What is kept of it where somebody only watches what comes: no frame has more to lay out. A few more, and it is cut. */
+const WINDOW_FOLLOWED = 64;
+const SPARE = 8;
 /** How long a message rests that changes, before it is read again. */
 const SETTLE_MS = 120;
 /** After a page that nobody gave. */
@@ -69,6 +70,11 @@ export class Timeline {
       outbox.on('discarded', (queued) => isHere(queued) && this.#takePending([queued.key])),
       outbox.on('sent', (queued) => isHere(queued) && this.#sent(queued.key)),
     ];
+  }
+
+  /** Whether what comes is seen as it comes. */
+  get isWatched(): boolean {
+    return this.isFollowed && this.isAtEnd && !this.isLoading && !document.hidden;
   }
 
   /** Nobody reads it any more. */
@@ -176,7 +182,7 @@ export class Timeline {
   #append(messages: Message[]): void {
     if (messages.length === 0) return;
     const all = [...this.items, ...messages];
-    if (all.length <= (this.isFollowed ? WINDOW_FOLLOWED * 1.5 : WINDOW_MAX)) {
+    if (all.length <= (this.isFollowed ? WINDOW_FOLLOWED + SPARE : WINDOW_MAX)) {
       this.items = all;
     } else if (this.isFollowed) {
       this.isAtStart = false;

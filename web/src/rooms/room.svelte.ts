@@ -208,7 +208,9 @@ export class Room {
     if (!this.#said) return;
     const { last, unread } = this.#said;
     this.#said = undefined;
-    const unread_count = last.seq <= this.#readTo ? this.view.unread_count : this.view.unread_count + unread;
+    // Whoever watches it reads it in this very frame.
+    const isRead = last.seq <= this.#readTo || this.timeline?.isWatched === true;
+    const unread_count = this.view.unread_count + (isRead ? 0 : unread);
     this.view = { ...this.view, last_message: last, unread_count, last_active_at: last.at };
   }
 
