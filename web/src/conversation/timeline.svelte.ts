@@ -161,7 +161,7 @@ export class Timeline {
     await this.courtyard.realtime.outbox.discard(key);
   }
 
-  /** An event of the room. They are shown together, once a frame. */
+  /** An event of the room. They are shown together ({@link onceAFrame}). */
   hear(event: DurableEvent): void {
     this.#heard.push(event);
     this.#tellSoon();
