@@ -44,6 +44,18 @@ export interface Link {
 /** Opens a link and says hello on it. */
 export type Opener = (hello: Hello, heard: Heard) => Promise<Link>;
 
+/** An opener that is loaded when it is tried for the first time, and is the same from then on. */
+export function lazily(load: () => Promise<Opener>): Opener {
+  let loaded: Promise<Opener> | undefined;
+  return async (hello, heard) => {
+    loaded ??= load().catch((error: unknown) => {
+      loaded = undefined;
+      throw error;
+    });
+    return (await loaded)(hello, heard);
+  };
+}
+
 /** A frame that has no `event` is an answer. */
 export function isReply(parsed: Frame | Reply): parsed is Reply {
   return !('event' in parsed);

@@ -6,7 +6,7 @@ import { MemoryOutbox } from '../realtime/outbox.js';
 import type { Greeting, Ops, Subscribed, Subscription } from '../realtime/protocol.js';
 import { Realtime, type Credentials } from '../realtime/realtime.js';
 import { hostSurroundings, type Surroundings } from '../realtime/surroundings.js';
-import type { Heard, Hello, Link, Opener } from '../realtime/transport.js';
+import { lazily, type Heard, type Hello, type Link, type Opener } from '../realtime/transport.js';
 import type { FromTab, FromWorker, Port } from './wire.js';
 
 const LIMITS = { frame_bytes_max: 65_536, body_chars_max: 4_000, channels_max: 256, ops_per_second: 20, ops_burst: 60 };
@@ -38,16 +38,12 @@ export function portOf(worker: SharedWorker): Port {
 export function connectShared(settings: SharedSettings): Realtime {
   const { open, user, credentials, outbox = new MemoryOutbox(), surroundings = hostSurroundings() } = settings;
   const viaWorker = (open: () => Port): Opener => (hello, heard) => WorkerLink.open({ open, user, credentials, surroundings }, hello, heard);
-  // One set of them for as long as the page lives: they know where streams go on.
-  let own: Promise<[Opener, ...Opener[]]> | undefined;
-  const load = () => import('../realtime/openers.js').then((it) => it.openersOf(settings));
-  const alone = (way: number): Opener => async (hello, heard) => {
-    const openers = await (own ??= load().catch((error) => {
-      own = undefined;
-      throw error;
-    }));
-    return openers[way % openers.length]!(hello, heard);
-  };
+  const alone = (way: number): Opener =>
+    lazily(async () => {
+      const { openersOf } = await import('../realtime/openers.js');
+      const own = openersOf(settings);
+      return own[way % own.length] as Opener;
+    });
   return new Realtime({ credentials, openers: open ? [viaWorker(open), alone(0), alone(1)] : [alone(0), alone(1)], outbox, surroundings });
 }
 
