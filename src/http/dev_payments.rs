@@ -1,8 +1,8 @@
 //! Trying payments in development mode: a caller registers an order of their own, pays for it like for any other, and releases
 //! it to its payee, who vouches for their own bank account. Everywhere else that is for the app's own server, by its key.
 //!
-//! Invariant: in production, and wherever a provider takes real money, there is nothing here; nobody registers or releases what somebody else is to pay for, and nobody
-//! vouches for an account of somebody else's.
+//! Invariant: in production, and wherever a provider takes real money, there is nothing here; nobody registers or releases
+//! what somebody else is to pay for, and nobody vouches for an account of somebody else's.
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
