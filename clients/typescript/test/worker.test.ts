@@ -13,16 +13,19 @@ const fixture = new Fixture();
 /** A worker, and tabs of it. */
 function worker(settings: Partial<RealtimeSettings> = {}) {
   const host = new TabHost({ url: fixture.server.url, WebSocket: WebSocket as never, ...settings });
+  let greeted = 0;
   const tab = (person: Person, more: Partial<RealtimeSettings> = {}): Realtime => {
     const open = () => {
       const { port1, port2 } = new MessageChannel();
       host.add(asPort(port1));
+      port2.once('message', () => (greeted += 1));
       return asPort(port2);
     };
     const { url, id: user, session: credentials } = person;
     return fixture.stopped(connectShared({ url, open, user, credentials, ...more }));
   };
-  return tab;
+  /** Tabs that the worker has said something to. */
+  return Object.assign(tab, { greeted: () => greeted });
 }
 
 /** A page that somebody looks at, or not. */
@@ -199,7 +202,7 @@ test('a tab that knows more than the worker is told nothing twice, and of no gap
   const gaps: Gap[] = [];
   channel.on('gap', (gap) => gaps.push(gap));
   ahead.start();
-  await new Promise((tick) => setTimeout(tick, 100));
+  await until(() => tab.greeted() === 2, 'the worker knows where it is');
   proxy.isDead = false;
   proxy.cut();
   first.retryNow();

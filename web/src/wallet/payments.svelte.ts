@@ -5,7 +5,9 @@
  * after a broken connection, moves nothing twice.
  */
 
-import { isPassing, RequestError, type components, type DurableEvent, type Rest } from '@madang/client';
+import type { components, DurableEvent, Rest } from '@madang/client';
+
+import { isSettled } from '../session/answers';
 
 type Schemas = components['schemas'];
 export type Payment = Schemas['PaymentView'];
@@ -123,12 +125,4 @@ export class Payments {
     await this.rest.POST('/v1/payments/withdrawals/{id}/cancel', { params: { path: { id } } });
     await this.load();
   }
-}
-
-/** Answers after which nobody knows yet what becomes of what was asked for: it is asked for again under the same key. */
-const UNDER_WAY = ['idempotency_key_in_use', 'payment_under_way', 'payment_key_in_use'];
-
-/** Whether an answer is the last word about what was asked for. */
-export function isSettled(error: unknown): boolean {
-  return error instanceof RequestError && !isPassing(error) && !UNDER_WAY.includes(error.code);
 }
