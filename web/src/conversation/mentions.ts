@@ -14,13 +14,8 @@ const HANDLE = /@([\p{L}\p{N}_.-]{2,32})/gu;
 
 /** The mention that is being written where the caret stands. */
 export function mentionAt(text: string, caret: number): Begun | undefined {
-  if (caret < 0) return undefined;
   const begun = BEGUN.exec(text.slice(0, caret))?.[1];
   return begun === undefined ? undefined : { from: caret - begun.length - 1, text: begun };
-}
-
-export function withMention(text: string, begun: Begun, handle: string): string {
-  return `${text.slice(0, begun.from)}@${handle} ${text.slice(begun.from + begun.text.length + 1)}`;
 }
 
 /** Whether a text may mean somebody who is not among these members. */
