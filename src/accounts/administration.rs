@@ -85,9 +85,7 @@ impl Accounts {
                 })
             })
             .await?;
-        // First, so that live connections hear why.
-        self.revocations.revoke_user(user, now);
-        self.forget_sessions(&ended, now);
+        self.revocations.revoke_account(user, &ended, now);
         Ok(suspended)
     }
 

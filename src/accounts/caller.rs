@@ -28,7 +28,7 @@ impl Caller {
         now: Timestamp,
     ) -> Result<Self, AccountError> {
         let claims = tokens.verify(token, now)?;
-        if revocations.is_revoked(claims.session_id, claims.user_id) {
+        if revocations.is_revoked(claims.session_id) {
             return Err(AccountError::Unauthenticated);
         }
 

@@ -135,8 +135,7 @@ impl Accounts {
                 })
             })
             .await?;
-        self.revocations.revoke_user(user, now);
-        self.forget_sessions(&ended, now);
+        self.revocations.revoke_account(user, &ended, now);
         Ok(told)
     }
 }

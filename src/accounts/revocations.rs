@@ -1,8 +1,9 @@
-//! Revocations: the sessions and users whose access tokens are refused although they have not expired.
+//! Revocations: the sessions whose access tokens are refused although they have not expired.
 //!
 //! An access token lives at most minutes, so only what ended within that time needs to be known: a small set in
 //! memory, filled from the store at start-up. Sockets subscribe, to be cut at once. Invariant: an entry outlives every
-//! access token it refuses; that of a user refuses the sessions of until then, and none that is opened when they may come back.
+//! access token it refuses. Where an account is over, each of its sessions is; one that is opened when it is restored is
+//! another one, whatever the clocks say.
 //!
 //! On several nodes, what ends on one is learned by the others: at once from what it says, and soon from the store.
 
@@ -25,6 +26,7 @@ const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revoked {
     Session(SessionId),
+    /// The account is gone or suspended. Its sessions, which have ended for that, are announced after it.
     User(UserId),
 }
 
@@ -41,23 +43,15 @@ pub struct Announcement {
 pub struct Revocations(Arc<Inner>);
 
 struct Inner {
-    ended: RwLock<Ended>,
+    ended: RwLock<EndedSessions>,
     announcements: broadcast::Sender<Announcement>,
     kept_for: Duration,
 }
 
 /// What ended, and until when that must be known.
-struct Ended {
-    sessions: HashMap<SessionId, Timestamp>,
-    users: HashMap<UserId, UserEnd>,
+struct EndedSessions {
+    known_until: HashMap<SessionId, Timestamp>,
     prune_at: Timestamp,
-}
-
-/// When every session of a user had ended.
-#[derive(Clone, Copy)]
-struct UserEnd {
-    at: Timestamp,
-    known_until: Timestamp,
 }
 
 impl Revocations {
@@ -65,9 +59,8 @@ impl Revocations {
     #[must_use]
     pub fn new(access_ttl: Duration) -> Self {
         Self(Arc::new(Inner {
-            ended: RwLock::new(Ended {
-                sessions: HashMap::new(),
-                users: HashMap::new(),
+            ended: RwLock::new(EndedSessions {
+                known_until: HashMap::new(),
                 prune_at: Timestamp::from_millis(0),
             }),
             announcements: broadcast::Sender::new(ANNOUNCEMENTS_MAX),
@@ -81,31 +74,35 @@ impl Revocations {
         self.0.kept_for
     }
 
-    /// Whether tokens of this session of this user are refused.
+    /// Whether tokens of this session are refused.
     #[must_use]
-    pub fn is_revoked(&self, session: SessionId, user: UserId) -> bool {
+    pub fn is_revoked(&self, session: SessionId) -> bool {
         let ended = self.0.ended.read().unwrap_or_else(PoisonError::into_inner);
-        let user_end = ended.users.get(&user);
-        ended.sessions.contains_key(&session)
-            || user_end.is_some_and(|end| opened_at(session).is_none_or(|opened| opened <= end.at))
+        ended.known_until.contains_key(&session)
     }
 
     /// Refuses the tokens of one session from now on, and says so.
     pub fn revoke_session(&self, session: SessionId, now: Timestamp) {
-        self.insert(Revoked::Session(session), now);
+        self.insert(session, now);
         self.announce(Revoked::Session(session), true);
     }
 
-    /// Refuses every token of a user who is gone or suspended from now on, and says so. Sessions that are opened later, as
-    /// when they were let in again, are not meant.
-    pub fn revoke_user(&self, user: UserId, now: Timestamp) {
-        self.insert(Revoked::User(user), now);
+    /// Refuses the tokens of an account that is gone or suspended from now on, and says so: of these sessions, all it had.
+    pub fn revoke_account(&self, user: UserId, sessions: &[SessionId], now: Timestamp) {
+        // First, so that live connections hear why.
         self.announce(Revoked::User(user), true);
+        for session in sessions {
+            self.revoke_session(*session, now);
+        }
     }
 
-    /// Refuses from now on what has ended elsewhere; told again, it changes nothing.
+    /// Hears what has ended elsewhere, and refuses it from now on. A session that is told again changes nothing.
     pub fn learn(&self, revoked: Revoked, now: Timestamp) {
-        if self.insert(revoked, now) {
+        let is_new = match revoked {
+            Revoked::Session(session) => self.insert(session, now),
+            Revoked::User(_) => true,
+        };
+        if is_new {
             self.announce(revoked, false);
         }
     }
@@ -117,34 +114,19 @@ impl Revocations {
     }
 
     /// Whether it was new.
-    fn insert(&self, revoked: Revoked, now: Timestamp) -> bool {
+    fn insert(&self, session: SessionId, now: Timestamp) -> bool {
         let mut ended = self.0.ended.write().unwrap_or_else(PoisonError::into_inner);
         if now >= ended.prune_at {
-            ended.sessions.retain(|_, known_until| *known_until > now);
-            ended.users.retain(|_, end| end.known_until > now);
+            ended.known_until.retain(|_, known_until| *known_until > now);
             ended.prune_at = now.plus(PRUNE_INTERVAL);
         }
-        let known_until = now.plus(self.0.kept_for);
-        match revoked {
-            Revoked::Session(session) => ended.sessions.insert(session, known_until).is_none(),
-            Revoked::User(user) => {
-                let before = ended.users.insert(user, UserEnd { at: now, known_until });
-                before.is_none_or(|before| before.at < now)
-            }
-        }
+        ended.known_until.insert(session, now.plus(self.0.kept_for)).is_none()
     }
 
     fn announce(&self, revoked: Revoked, is_news: bool) {
         // Nobody listening is fine.
         let _ = self.0.announcements.send(Announcement { revoked, is_news });
     }
-}
-
-/// When a session was opened, as its id says.
-fn opened_at(session: SessionId) -> Option<Timestamp> {
-    let (seconds, nanos) = session.uuid().get_timestamp()?.to_unix();
-    let opened = Duration::new(seconds, nanos);
-    Some(Timestamp::from_millis(i64::try_from(opened.as_millis()).ok()?))
 }
 
 #[cfg(test)]
@@ -154,93 +136,75 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_244_400_000);
 
-    /// Of now.
-    fn ids() -> (SessionId, UserId) {
-        (opened(NOW), clock::new_uuid().into())
-    }
-
-    fn opened(at: Timestamp) -> SessionId {
-        let millis = u64::try_from(at.millis()).unwrap();
-        let random = clock::new_uuid().into_bytes()[6..].try_into().unwrap();
-        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().into()
+    fn session() -> SessionId {
+        clock::new_uuid().into()
     }
 
     #[test]
     fn a_revoked_session_takes_only_its_own_tokens() {
         let revocations = Revocations::new(Duration::from_mins(15));
-        let ((ended, user), (other, _)) = (ids(), ids());
+        let (ended, other) = (session(), session());
 
         revocations.clone().revoke_session(ended, NOW);
 
-        assert!(revocations.is_revoked(ended, user));
-        assert!(!revocations.is_revoked(other, user));
+        assert!(revocations.is_revoked(ended) && !revocations.is_revoked(other));
     }
 
     #[test]
-    fn a_revoked_user_takes_every_session() {
+    fn an_account_that_is_over_takes_the_sessions_it_had_and_none_that_is_opened_later() {
         let revocations = Revocations::new(Duration::from_mins(15));
-        let ((one, user), (two, other)) = (ids(), ids());
+        let (one, two) = (session(), session());
+        let user = clock::new_uuid().into();
 
-        revocations.revoke_user(user, NOW);
+        revocations.revoke_account(user, &[one, two], NOW);
+        // On another node, whose clock is ahead.
+        revocations.learn(Revoked::User(user), NOW.plus(Duration::from_secs(10)));
 
-        assert!(revocations.is_revoked(one, user) && revocations.is_revoked(two, user));
-        assert!(!revocations.is_revoked(one, other));
-    }
-
-    #[test]
-    fn a_session_that_is_opened_later_is_not_meant() {
-        let revocations = Revocations::new(Duration::from_mins(15));
-        let (session, user) = ids();
-        let later = NOW.plus(Duration::from_millis(1));
-        revocations.revoke_user(user, NOW);
-
-        assert!(revocations.is_revoked(session, user));
-        assert!(!revocations.is_revoked(opened(later), user), "they were let in again");
-        revocations.revoke_user(user, later);
-        assert!(revocations.is_revoked(opened(later), user));
-        assert!(revocations.is_revoked(uuid::Uuid::nil().into(), user), "of no time");
+        assert!(revocations.is_revoked(one) && revocations.is_revoked(two));
+        assert!(!revocations.is_revoked(session()), "they were let in again");
     }
 
     #[test]
     fn an_entry_outlives_the_tokens_and_then_goes() {
         let revocations = Revocations::new(Duration::from_mins(15));
-        let ((first, user), (second, _), (third, _)) = (ids(), ids(), ids());
+        let (first, second, third) = (session(), session(), session());
         revocations.revoke_session(first, NOW);
 
         revocations.revoke_session(second, NOW.plus(Duration::from_mins(15)));
-        assert!(revocations.is_revoked(first, user));
+        assert!(revocations.is_revoked(first));
 
         revocations.revoke_session(third, NOW.plus(Duration::from_mins(17)));
-        assert!(!revocations.is_revoked(first, user) && revocations.is_revoked(second, user));
+        assert!(!revocations.is_revoked(first) && revocations.is_revoked(second));
     }
 
     #[tokio::test]
-    async fn listeners_hear_what_ends() {
+    async fn listeners_hear_what_ends_and_first_why() {
         let revocations = Revocations::new(Duration::from_mins(15));
         let mut listener = revocations.subscribe();
-        let (session, user) = ids();
+        let (first, second, user) = (session(), session(), clock::new_uuid().into());
 
-        revocations.revoke_session(session, NOW);
-        revocations.revoke_user(user, NOW);
+        revocations.revoke_session(first, NOW);
+        revocations.revoke_account(user, &[second], NOW);
 
-        let news = |revoked| Announcement { revoked, is_news: true };
-        assert_eq!(listener.recv().await.unwrap(), news(Revoked::Session(session)));
-        assert_eq!(listener.recv().await.unwrap(), news(Revoked::User(user)));
+        for revoked in [Revoked::Session(first), Revoked::User(user), Revoked::Session(second)] {
+            assert_eq!(listener.recv().await.unwrap(), Announcement { revoked, is_news: true });
+        }
     }
 
     #[tokio::test]
     async fn what_was_learned_is_refused_and_told_once() {
         let revocations = Revocations::new(Duration::from_mins(15));
         let mut listener = revocations.subscribe();
-        let (session, user) = ids();
+        let (session, user) = (session(), clock::new_uuid().into());
 
+        revocations.learn(Revoked::User(user), NOW);
         revocations.learn(Revoked::Session(session), NOW);
         revocations.learn(Revoked::Session(session), NOW);
         revocations.learn(Revoked::User(user), NOW);
 
-        assert!(revocations.is_revoked(session, user));
-        let learned = |revoked| Announcement { revoked, is_news: false };
-        assert_eq!(listener.recv().await.unwrap(), learned(Revoked::Session(session)));
-        assert_eq!(listener.recv().await.unwrap(), learned(Revoked::User(user)));
+        assert!(revocations.is_revoked(session));
+        for revoked in [Revoked::User(user), Revoked::Session(session), Revoked::User(user)] {
+            assert_eq!(listener.recv().await.unwrap(), Announcement { revoked, is_news: false });
+        }
     }
 }

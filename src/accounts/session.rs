@@ -190,7 +190,7 @@ impl Accounts {
             })
             .await?;
         let now = clock::now();
-        for (session, _) in ended {
+        for session in ended {
             self.revocations.learn(Revoked::Session(session), now);
         }
         Ok(())

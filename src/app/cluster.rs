@@ -51,10 +51,7 @@ pub(super) async fn cut_revoked(revocations: Revocations, directory: Directory, 
             }
             Err(RecvError::Lagged(_)) => {
                 let known = revocations.clone();
-                (
-                    Whose::new(move |session, user| known.is_revoked(session, user)),
-                    CloseCode::Revoked,
-                )
+                (Whose::new(move |session, _| known.is_revoked(session)), CloseCode::Revoked)
             }
             Err(RecvError::Closed) => return,
         };

@@ -286,16 +286,16 @@ pub async fn anonymise_sessions(db: &mut Db, user: UserId) -> Result<(), StoreEr
 pub async fn list_revoked_since(
     db: &mut Db,
     since: Timestamp,
-) -> Result<Vec<(SessionId, UserId)>, StoreError> {
-    let rows: Vec<(Uuid, Uuid)> = fetch_all!(
+) -> Result<Vec<SessionId>, StoreError> {
+    let rows: Vec<(Uuid,)> = fetch_all!(
         db,
-        (Uuid, Uuid),
-        "SELECT id, user_id
+        (Uuid,),
+        "SELECT id
          FROM sessions
          WHERE revoked_at >= $1",
         since.millis(),
     )?;
-    Ok(rows.into_iter().map(|(session, user)| (session.into(), user.into())).collect())
+    Ok(rows.into_iter().map(|(id,)| id.into()).collect())
 }
 
 #[derive(sqlx::FromRow)]

@@ -253,7 +253,7 @@ async fn greet(connection: &Rc<Connection>, id: Option<RequestId>, hello: Hello)
     connection.count_in(counted);
     connection.set_caller(caller.clone());
     // What was revoked before the hub could know whose connection this is.
-    if deps.revocations.is_revoked(caller.session_id, caller.user_id) {
+    if deps.revocations.is_revoked(caller.session_id) {
         return connection.close(CloseCode::Revoked);
     }
     connection.hub.show(caller.user_id, connection.id, hello.presence);
