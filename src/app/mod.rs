@@ -6,6 +6,7 @@ pub mod offline;
 mod parts;
 mod payments;
 mod post;
+pub(crate) mod seals;
 pub(crate) mod wallets;
 
 use std::net::TcpListener;
@@ -25,11 +26,12 @@ use tokio::runtime::Runtime;
 use self::cluster::{check_others, cut_revoked, learn_revocations, open_link, report_seats};
 use self::fake_provider::open_providers;
 use self::parts::{
-    bind, io_runtime, keep_names, open_accounts, open_bus, open_images, open_store, open_webhooks,
-    open_words, tasks,
+    bind, io_runtime, keep_names, open_accounts, open_bus, open_images, open_store, open_words,
+    tasks,
 };
 use self::payments::Money;
 use self::post::{composers, open_post};
+use self::seals::open_webhook_seal;
 use crate::accounts::revocations::Revocations;
 use crate::accounts::service_keys::ServiceKeys;
 use crate::accounts::{Accounts, NewAccount, Registration};
@@ -50,6 +52,7 @@ use crate::actors::relay::webhooks::WebhookSubscriber;
 use crate::actors::relay::{Relay, Subscriber};
 use crate::actors::room::{RoomDeps, Rooms};
 use crate::actors::schedule::Schedule;
+use crate::actors::webhooks::Webhooks;
 use crate::config::Config;
 use crate::domain::accounts::{Role, Roles};
 use crate::domain::rooms::RoomRules;
@@ -155,7 +158,7 @@ impl Node {
         accounts.load_revocations().await.map_err(anyhow::Error::msg)?;
         let images = open_images(&config, &store, io)?;
         let service_keys = ServiceKeys::new(store.clone(), io.handle().clone());
-        let webhooks = open_webhooks(&config, &store).await?;
+        let webhooks = Webhooks::new(store.clone(), open_webhook_seal(&config, &store).await?);
         let own = socket.local_addr()?.as_socket().context("the port is none of the Internet")?;
         let providers = open_providers(&config, own)?;
 

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::parts::{io_runtime, open_seal, open_store};
+use super::parts::{io_runtime, open_store};
+use super::seals::{BANK_ACCOUNTS, SIGNING_SECRETS};
 use crate::accounts::service_keys::ServiceKeys;
 use crate::actors::webhooks::Webhooks;
+use crate::clock;
 use crate::config::Config;
 use crate::domain::service_keys::{Scopes, ServiceName};
 use crate::store::Store;
@@ -48,14 +50,33 @@ pub fn create_service_key(config: &Config, key: NewServiceKey) -> anyhow::Result
 pub fn renew_webhook_secrets(config: &Config) -> anyhow::Result<Vec<(String, SecretString)>> {
     let io = io_runtime()?;
     let renewed = io.block_on(async {
-        let seal = open_seal(config, false)?;
+        let seal = SIGNING_SECRETS.open_anew(config)?;
         let store = open(config, &io).await?;
-        let renewed = Webhooks::new(store.clone(), seal).renew_secrets(BY).await?;
+        let renewed = Webhooks::new(store.clone(), Some(seal)).renew_secrets(BY).await?;
         store.close().await;
         anyhow::Ok(renewed.into_iter().map(|(endpoint, secret)| (endpoint.url, secret)).collect())
     });
     io.shutdown_timeout(STOP_MAX);
     renewed
+}
+
+/// Removes every bank account that the key of these settings does not open, and gives how many: for when the one that
+/// sealed them is lost.
+///
+/// # Errors
+/// When there is no key to seal others with, or the database cannot be used.
+pub fn forget_lost_bank_accounts(config: &Config) -> anyhow::Result<u64> {
+    let io = io_runtime()?;
+    let forgotten = io.block_on(async {
+        let seal = BANK_ACCOUNTS.open_anew(config)?;
+        let store = open(config, &io).await?;
+        let mark = seal.mark().to_owned();
+        let forgotten = store.forget_lost_bank_accounts(mark, clock::now()).await?;
+        store.close().await;
+        anyhow::Ok(forgotten)
+    });
+    io.shutdown_timeout(STOP_MAX);
+    forgotten
 }
 
 async fn open(config: &Config, io: &tokio::runtime::Runtime) -> anyhow::Result<Store> {

@@ -27,9 +27,8 @@ use crate::providers::bus;
 use crate::providers::codes::Codes;
 use crate::providers::hasher::Hasher;
 use crate::providers::painter::Painter;
-use crate::providers::seal::{Seal, WEBHOOK_SEAL};
 use crate::providers::tokens::AccessTokens;
-use crate::secrets::{self, SecretError};
+use crate::secrets;
 use crate::store::Store;
 
 const EPOCH_CHARS: usize = 8;
@@ -150,32 +149,6 @@ pub(super) async fn keep_names(store: Store) {
         // Outside the statement, a generator would be held over the wait.
         let wait = wait.mul_f64(rand::rng().random_range(0.9..1.1));
         tokio::time::sleep(wait).await;
-    }
-}
-
-/// Webhooks, with the key that seals their signing secrets. Production may go without one for as long as nothing was
-/// sealed.
-pub(super) async fn open_webhooks(config: &Config, store: &Store) -> anyhow::Result<Webhooks> {
-    let sealed_under = store.find_webhook_seal().await?;
-    let seal = open_seal(config, sealed_under.is_none())?;
-    let mark = seal.as_ref().map(Seal::mark);
-    anyhow::ensure!(
-        sealed_under.is_none() || sealed_under.as_deref() == mark,
-        "the secret `{WEBHOOK_SEAL}` is not the one that the signing secrets of webhooks are sealed with: give every \
-         node the same or, if it is lost, run `madang webhooks renew-secrets`"
-    );
-    Ok(Webhooks::new(store.clone(), seal))
-}
-
-/// The key that seals signing secrets; none where production has not got it and may do without.
-pub(super) fn open_seal(config: &Config, is_optional: bool) -> anyhow::Result<Option<Seal>> {
-    match secrets::load_or_generate(config, WEBHOOK_SEAL) {
-        Ok(secret) => {
-            let seal = Seal::new(&secret);
-            Ok(Some(seal.with_context(|| format!("the secret `{WEBHOOK_SEAL}` cannot be used"))?))
-        }
-        Err(SecretError::Missing { .. }) if is_optional => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

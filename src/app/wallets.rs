@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::seals::open_bank_seal;
 use crate::actors::payments::bank_file::BankFile;
 use crate::actors::payments::settlements::{SettlementRules, Settlements};
 use crate::actors::payments::wallets::Wallets;
@@ -13,8 +14,6 @@ use crate::config::{Config, Payouts};
 use crate::domain::calendar::BusinessCalendar;
 use crate::domain::payouts::BANK_FILE;
 use crate::providers::payments::Providers;
-use crate::providers::seal::{BANK_SEAL, Seal};
-use crate::secrets::{self, SecretError};
 use crate::store::Store;
 
 /// Wallets, with the key that seals bank accounts.
@@ -88,23 +87,4 @@ pub(crate) fn read_calendar(config: &Config) -> anyhow::Result<BusinessCalendar>
     let text = std::fs::read_to_string(file);
     let text = text.with_context(|| format!("the calendar {path} cannot be read"))?;
     BusinessCalendar::parse(&text).with_context(|| format!("the calendar {path}"))
-}
-
-/// Production may go without a key for as long as nobody has a bank account.
-async fn open_bank_seal(config: &Config, store: &Store) -> anyhow::Result<Option<Seal>> {
-    let sealed_under = store.list_bank_account_seals().await?;
-    let seal = match secrets::load_or_generate(config, BANK_SEAL) {
-        Ok(secret) => {
-            let seal = Seal::new(&secret);
-            Some(seal.with_context(|| format!("the secret `{BANK_SEAL}` cannot be used"))?)
-        }
-        Err(SecretError::Missing { .. }) if sealed_under.is_empty() => None,
-        Err(error) => return Err(error.into()),
-    };
-    let mark = seal.as_ref().map(Seal::mark);
-    anyhow::ensure!(
-        sealed_under.iter().all(|known| Some(known.as_str()) == mark),
-        "the secret `{BANK_SEAL}` is not the one that bank accounts are sealed with: give every node the same"
-    );
-    Ok(seal)
 }

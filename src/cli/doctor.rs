@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{io_runtime, out, resources};
+use crate::app::seals::check_seals;
 use crate::app::wallets::read_calendar;
 use crate::clock;
 use crate::config::{Backend, Config, ConfigError, Payouts};
@@ -168,9 +169,14 @@ fn database(config: &Config) -> Finding {
         );
     }
 
-    match pending_migrations(config) {
-        Ok(0) => Finding::new(SUBJECT, Verdict::Ok, format!("{backend} answers and is up to date")),
-        Ok(pending) => {
+    match look_at_database(config) {
+        Ok(Looked { pending: 0, seals: Err(error) }) => {
+            Finding::new(SUBJECT, Verdict::Fail, format!("{error:#}"))
+        }
+        Ok(Looked { pending: 0, .. }) => {
+            Finding::new(SUBJECT, Verdict::Ok, format!("{backend} answers and is up to date"))
+        }
+        Ok(Looked { pending, .. }) => {
             let detail = format!("{backend} lacks {pending} migrations: run `madang migrate`");
             Finding::new(SUBJECT, Verdict::Warn, detail)
         }
@@ -178,13 +184,22 @@ fn database(config: &Config) -> Finding {
     }
 }
 
-fn pending_migrations(config: &Config) -> anyhow::Result<usize> {
+/// What was found in a database.
+struct Looked {
+    pending: usize,
+    /// Whether a node could open what lies sealed there.
+    seals: anyhow::Result<()>,
+}
+
+fn look_at_database(config: &Config) -> anyhow::Result<Looked> {
     let io = io_runtime()?;
     io.block_on(async {
         let store = Store::connect(config, io.handle().clone()).await?;
         let pending = store.pending_migrations().await?;
+        // A database of before may not have what is sealed.
+        let seals = if pending == 0 { check_seals(config, &store).await } else { Ok(()) };
         store.close().await;
-        Ok(pending)
+        Ok(Looked { pending, seals })
     })
 }
 

@@ -57,6 +57,11 @@ enum Command {
         #[command(subcommand)]
         command: services::WebhooksCommand,
     },
+    /// Manages bank accounts.
+    BankAccounts {
+        #[command(subcommand)]
+        command: services::BankAccountsCommand,
+    },
     /// Serves the fake payment provider alone: for tests, and for several nodes in development.
     FakeProvider(fake_provider::FakeProviderArguments),
     /// Checks whether this machine and these settings can serve.
@@ -103,6 +108,7 @@ impl Arguments {
             Command::Admin { command } => command.run(config),
             Command::ServiceKey { command } => command.run(&config),
             Command::Webhooks { command } => command.run(&config),
+            Command::BankAccounts { command } => command.run(&config),
             Command::FakeProvider(arguments) => arguments.run(&config),
             Command::Keys { command } => command.run(&config),
             Command::Secrets { command } => command.run(&config),

@@ -1,4 +1,5 @@
-//! `service-key` and `webhooks`: what other servers call with, and what they are signed to with.
+//! `service-key`, `webhooks` and `bank-accounts`: what other servers call with, what they are signed to with, and what is
+//! left when a seal is lost.
 //!
 //! Invariant: a secret is alone on its line of standard output, and shown this once.
 
@@ -8,7 +9,9 @@ use clap::Subcommand;
 use secrecy::ExposeSecret as _;
 
 use super::{create_data_dir, out};
-use crate::app::offline::{NewServiceKey, create_service_key, renew_webhook_secrets};
+use crate::app::offline::{
+    NewServiceKey, create_service_key, forget_lost_bank_accounts, renew_webhook_secrets,
+};
 use crate::config::Config;
 use crate::domain::service_keys::DAYS_DEFAULT;
 
@@ -34,6 +37,13 @@ pub(super) enum ServiceKeyCommand {
 pub(super) enum WebhooksCommand {
     /// Gives every endpoint a new signing secret and prints them: for when the secret `webhook_seal` is lost.
     RenewSecrets,
+}
+
+/// What can be done with bank accounts.
+#[derive(Debug, Subcommand)]
+pub(super) enum BankAccountsCommand {
+    /// Removes every bank account that the secret `bank_seal` does not open: for when the one that sealed them is lost.
+    ForgetLost,
 }
 
 impl ServiceKeyCommand {
@@ -63,6 +73,19 @@ impl WebhooksCommand {
             out::complain(url);
             out::say(secret.expose_secret())?;
         }
+
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl BankAccountsCommand {
+    pub(super) fn run(self, config: &Config) -> anyhow::Result<ExitCode> {
+        let Self::ForgetLost = self;
+        create_data_dir(config)?;
+        let forgotten = forget_lost_bank_accounts(config)?;
+        out::say(format_args!(
+            "{forgotten} bank accounts are forgotten; their users have to give them again"
+        ))?;
 
         Ok(ExitCode::SUCCESS)
     }

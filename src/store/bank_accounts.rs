@@ -324,6 +324,49 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Removes every bank account that is sealed under another key than this one, and gives how many: for when that key is
+    /// lost, and no node serves. What is on its way to one goes nowhere, and its workflow says why.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn forget_lost_bank_accounts(
+        &self,
+        mark: String,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.write(move |db| {
+            Box::pin(async move {
+                let removed = execute!(
+                    db,
+                    "DELETE FROM bank_accounts
+                     WHERE seal <> $1 AND deleted_at IS NULL AND NOT EXISTS (
+                         SELECT 1 FROM withdrawals w WHERE w.bank_account_id = bank_accounts.id
+                     )",
+                    mark.as_str(),
+                )?;
+                let nothing: &[u8] = &[];
+                let emptied = execute!(
+                    db,
+                    "UPDATE bank_accounts SET deleted_at = $2, details = $3, last_digits = ''
+                     WHERE seal <> $1 AND deleted_at IS NULL",
+                    mark.as_str(),
+                    now.millis(),
+                    nothing,
+                )?;
+                // What is sealed stays, so that nobody takes such a refund for one that goes back the way it came.
+                execute!(
+                    db,
+                    "UPDATE refunds SET account_seal = NULL WHERE account_seal <> $1",
+                    mark.as_str(),
+                )?;
+                Ok(removed + emptied)
+            })
+        })
+        .await
+    }
+}
+
 /// Locks the bank accounts of a user: before their wallets, as whoever takes money out does.
 ///
 /// # Errors

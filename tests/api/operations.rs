@@ -22,6 +22,7 @@ on_both_databases!(
     a_refused_withdrawal_is_refused_alike,
     what_the_app_may_do_is_in_the_audit_where_a_person_does_it,
     nobody_decides_about_what_is_their_own,
+    a_lost_key_stops_the_start_until_the_accounts_it_sealed_are_forgotten,
 );
 on_both_databases!(with super::IMPATIENT; what_nobody_knows_is_shown_and_told_live);
 
@@ -404,4 +405,51 @@ async fn what_nobody_knows_is_shown_and_told_live(app: &mut TestApp) {
     admin.get(&nothing).await.refused(404, "workflow_not_found");
     admin.get("/admin/workflows?status=lost").await.refused(422, "invalid_input");
     assert_eq!(actions(&admin).await, ["workflow_looked_at"]);
+}
+
+async fn a_lost_key_stops_the_start_until_the_accounts_it_sealed_are_forgotten(app: &mut TestApp) {
+    const SEAL: &str = "MADANG_SECRET_BANK_SEAL";
+    let other = "another-key-of-forty-three-random-characters";
+    let shop = Shop::open(app).await;
+    let admin = app.administrator("dokki").await;
+    shop.buy("b9", 50_000).await;
+    release(&shop, "b9").await;
+    let closed = admin.post("/admin/payments/settlements/close", &because()).await.json(200);
+    let batch = closed["settlements"][0]["settlement_id"].as_str().expect("a batch");
+    let path = format!("/admin/payments/settlements/{batch}/release");
+    admin.post(&path, &because()).await.json(200);
+    let (used, _unused) = (vouched_account(&shop).await, vouched_account(&shop).await);
+    let body = json!({ "amount": 20_000, "bank_account_id": used["bank_account_id"] });
+    let asked = send(&shop.payee, "withdraw", &new_key(), &body).await.json(202);
+    app.kill();
+
+    let doctor = app.run(&["doctor"], &[(SEAL, other)]);
+    assert!(!doctor.status.success() && said(&doctor).contains("forget-lost"), "{doctor:?}");
+    let refused = app.run(&["serve"], &[(SEAL, other)]);
+    assert!(!refused.status.success() && said(&refused).contains("forget-lost"), "{refused:?}");
+    let forgotten = app.run(&["bank-accounts", "forget-lost"], &[(SEAL, other)]);
+    assert!(said(&forgotten).starts_with("2 bank accounts"), "{forgotten:?}");
+    let again = app.run(&["bank-accounts", "forget-lost"], &[(SEAL, other)]);
+    assert!(said(&again).starts_with("0 bank accounts"), "{again:?}");
+    assert!(app.run(&["doctor"], &[(SEAL, other)]).status.success());
+
+    app.restart_with(SEAL, other).await;
+    let (shop, admin) = (shop.at(app), admin.at(app));
+    let kept = shop.payee.get("/payments/bank-accounts").await.json(200);
+    assert_eq!(kept["items"], json!([]));
+    vouched_account(&shop).await;
+    // Nobody knows where it was to go: it goes back.
+    let id = asked["withdrawal_id"].as_str().expect("an id");
+    let path = format!("/admin/payments/withdrawals/{id}/reject");
+    admin.post(&path, &because()).await.json(200);
+    eventually("it is there again", async || {
+        let wallet = shop.payee.get("/payments/wallet").await.json(200);
+        (wallet["available"] == 50_000).then_some(())
+    })
+    .await;
+}
+
+fn said(output: &std::process::Output) -> String {
+    let (told, complained) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(told), String::from_utf8_lossy(complained))
 }

@@ -1,9 +1,13 @@
 /** What is written, taken apart. */
 
+import { readFile } from 'node:fs/promises';
+
 import { expect, test } from '@playwright/test';
 
 import { mentionAt, mentionedIn } from '../src/conversation/mentions.js';
 import { partsOf } from '../src/conversation/text.js';
+import { en } from '../src/words/en.js';
+import { ko } from '../src/words/ko.js';
 
 const links = (body: string) => partsOf(body, false).flatMap((it) => (it.kind === 'link' ? [it.href] : []));
 
@@ -27,4 +31,12 @@ test('a mention is begun at a word that begins with @', () => {
 test('whoever is named is mentioned, once, if they are here', () => {
   const members = ['jisoo', '민호'].map((handle) => ({ user_id: `id of ${handle}`, handle }) as never);
   expect(mentionedIn('@Jisoo and @jisoo and @민호 and @nobody', members)).toEqual(['id of jisoo', 'id of 민호']);
+});
+
+test('every refusal that is put into words is one that the server gives, in every language', async () => {
+  const given = await readFile(new URL('../../src/error/table.rs', import.meta.url), 'utf8');
+  // A message that finds no place to wait has not reached the server.
+  const refusals = (words: typeof en) => [words.login, words.conversation, words.wallet].map((it) => Object.keys(it.errors).filter((code) => code !== 'outbox_full'));
+  for (const code of refusals(en).flat()) expect(given).toContain(`"${code}"`);
+  expect(refusals(ko)).toEqual(refusals(en));
 });

@@ -1,4 +1,4 @@
-//! Close codes as data: the hundreds tell the client what to do (the contract's table).
+//! Close codes as data: the hundreds tell the client what to do; `docs/api.md` has the table.
 
 /// Why the server ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,10 +9,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::confirm::{ConfirmState, GIVE_BACK};
+use super::silence::is_over;
 use super::{Payments, PaymentsError};
 use crate::clock;
 use crate::domain::audit::{Action, Target};
-use crate::domain::ids::{PaymentId, ProposalId, UserId, WorkflowId};
+use crate::domain::ids::{PaymentId, ProposalId, UserId};
 use crate::domain::money::{Amount, Currency};
 use crate::domain::payments::conflicts::{Confirming, ConflictError};
 use crate::domain::payments::{Cause, PaymentStatus};
@@ -26,7 +27,6 @@ use crate::store::payments::attempts::{AttemptStatus, get_attempt, update_attemp
 use crate::store::payments::conflicts::{insert_proposal, list_proposals, update_confirmed};
 use crate::store::payments::transitions::{By, transition};
 use crate::store::payments::{ChangeError, Payment, get_locked, lock_payment};
-use crate::store::workflows::history::{find_intent, find_last_answer};
 use crate::store::workflows::standing::{StoodStill, end_parked, find_standing, lock_workflow};
 use crate::store::{Db, StoreError};
 
@@ -201,22 +201,6 @@ fn workflow_keys(id: PaymentId) -> [String; 2] {
     [format!("capture:{id}"), format!("confirm:{id}")]
 }
 
-/// Whether what the provider was asked to give back last is over: it has refused, or said nothing of it for so long that it
-/// never will.
-async fn is_over(
-    db: &mut Db,
-    workflow: WorkflowId,
-    absent_after: Duration,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let key = EffectKey::new(workflow, GIVE_BACK, Direction::Forward);
-    let Some(intent) = find_intent(db, workflow, &key).await? else { return Ok(true) };
-    let answer = find_last_answer(db, workflow, &key).await?;
-    let is_refused =
-        answer.is_some_and(|(said, at)| said.get("declined").is_some() && at >= intent.at);
-    Ok(is_refused || now.since(intent.at) >= absent_after)
-}
-
 /// Decides with everything locked: the workflow before the payment, as by whoever drives it.
 async fn keep(
     db: &mut Db,
@@ -238,7 +222,8 @@ async fn keep(
         workflow.ok_or(ConflictError::NotConflicted)?;
     // Somebody else may have given it another turn while the provider was asked.
     let is_still = status == WorkflowStatus::Parked && fence == asked.fence;
-    let is_over = is_over(db, workflow, asked.absent_after, now).await?;
+    let key = EffectKey::new(workflow, GIVE_BACK, Direction::Forward);
+    let is_over = is_over(db, workflow, &key, asked.absent_after, now).await?;
     let state: Option<ConfirmState> = serde_json::from_value(state).ok();
     let in_suspense = state.and_then(|state| state.taken).filter(|taken| taken.is_captured);
     let confirming = Confirming {

@@ -66,7 +66,7 @@ impl Desk {
     }
 
     /// The same for giving back.
-    fn repeating_cancel(&self, name: ProviderName) -> Repeating {
+    pub(super) fn repeating_cancel(&self, name: ProviderName) -> Repeating {
         self.repeating(name, |provider| provider.capabilities().has_look_up_by_key)
     }
 

@@ -25,6 +25,7 @@ mod refund;
 pub mod requests;
 pub mod settlements;
 pub mod settling;
+mod silence;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

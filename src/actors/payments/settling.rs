@@ -1,11 +1,14 @@
-//! Settling: a refund of which the provider has given back another amount than was asked for ends as two people say.
+//! Settling: a refund ends as two people say of which the provider has given back another amount than was asked for, or of
+//! which nobody knows any more.
 //!
-//! Invariant: its workflow is parked and ends with the decision. What is settled as made counts as what was asked for: what
+//! Invariant: its workflow is parked and ends with the decision, and what the provider was asked last is over by then. What is settled as made counts as what was asked for: what
 //! the provider moved otherwise is a break of the reconciliation, for somebody to put right.
 
 use serde_json::json;
 
+use super::desk::Desk;
 use super::refund::STEP;
+use super::silence::is_over;
 use super::{Payments, PaymentsError};
 use crate::domain::audit::{Action, Target};
 use crate::domain::ids::{PaymentId, RefundId, UserId, WorkflowId};
@@ -38,22 +41,27 @@ pub struct Settle {
 }
 
 impl Payments {
-    /// Notes how a refund is to end that is `needs_review`; ends it so where somebody else has said the same before. Gives the
+    /// Notes how a refund is to end that stands still; ends it so where somebody else has said the same before. Gives the
     /// refund as it stands then.
     ///
     /// # Errors
     /// [`PaymentsError::NotFound`], [`PaymentsError::OwnDecision`], [`PaymentsError::NotInReview`], with nothing done.
     pub async fn settle_refund(&self, asked: Settle) -> Result<Refund, PaymentsError> {
-        let now = self.now();
+        let (desk, now) = (self.0.desk.clone(), self.now());
         self.0
             .desk
             .store
-            .write(move |db| Box::pin(async move { settle(db, &asked, now).await }))
+            .write(move |db| Box::pin(async move { settle(db, &desk, &asked, now).await }))
             .await
     }
 }
 
-async fn settle(db: &mut Db, asked: &Settle, now: Timestamp) -> Result<Refund, PaymentsError> {
+async fn settle(
+    db: &mut Db,
+    desk: &Desk,
+    asked: &Settle,
+    now: Timestamp,
+) -> Result<Refund, PaymentsError> {
     let Settle { payment, refund, settling, by, reason } = asked;
     let workflow = lock_workflow(db, &format!("refund:{refund}")).await?;
     let workflow = workflow.ok_or(PaymentsError::NotFound)?;
@@ -65,10 +73,19 @@ async fn settle(db: &mut Db, asked: &Settle, now: Timestamp) -> Result<Refund, P
     if payment.is_of(*by) {
         return Err(PaymentsError::OwnDecision);
     }
-    let is_in_review = refund.status == RefundStatus::NeedsReview;
-    if !is_in_review || workflow.status != WorkflowStatus::Parked {
+    let is_open = match refund.status {
+        RefundStatus::NeedsReview => true,
+        RefundStatus::Sent | RefundStatus::Unknown => {
+            let key = EffectKey::new(workflow.id, STEP, Direction::Forward);
+            let absent_after = desk.repeating_cancel(payment.provider).absent_after;
+            is_over(db, workflow.id, &key, absent_after, now).await?
+        }
+        RefundStatus::Requested | RefundStatus::Succeeded | RefundStatus::Failed => false,
+    };
+    if !is_open || workflow.status != WorkflowStatus::Parked {
         return Err(PaymentsError::NotInReview);
     }
+    let before = json!({ "refund_id": refund.id, "status": refund.status.as_str() });
     let said = find_review(db, refund.id).await?;
     let is_second = said.is_some_and(|(before, first)| before == *settling && first != *by);
     let action = if is_second {
@@ -85,7 +102,7 @@ async fn settle(db: &mut Db, asked: &Settle, now: Timestamp) -> Result<Refund, P
         action,
         target: Target::Payment(payment.id),
         reason: Some(reason),
-        before: json!({ "refund_id": refund.id, "status": RefundStatus::NeedsReview.as_str() }),
+        before,
         after: json!({
             "refund_id": refund.id,
             "status": refund.status.as_str(),

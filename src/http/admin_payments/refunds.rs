@@ -34,10 +34,11 @@ pub(super) struct SettleBody {
     reason: String,
 }
 
-/// Says how a refund ends that is `needs_review`, because the provider has given back another amount than was asked for. The
-/// first request proposes; the same from another administrator ends it so. A proposal takes the place of the one before.
+/// Says how a refund ends that stands still: the provider has given back another amount than was asked for
+/// (`needs_review`), or nobody knows any more what became of it (`unknown`). The first request proposes; the same from another
+/// administrator ends it so. A proposal takes the place of the one before.
 ///
-/// 409 `wrong_state` where it needs no review, or its workflow is not parked.
+/// 409 `wrong_state` where its workflow is not parked, or the provider was asked so lately that its silence means nothing yet.
 #[utoipa::path(
     tag = "admin",
     params(("id" = PaymentId, Path), ("refund_id" = RefundId, Path)),

@@ -53,6 +53,16 @@ impl Shop {
         Self { service, payer, payee, http: app.http.clone() }
     }
 
+    /// The same shop after its server has started again.
+    pub(crate) fn at(&self, app: &TestApp) -> Self {
+        Self {
+            service: self.service.at(app),
+            payer: self.payer.at(app),
+            payee: self.payee.at(app),
+            http: self.http.clone(),
+        }
+    }
+
     pub(crate) async fn put(&self, id: &str, body: &Value) -> Answer {
         let request = self.service.request(Method::PUT, &format!("/payments/orders/job/{id}"));
         Answer::of(request.json(body)).await

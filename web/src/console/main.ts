@@ -10,5 +10,5 @@ import { loadWords } from '../words/words.svelte';
 import Console from './Console.svelte';
 
 keepTheme();
-await loadWords();
+await loadWords('en');
 mount(Console, { target: document.getElementById('app')! });

@@ -23,9 +23,9 @@ export function words(): Words {
 
 export const currentLanguage = (): Language => language;
 
-/** Before anything is shown. */
-export function loadWords(): Promise<void> {
-  const wanted = [localStorage.getItem(KEPT_AS), ...navigator.languages].map((it) => it?.slice(0, 2));
+/** Before anything is shown; of `only` where a page speaks no other language. */
+export function loadWords(only?: Language): Promise<void> {
+  const wanted = [only, localStorage.getItem(KEPT_AS), ...navigator.languages].map((it) => it?.slice(0, 2));
   return show(wanted.find((it): it is Language => it === 'ko' || it === 'en') ?? 'en');
 }
 

@@ -23,6 +23,9 @@ export interface Attachment {
   name: string;
   media_type: string;
   size_bytes?: number | null;
+  /** Of a picture, in pixels. */
+  width?: number | null;
+  height?: number | null;
 }
 
 /** A message before it is sent. */

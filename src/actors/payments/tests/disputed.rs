@@ -206,6 +206,7 @@ async fn a_refund_that_was_made_while_it_was_disputed_counts() {
         ground.provider.plan(Operation::Cancel, [lost]);
         let call = ground.call("cancel", made.payer, None);
         ground.hasty.cancel(made.cancel(Some(3_000)), call).await.unwrap();
+        ground.rest().await;
         let key = ground.provider.dispute(&made.order, None).unwrap();
         ground.look_again(&made).await.unwrap();
         ground.until(&made, PaymentStatus::Disputed).await;
