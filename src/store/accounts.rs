@@ -364,6 +364,19 @@ pub async fn hold_users(db: &mut Db, users: &[UserId]) -> Result<HashSet<UserId>
     Ok(rows.into_iter().map(|(user,)| user.into()).collect())
 }
 
+/// Keeps an account from being closed for as long as the transaction lasts; `false` where it was.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn keep_account(db: &mut Db, user: UserId) -> Result<bool, StoreError> {
+    let select = db.dialect(
+        "SELECT deleted_at FROM users WHERE id = $1",
+        "SELECT deleted_at FROM users WHERE id = $1 FOR SHARE",
+    );
+    let found = fetch_optional!(db, (Option<i64>,), select, user.uuid())?;
+    Ok(found.is_none_or(|(deleted_at,)| deleted_at.is_none()))
+}
+
 /// Takes everything personal out of an account and closes it for good; `UserDeleted`.
 ///
 /// The row stays, because messages and rooms point to it. Handle and address are free again.

@@ -1,12 +1,11 @@
 //! Preferences: what users have chosen to be told, how long their digests gather, and the keys of their links out.
 
-use serde_json::json;
 use uuid::Uuid;
 
 use super::{Db, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 use crate::domain::ids::UserId;
 use crate::domain::media::Medium;
-use crate::domain::preferences::{Change, Choice, EVERY_KIND, Preferences};
+use crate::domain::preferences::{Change, Choice, Preferences};
 use crate::domain::time::Timestamp;
 use crate::domain::unsubscribe::KEY_BYTES;
 
@@ -40,38 +39,6 @@ pub async fn list_preferences(db: &mut Db, user: UserId) -> Result<Preferences, 
         user.uuid(),
     )?;
     Ok(rows.into_iter().filter_map(Row::into_choice).map(|(_, choice)| choice).collect())
-}
-
-/// What each of `users` has chosen for `kind` and for every kind; whoever has chosen nothing is not among them.
-///
-/// # Errors
-/// [`StoreError`] when the database does not answer.
-pub async fn list_preferences_for(
-    db: &mut Db,
-    users: &[UserId],
-    kind: &str,
-) -> Result<Vec<(UserId, Preferences)>, StoreError> {
-    let select = db.dialect(
-        "SELECT p.user_id, p.kind, p.medium, p.choice
-         FROM json_each($1) j
-         JOIN notification_preferences p ON p.user_id = unhex(replace(j.value, '-', ''))
-         WHERE p.kind IN ($2, $3)
-         ORDER BY p.user_id",
-        "SELECT p.user_id, p.kind, p.medium, p.choice
-         FROM jsonb_array_elements_text($1::jsonb) j
-         JOIN notification_preferences p ON p.user_id = j.value::uuid
-         WHERE p.kind IN ($2, $3)
-         ORDER BY p.user_id",
-    );
-    let rows = fetch_all!(db, Row, select, json!(users).to_string(), kind, EVERY_KIND)?;
-    let mut of_users: Vec<(UserId, Vec<Chosen>)> = Vec::new();
-    for (user, choice) in rows.into_iter().filter_map(Row::into_choice) {
-        match of_users.last_mut() {
-            Some((last, choices)) if *last == user => choices.push(choice),
-            _ => of_users.push((user, vec![choice])),
-        }
-    }
-    Ok(of_users.into_iter().map(|(user, choices)| (user, choices.into_iter().collect())).collect())
 }
 
 /// Makes choices that were checked. `digest_minutes` is left as it is by `None`, and goes back to the default by

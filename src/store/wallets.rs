@@ -106,7 +106,7 @@ pub async fn find_spendable(
     Ok(available.credit_available().saturating_sub(owed))
 }
 
-/// Whether a user has no money here, none on its way and no debt, in any currency. Their wallets stay locked.
+/// Whether a user has no money here, none on its way to them, not even begun to be paid, and no debt, in any currency. Their wallets stay locked.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.
@@ -136,7 +136,11 @@ pub async fn is_wallet_empty(
               + (SELECT COUNT(*) FROM payments
                  WHERE payee_id = $1 AND released_at IS NULL
                    AND status IN ('captured', 'partially_refunded', 'disputed', 'charged_back')
-                   AND captured > refunded)",
+                   AND captured > refunded)
+              + (SELECT COUNT(*) FROM payments
+                 WHERE payee_id = $1
+                   AND status IN ('created', 'awaiting_deposit', 'confirming', 'unknown',
+                                  'authorized', 'conflicted'))",
         user.uuid(),
     )?;
     Ok(open == 0)

@@ -180,6 +180,11 @@ async fn nobody_leaves_money_behind(app: &mut TestApp) {
     let shop = Shop::open(app).await;
     add_account(&shop).await;
     let accounts = "SELECT COUNT(*) FROM bank_accounts";
+    let begun = shop.begin("w4", 10_000).await;
+    // Nobody knows yet whether it is paid.
+    leave(&shop.payee).await.refused(409, "wallet_not_empty");
+    shop.cancel(&begun, None, &new_key()).await.json(200);
+    shop.order("w7", 10_000).await;
     let begun = shop.buy("w5", 10_000).await;
     // Paid, and not yet earned.
     leave(&shop.payee).await.refused(409, "wallet_not_empty");
@@ -188,6 +193,11 @@ async fn nobody_leaves_money_behind(app: &mut TestApp) {
     shop.cancel(&begun, None, &new_key()).await.json(200);
     leave(&shop.payee).await.is(204);
     assert_eq!(app.count(accounts).await, 0);
+
+    let body = json!({ "order_type": "job", "order_id": "w7", "method": "card" });
+    decided(&send(&shop.payer, "create", &new_key(), &body).await, 409, "payee_gone");
+    let order = json!({ "payee_id": shop.payee.id, "amount": 10_000, "name": "정리" });
+    shop.put("w8", &order).await.refused(404, "user_not_found");
 
     // Earned, and not yet to be taken out.
     let dokki = app.register("dokki").await;

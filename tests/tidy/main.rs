@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "test code")]
 
+mod documents;
 mod migrations;
 mod pages;
 

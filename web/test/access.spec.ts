@@ -32,6 +32,7 @@ for (const colorScheme of ['light', 'dark'] as const) {
     for (const place of ['Chats', 'People', 'Notifications', 'Wallet', 'Settings']) {
       await jisoo.place(place).click();
       await expect(page.getByRole('heading', { level: 1, name: place })).toBeVisible();
+      await expect(page.getByRole('status', { name: 'Loading' })).toHaveCount(0);
       expect(await findings(page), place).toEqual([]);
     }
     await page.getByRole('button', { name: 'Log out' }).click();
@@ -40,13 +41,11 @@ for (const colorScheme of ['light', 'dark'] as const) {
   });
 }
 
-test('the page speaks Korean where the browser does', async ({ browser, server }) => {
-  const context = await browser.newContext({ locale: 'ko-KR' });
-  const page = await context.newPage();
+test('the page speaks Korean where the browser does', async ({ privateWindow, server }) => {
+  const page = await (await privateWindow('Jisoo', { locale: 'ko-KR' })).newPage();
   await page.goto(server.url);
   await expect(page.getByRole('button', { name: '로그인' })).toBeVisible();
   await expect(page.locator('html')).toHaveAttribute('lang', 'ko');
   await page.getByRole('button', { name: 'English' }).click();
   await expect(page.getByRole('button', { name: 'Log in', exact: true })).toBeVisible();
-  await context.close();
 });

@@ -222,6 +222,8 @@ test('what waits to be sent outlives the page', async ({ friends, server }) => {
   await server.kill();
   await jisoo.say('written before the page went');
   await expect(jisoo.messages).toContainText(['written before the page went']);
+  // It is seen before it is kept.
+  await expect.poll(() => jisoo.keptMessages()).toBe(1);
   await jisoo.page.close();
   await server.again();
 
@@ -318,12 +320,15 @@ test('a room of many pages scrolls to its beginning and back, and never has more
 test('a message is written and sent with the keyboard alone', async ({ friends }) => {
   const [jisoo, minho] = await friends();
   const { page } = jisoo;
+  for (const body of ['one', 'two']) await minho.say(body);
+  await expect(jisoo.message('two')).toBeVisible();
   await page.goto(`${new URL(page.url()).origin}/#/chats`);
   const room = page.getByTestId('rooms').getByRole('link', { name: 'Minho' });
   for (let presses = 0; presses < 30 && !(await room.evaluate((it) => it === document.activeElement)); presses += 1) await page.keyboard.press('Tab');
   await page.keyboard.press('Enter');
-  await expect(jisoo.field).toBeVisible();
-  for (let presses = 0; presses < 30 && !(await jisoo.field.evaluate((it) => it === document.activeElement)); presses += 1) await page.keyboard.press('Tab');
+  await expect(jisoo.field, 'whoever opens a room writes there').toBeFocused();
+  await expect(jisoo.message('two')).toBeVisible();
+  await expect(jisoo.field).toBeFocused();
   await page.keyboard.type('with the keyboard');
   await page.keyboard.press('Enter');
   await expect(minho.message('with the keyboard')).toBeVisible();

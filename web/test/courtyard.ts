@@ -1,6 +1,6 @@
 /** A server of its own for each test, and people at it, each in a private window. Whatever a page must not do fails the test. */
 
-import { expect, test as base, type BrowserContext, type BrowserContextOptions, type Locator, type Page } from '@playwright/test';
+import { expect, test as base, type BrowserContext, type BrowserContextOptions, type Locator, type Page, type Route } from '@playwright/test';
 
 import { Proxy } from '../../clients/typescript/test/proxy.js';
 import { Server } from '../../clients/typescript/test/server.js';
@@ -120,6 +120,22 @@ export class Person {
     await this.field.press('Enter');
   }
 
+  /** How many messages of theirs this browser keeps until they are sent. */
+  async keptMessages(): Promise<number> {
+    return this.page.evaluate(async () => {
+      const name = (await indexedDB.databases()).find((it) => it.name?.startsWith('madang-'))?.name;
+      if (name === undefined) return 0;
+      return new Promise<number>((resolve, reject) => {
+        const opening = indexedDB.open(name);
+        opening.onerror = () => reject(opening.error);
+        opening.onsuccess = () => {
+          const counting = opening.result.transaction('outbox').objectStore('outbox').count();
+          counting.onsuccess = () => (opening.result.close(), resolve(counting.result));
+        };
+      });
+    });
+  }
+
   /** What stands on the screen, in its order. */
   async bodies(): Promise<string[]> {
     return this.log.locator('article p:not([role=alert])').allInnerTexts();
@@ -128,6 +144,8 @@ export class Person {
 
 interface Courtyard {
   server: Server;
+  /** A private window of somebody's, with nothing open in it yet. */
+  privateWindow: (name: string, options?: BrowserContextOptions) => Promise<BrowserContext>;
   /** Opens a window and an account for somebody. */
   join: (name: string, options?: BrowserContextOptions) => Promise<Person>;
   /** Two friends with their conversation open. */
@@ -146,17 +164,28 @@ export const test = base.extend<Courtyard>({
     await use(server);
     await server.remove();
   },
-  join: async ({ browser, server }, use) => {
+  privateWindow: async ({ browser }, use) => {
     const wrongs: string[] = [];
-    const joined: Person[] = [];
+    const opened: BrowserContext[] = [];
     await use(async (name, options = {}) => {
-      const [context, wire] = [await browser.newContext(options), await Proxy.to(server.port)];
+      const context = await browser.newContext(options);
+      opened.push(context);
       await context.addInitScript(() => {
         document.addEventListener('securitypolicyviolation', (it) => console.error(`CSP: ${it.violatedDirective} ${it.blockedURI}`));
       });
+      // Of every page that is opened there.
+      context.on('weberror', (it) => wrongs.push(`${name}: ${it.error().stack}`));
+      context.on('console', (said) => said.text().includes('CSP') && wrongs.push(`${name}: ${said.text()}`));
+      return context;
+    });
+    for (const context of opened) await context.close();
+    expect(wrongs, 'errors and violations of the policy').toEqual([]);
+  },
+  join: async ({ privateWindow, server }, use) => {
+    const joined: Person[] = [];
+    await use(async (name, options) => {
+      const [context, wire] = [await privateWindow(name, options), await Proxy.to(server.port)];
       const page = await context.newPage();
-      page.on('pageerror', (error) => wrongs.push(`${name}: ${error.stack}`));
-      page.on('console', (said) => said.text().includes('CSP') && wrongs.push(`${name}: ${said.text()}`));
       await page.goto(wire.url);
       const person = new Person(name, context, page, wire);
       joined.push(person);
@@ -167,7 +196,6 @@ export const test = base.extend<Courtyard>({
       await context.close();
       await wire.close();
     }
-    expect(wrongs, 'errors and violations of the policy').toEqual([]);
   },
   friends: async ({ join }, use) => {
     await use(async () => {
@@ -180,5 +208,31 @@ export const test = base.extend<Courtyard>({
     });
   },
 });
+
+/** Holds back the next answer to `url`, as the server has given it, until it is let through. */
+export async function answeredLate(page: Page, url: string): Promise<{ isRead: Promise<void>; answer: () => Promise<void> }> {
+  const [read, letThrough, taken] = [gate(), gate(), gate()];
+  const hold = async (route: Route) => {
+    const response = await route.fetch();
+    read.open();
+    await letThrough.isOpen;
+    await route.fulfill({ response });
+    taken.open();
+  };
+  await page.route(url, hold, { times: 1 });
+  const answer = async () => {
+    letThrough.open();
+    await taken.isOpen;
+    // What is done with it is done before the frame after the next.
+    await page.evaluate(() => new Promise((shown) => requestAnimationFrame(() => requestAnimationFrame(shown))));
+  };
+  return { isRead: read.isOpen, answer };
+}
+
+function gate(): { open: () => void; isOpen: Promise<void> } {
+  let open = () => {};
+  const isOpen = new Promise<void>((resolve) => (open = resolve));
+  return { open: () => open(), isOpen };
+}
 
 export { expect };

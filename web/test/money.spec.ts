@@ -28,6 +28,18 @@ test('somebody pays a friend, and the wallet of the friend moves', async ({ frie
   await expect(jisoo.page.getByTestId('settlements').getByRole('listitem')).toContainText('₩12,000');
   await minho.page.reload();
   await expect(minho.page.getByTestId('payments').getByRole('listitem')).toHaveCount(1);
+
+  await minho.page.route('**/v1/payments/history?*', async (route) => {
+    const answer = await route.fetch({ url: route.request().url().replace(/&cursor=more/, '') });
+    const { items } = await answer.json();
+    const isMore = route.request().url().includes('cursor=more');
+    const page = Array.from({ length: isMore ? 1 : 30 }, () => ({ ...items[0], id: crypto.randomUUID() }));
+    await route.fulfill({ response: answer, json: { items: page, next_cursor: isMore ? null : 'more' } });
+  });
+  await minho.page.reload();
+  await expect(minho.page.getByTestId('payments').getByRole('listitem')).toHaveCount(30);
+  await minho.page.getByRole('button', { name: 'More' }).click();
+  await expect(minho.page.getByTestId('payments').getByRole('listitem')).toHaveCount(31);
 });
 
 test('money is taken out, under one key until there is an answer', async ({ friends }) => {

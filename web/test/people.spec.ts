@@ -1,6 +1,6 @@
 /** People and what is between them, and the bell that tells of it. */
 
-import { expect, test } from './courtyard.js';
+import { answeredLate, expect, test } from './courtyard.js';
 
 test('a request rings at once, leads to whoever asked, and is read everywhere', async ({ join }) => {
   const [jisoo, minho] = [await join('Jisoo'), await join('Minho')];
@@ -22,6 +22,48 @@ test('a request rings at once, leads to whoever asked, and is read everywhere', 
   await expect(minho.place('Notifications')).not.toContainText(/\d/);
   await told.getByRole('button', { name: 'Put away' }).click();
   await expect(told).toHaveCount(0);
+
+  await expect(jisoo.page).toHaveTitle(/^\(\d+\) madang$/);
+  await jisoo.place('Settings').click();
+  await jisoo.page.getByRole('button', { name: 'Log out' }).click();
+  await expect(jisoo.page).toHaveTitle('madang');
+});
+
+test('what rings while the list is read is not lost with an answer from before', async ({ join }) => {
+  const [jisoo, minho] = [await join('Jisoo'), await join('Minho')];
+  await minho.place('Notifications').click();
+  const late = await answeredLate(minho.page, '**/v1/notifications?*');
+  await minho.page.reload();
+  await late.isRead;
+  await minho.isLive();
+  await jisoo.ask(minho);
+  await expect(minho.place('Notifications')).toContainText('1');
+  await late.answer();
+  // The other one tells of the account that was opened.
+  await expect(minho.place('Notifications')).toContainText('2');
+  await expect(minho.page.getByTestId('notifications').getByRole('listitem').filter({ hasText: 'Jisoo' })).toHaveCount(1);
+});
+
+test('friends are read to the last page', async ({ friends }) => {
+  const [jisoo] = await friends();
+  const { page } = jisoo;
+  const hana = { id: crypto.randomUUID(), handle: 'hana', display_name: 'Hana' };
+  await page.route('**/v1/friends?*', async (route) => {
+    if (route.request().url().includes('cursor=more')) return route.fulfill({ json: { items: [{ user: hana, since: new Date().toISOString() }], next_cursor: null } });
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, json: { ...(await answer.json()), next_cursor: 'more' } });
+  });
+  await page.reload();
+  await jisoo.place('People').click();
+  for (const name of ['Minho', 'Hana']) await expect(page.getByRole('link', { name })).toBeVisible();
+});
+
+test('a notification is chosen by what it is about, in words', async ({ join }) => {
+  const { page } = await join('Jisoo');
+  await page.getByRole('navigation').getByRole('link', { name: 'Notifications' }).click();
+  await page.getByRole('button', { name: 'What you are told, and where' }).click();
+  await expect(page.getByRole('group', { name: 'New messages' })).toBeVisible();
+  expect((await page.getByRole('dialog').locator('legend').allInnerTexts()).filter((it) => it.includes('_'))).toEqual([]);
 });
 
 test('whoever is blocked is told that nothing can be sent, and finds nobody', async ({ friends }) => {

@@ -318,3 +318,21 @@ test('a client that follows nothing sends over a stream as well', async () => {
   const ears = new Ears(realtime.channel(room, { after: 0 }));
   expect(await faultsInTheEnd(ears, ['said'])).toEqual([]);
 }, 60_000);
+
+test('nobody is hidden by a stream: it says so, and the choice holds from the next socket on', async () => {
+  const [ann, ben] = await fixture.people();
+  await ann.roomWith(ben);
+  const { proxy, realtime, surroundings, isLive } = await withoutSockets(ann);
+  const other = fixture.stopped(ben.realtime());
+  realtime.start();
+  other.start();
+  await isLive();
+  const status = async () => (await other.watchPresence([ann.id]))[0]?.status;
+
+  await expect(realtime.setPresence('invisible')).rejects.toMatchObject({ code: 'presence_needs_socket' });
+  expect(await status()).toBe('online');
+
+  proxy.refusesSockets = false;
+  surroundings.tell('online');
+  await until(async () => (await status()) === 'offline', 'a socket hides her');
+}, 60_000);

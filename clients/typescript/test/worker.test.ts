@@ -119,17 +119,19 @@ test('who logs in as somebody else ends what there was for the one before', asyn
   expect(hers.state).toEqual({ name: 'ended', code: 'revoked' });
 });
 
-/** A socket that keeps whom its connection has asked to watch. */
+/** A socket that keeps whom its connection has asked to watch, and how it says hello. */
 function recording() {
   const watched: string[][] = [];
+  const hellos: (string | undefined)[] = [];
   class Recording extends WebSocket {
     override send(...said: never[]): void {
-      const request = JSON.parse(String(said[0])) as { op: string; watch?: boolean; users?: string[] };
+      const request = JSON.parse(String(said[0])) as { op: string; presence?: string; watch?: boolean; users?: string[] };
+      if (request.op === 'hello') hellos.push(request.presence);
       if (request.op === 'get_presence' && request.watch) watched.push(request.users ?? []);
       super.send(...(said as unknown as [string]));
     }
   }
-  return { Recording: Recording as unknown as typeof WebSocket, watched };
+  return { Recording: Recording as unknown as typeof WebSocket, watched, hellos };
 }
 
 test('each tab hears of the users whom it watches, and one that goes takes its list along', async () => {
@@ -158,6 +160,26 @@ test('each tab hears of the users whom it watches, and one that goes takes its l
   ofCem.stop();
 
   await until(() => watched.at(-1)?.join() === ben.id, 'only those of the other tab are watched');
+});
+
+test('who is hidden in a tab is hidden before the worker says hello, and another tab may show them again', async () => {
+  const [ann, ben] = await fixture.people();
+  await ann.roomWith(ben);
+  const { Recording, hellos } = recording();
+  const tab = worker({ WebSocket: Recording as never });
+  const [one, other] = [tab(ann), tab(ann)];
+  const seen = fixture.stopped(ben.realtime());
+  seen.start();
+  await one.setPresence('invisible');
+  one.start();
+  other.start();
+  await until(() => one.state.name === 'live' && other.state.name === 'live', 'both are live');
+  const status = async () => (await seen.watchPresence([ann.id]))[0]?.status;
+
+  expect(hellos).toEqual(['invisible']);
+  expect(await status()).toBe('offline');
+  await other.setPresence('busy');
+  await until(async () => (await status()) === 'busy', 'she is shown again');
 });
 
 test('tabs together watch as many users as one connection may, and whoever asks last is not left out', async () => {

@@ -116,6 +116,8 @@ pub(super) const CURRENCY_NOT_SUPPORTED: Refusal =
     refusal(422, "currency_not_supported", "This currency is not dealt in here.");
 pub(super) const PAYER_IS_PAYEE: Refusal =
     refusal(422, "payer_is_payee", "Nobody pays themselves.");
+pub(super) const PAYEE_GONE: Refusal =
+    refusal(409, "payee_gone", "Whoever would be paid has left for good.");
 pub(super) const METHOD_NOT_SUPPORTED: Refusal =
     refusal(422, "method_not_supported", "The provider cannot take a payment in this way.");
 pub(super) const EXCEEDS_REFUNDABLE: Refusal =

@@ -169,17 +169,20 @@ impl Payments {
         Ok(payments.iter().map(PaymentView::from).collect())
     }
 
-    /// A payment of a payer; whoever else asks is told of nothing.
+    /// A payment, of this payer where there is one: of another's nothing is told.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn find(
         &self,
-        payer: UserId,
+        payer: Option<UserId>,
         id: PaymentId,
     ) -> Result<Option<PaymentView>, StoreError> {
         let found = self.0.desk.store.find_payment(id).await?;
-        Ok(found.filter(|it| it.payer == payer).as_ref().map(PaymentView::from))
+        Ok(found
+            .filter(|it| payer.is_none_or(|payer| payer == it.payer))
+            .as_ref()
+            .map(PaymentView::from))
     }
 
     /// Whether the settings of this node name a provider.

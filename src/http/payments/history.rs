@@ -4,6 +4,7 @@ use actix_web::get;
 use actix_web::web::{self, ServiceConfig};
 
 use super::history_query::HistoryQuery;
+use super::reader::PaymentReader;
 use crate::actors::payments::Payments;
 use crate::actors::payments::answers::PaymentView;
 use crate::domain::ids::PaymentId;
@@ -43,21 +44,21 @@ pub(super) async fn list_payments(
     Ok(web::Json(Page::new(rows, limit, cursor)))
 }
 
-/// A payment of the caller's as it stands.
+/// A payment as it stands: to whoever pays it, and to the app that sells, by its key or an administrator.
 #[utoipa::path(
     tag = "payments",
     params(("id" = PaymentId, Path)),
-    security(("bearer" = [])),
+    security(("bearer" = []), ("service_key" = [], "service_name" = [])),
     responses((status = 200, body = PaymentView), ReadRefusals),
 )]
 #[get("/payments/{id}")]
-#[tracing::instrument(skip_all, fields(user.id = %caller.user_id, payment.id = %id))]
+#[tracing::instrument(skip_all, fields(payment.id = %id))]
 pub(super) async fn read_payment(
-    caller: Caller,
+    reader: PaymentReader,
     id: web::Path<PaymentId>,
     payments: web::Data<Payments>,
 ) -> ApiResult<web::Json<PaymentView>> {
-    let payment = payments.find(caller.user_id, *id).await?;
+    let payment = payments.find(reader.payer(), *id).await?;
 
     Ok(web::Json(payment.ok_or(PaymentError::NotFound)?))
 }

@@ -10,6 +10,7 @@ pub mod history_query;
 pub mod key;
 mod orders;
 pub mod payer;
+mod reader;
 pub mod views;
 mod webhooks;
 

@@ -5,6 +5,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{get, put};
 
 use super::views::{OrderBody, OrderView};
+use crate::accounts::Accounts;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::payments::PaymentError;
@@ -50,6 +51,7 @@ pub(super) async fn put_order(
     path: web::Path<(String, String)>,
     body: web::Json<OrderBody>,
     config: web::Data<Config>,
+    accounts: web::Data<Accounts>,
     store: web::Data<Store>,
 ) -> ApiResult<(web::Json<OrderView>, StatusCode)> {
     let (order_type, order_id) = path.into_inner();
@@ -70,6 +72,9 @@ pub(super) async fn put_order(
     }
     if order.currency != config.payments.currency {
         return Err(PaymentError::CurrencyNotSupported.into());
+    }
+    if let Some(payee) = order.payee {
+        accounts.user(payee).await?;
     }
 
     let put = match keeper.0.admin() {

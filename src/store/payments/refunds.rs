@@ -18,6 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::store::disputes::arrivals::book_arrival;
 use crate::store::ledger::{BookError, book};
 use crate::store::settlements::refunds::{give_again, is_taken_back, take_back};
+use crate::store::wallets::lock_wallet;
 use crate::store::{Db, Store, StoreError, execute, fetch_all, fetch_one, fetch_optional};
 
 /// A refund as it stands.
@@ -208,6 +209,12 @@ pub async fn succeed(
     by: &By<'_>,
     now: Timestamp,
 ) -> Result<(), ChangeError> {
+    if let Some(payee) = payment.payee
+        && is_taken_back(db, refund.id).await?
+    {
+        // Before anybody's inbox, as whoever books a dispute does.
+        lock_wallet(db, payee, payment.currency, now).await?;
+    }
     update_status(db, refund, RefundStatus::Succeeded, now).await?;
     execute!(
         db,

@@ -170,7 +170,8 @@ impl Store {
                              (SELECT id FROM payments
                               WHERE status IN ('awaiting_deposit', 'authorized')
                                 AND under_way IS NULL AND looked_at <= $2
-                                AND (looked_at <= $1 OR expires_at <= $3)
+                                AND (looked_at <= $1
+                                     OR (status = 'awaiting_deposit' AND expires_at <= $3))
                               ORDER BY looked_at, id
                               LIMIT $4)
                          RETURNING id",

@@ -76,7 +76,7 @@ impl Store {
                     record(db, &deed, now).await?;
                     settled.push(id);
                 }
-                look_first(db, &settled).await?;
+                look_first(db, &settled, now).await?;
                 Ok(settled)
             })
         })
@@ -139,16 +139,17 @@ async fn update_entry(
     .map(|_| ())
 }
 
-/// Whoever looks at withdrawals the next time begins with these, should nobody come to it now.
-async fn look_first(db: &mut Db, ids: &[WithdrawalId]) -> Result<(), StoreError> {
+/// Whoever looks at withdrawals the next time begins with these, should nobody come to it now; and looks for as long again as
+/// after they were paid, however long ago that was.
+async fn look_first(db: &mut Db, ids: &[WithdrawalId], now: Timestamp) -> Result<(), StoreError> {
     let update = db.dialect(
-        "UPDATE withdrawals SET looked_at = 0
+        "UPDATE withdrawals SET looked_at = 0, updated_at = $2
          WHERE id IN (SELECT unhex(replace(value, '-', '')) FROM json_each($1))",
-        "UPDATE withdrawals SET looked_at = 0
+        "UPDATE withdrawals SET looked_at = 0, updated_at = $2
          WHERE id IN (SELECT id FROM withdrawals
                       WHERE id IN (SELECT value::uuid FROM jsonb_array_elements_text($1::jsonb))
                       ORDER BY id
                       FOR UPDATE)",
     );
-    execute!(db, update, json!(ids).to_string()).map(|_| ())
+    execute!(db, update, json!(ids).to_string(), now.millis()).map(|_| ())
 }

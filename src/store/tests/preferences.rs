@@ -1,4 +1,4 @@
-//! Preferences of many users at once, keys that are made once, and templates found by their versions.
+//! Keys that are made once, and templates found by their versions.
 
 use serde_json::Map;
 
@@ -8,39 +8,9 @@ use super::{Fixture, fixtures};
 use crate::clock;
 use crate::domain::ids::UserId;
 use crate::domain::locales::Locale;
-use crate::domain::media::Medium;
-use crate::domain::preferences::{Change, Choice, Preferences, Scope};
 use crate::domain::templates::{NotificationKind, builtin};
 
 impl Fixture {
-    async fn choose(&self, user: UserId, kind: &str, choice: Choice) {
-        let change = Change {
-            scope: Scope::parse(kind).unwrap(),
-            medium: Medium::Mail,
-            choice: Some(choice),
-        };
-        let chosen: Result<(), StoreError> = self
-            .store
-            .write(move |db| {
-                Box::pin(async move {
-                    let now = clock::now();
-                    preferences::update_preferences(db, user, &[change], None, now).await
-                })
-            })
-            .await;
-        chosen.unwrap();
-    }
-
-    async fn preferences_for(&self, users: &[UserId], kind: &str) -> Vec<(UserId, Preferences)> {
-        let (users, kind) = (users.to_vec(), kind.to_owned());
-        self.store
-            .read::<_, StoreError, _>(move |db| {
-                Box::pin(async move { preferences::list_preferences_for(db, &users, &kind).await })
-            })
-            .await
-            .unwrap()
-    }
-
     async fn key(&self, user: UserId, new_key: [u8; 32]) -> [u8; 32] {
         self.store
             .write::<_, StoreError, _>(move |db| {
@@ -51,30 +21,6 @@ impl Fixture {
             })
             .await
             .unwrap()
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_users_are_asked_for_one_kind_at_once() {
-    for fixture in fixtures().await {
-        let users = [fixture.user().await, fixture.user().await, fixture.user().await];
-        let [own, every, nothing] = users;
-        fixture.choose(own, "welcome", Choice::Off).await;
-        fixture.choose(own, "message_received", Choice::On).await;
-        fixture.choose(every, "*", Choice::Digest).await;
-
-        let mut found = fixture.preferences_for(&users, "welcome").await;
-        found.sort_by_key(|(user, _)| *user);
-        let mut expected = vec![(own, Choice::Off), (every, Choice::Digest)];
-        expected.sort_by_key(|(user, _)| *user);
-        let choices: Vec<(UserId, Choice)> = found
-            .iter()
-            .map(|(user, chosen)| (*user, chosen.resolve("welcome", Medium::Mail)))
-            .collect();
-
-        assert_eq!(choices, expected);
-        assert_eq!(fixture.preferences_for(&[nothing], "welcome").await, []);
-        assert_eq!(fixture.preferences_for(&[], "welcome").await, []);
     }
 }
 

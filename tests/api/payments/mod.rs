@@ -10,9 +10,11 @@ mod webhooks;
 
 use std::collections::HashSet;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use self::shop::{Books, ORDERS, Shop, is_replayed, new_key, send};
+use crate::answer::Answer;
 use crate::app::{TestApp, eventually};
 use crate::both::Settings;
 use crate::service::Service;
@@ -37,6 +39,7 @@ on_both_databases!(with super::TOLD;
     what_was_not_paid_yet_is_given_up,
     what_is_set_aside_is_taken_when_the_shop_says_so,
     a_history_is_paged_and_filtered_and_ones_own,
+    whoever_sells_reads_what_is_paid_and_no_other_service_does,
     an_order_is_changed_until_somebody_pays,
 );
 on_both_databases!(with super::LIMITED; a_payer_begins_so_many_payments_a_minute);
@@ -112,6 +115,21 @@ async fn an_answer_that_was_lost_is_found_out(app: &mut TestApp) {
     assert_eq!(Books::of(app).await.escrow, 10_912);
 }
 
+async fn whoever_sells_reads_what_is_paid_and_no_other_service_does(app: &mut TestApp) {
+    let shop = Shop::open(app).await;
+    let admin = app.administrator("dokki").await;
+    let (other, _) = Service::made_by(&admin, app, "post", &["notifications:send"]).await;
+    let begun = shop.begin("a1", 10_000).await;
+    let path = format!("/payments/{}", begun.id);
+    let read = async |service: &Service| Answer::of(service.request(Method::GET, &path)).await;
+
+    assert_eq!(read(&shop.service).await.json(200)["id"], json!(begun.id));
+    assert_eq!(admin.get(&path).await.json(200)["id"], json!(begun.id));
+    assert_eq!(shop.payer.get(&path).await.json(200)["id"], json!(begun.id));
+    read(&other).await.refused(403, "scope_missing");
+    shop.payee.get(&path).await.refused(404, "payment_not_found");
+}
+
 async fn what_is_declined_says_why(app: &mut TestApp) {
     let shop = Shop::open(app).await;
     let begun = shop.begin("a1", 10_932).await;
@@ -153,9 +171,9 @@ async fn what_is_set_aside_is_taken_when_the_shop_says_so(app: &mut TestApp) {
 
     let capture = json!({ "payment_id": begun.id });
     send(&shop.payer, "capture", &new_key(), &capture).await.refused(403, "forbidden");
-    let request = shop.service.request(reqwest::Method::POST, "/payments/capture");
+    let request = shop.service.request(Method::POST, "/payments/capture");
     let request = request.header("idempotency-key", new_key()).json(&capture);
-    let captured = crate::answer::Answer::of(request).await.json(200);
+    let captured = Answer::of(request).await.json(200);
 
     assert_eq!(captured["status"], "captured");
     assert_eq!(Books::of(app).await.escrow, 12_000);

@@ -4,6 +4,8 @@ import type { components, DurableEvent, Rest } from '@madang/client';
 
 export type Notification = components['schemas']['NotificationView'];
 
+type Change = (items: Notification[]) => Notification[];
+
 const PAGE = 50;
 
 export class Inbox {
@@ -15,6 +17,10 @@ export class Inbox {
   #cursor: string | null = null;
   /** What is read now; whoever asks for something else makes it void. */
   #reading = 0;
+  /** What became of the list while it is read, to be done to the answer, too; each may be done twice. */
+  #changes: Change[] | undefined;
+  /** Whether the unread ones were counted meanwhile. */
+  #isCounted = false;
 
   constructor(private readonly rest: Rest) {}
 
@@ -25,24 +31,28 @@ export class Inbox {
   /** The next page, older. */
   async more(): Promise<void> {
     await this.#page(this.#cursor);
+    if (this.failure) throw this.failure;
   }
 
   async #page(cursor: string | null): Promise<void> {
     const turn = (this.#reading += 1);
+    this.#changes = [];
+    this.#isCounted = false;
     try {
       const query = { limit: PAGE, ...(cursor === null ? {} : { cursor }) };
       const { data } = await this.rest.GET('/v1/notifications', { params: { query } });
       if (!data || turn !== this.#reading) return;
-      this.items = cursor === null ? data.items : [...this.items, ...data.items];
-      this.unread = data.unread_count;
+      const read = cursor === null ? data.items : [...this.items, ...data.items];
+      this.items = (this.#changes ?? []).reduce((items, change) => change(items), read);
+      if (cursor === null && !this.#isCounted) this.unread = data.unread_count + this.items.length - read.length;
       this.#cursor = data.next_cursor ?? null;
+      this.hasMore = this.#cursor !== null;
+      this.isLoaded = true;
       this.failure = undefined;
     } catch (error) {
-      if (turn !== this.#reading) return;
-      this.failure = error;
+      if (turn === this.#reading) this.failure = error;
     }
-    this.hasMore = this.#cursor !== null;
-    this.isLoaded = true;
+    if (turn === this.#reading) this.#changes = undefined;
   }
 
   hearOwn(event: DurableEvent): void {
@@ -51,19 +61,24 @@ export class Inbox {
         const { data, seq, at } = event;
         // A page may have been read that has it already.
         if ('deleted' in data || this.items.some((it) => it.id === data.id)) return;
-        this.items = [{ ...data, data: data.data as never, seq, at, read_at: null }, ...this.items];
+        const told: Notification = { ...data, data: data.data as never, seq, at, read_at: null };
+        this.#change((items) => (items.some((it) => it.id === told.id) ? items : [told, ...items]));
         this.unread += 1;
         return;
       }
-      case 'notification_read':
-        this.#mark(event.data.ids, event.data.up_to_seq, event.at);
-        this.unread = event.data.unread_count;
+      case 'notification_read': {
+        const isMeant = meant(event.data);
+        this.#change((items) => items.map((it) => (isMeant(it) && !it.read_at ? { ...it, read_at: event.at } : it)));
+        this.#count(event.data.unread_count);
         return;
+      }
       case 'notification_archived':
-      case 'notification_deleted':
-        this.#take(event.data.ids, event.data.up_to_seq);
-        this.unread = event.data.unread_count;
+      case 'notification_deleted': {
+        const isMeant = meant(event.data);
+        this.#change((items) => items.filter((it) => !isMeant(it)));
+        this.#count(event.data.unread_count);
         return;
+      }
       case 'notification_restored':
         void this.load();
     }
@@ -84,19 +99,19 @@ export class Inbox {
     await this.rest.PUT('/v1/notifications/{id}/archive', { params: { path: { id: notification.id } } });
   }
 
-  #mark(ids: string[], upTo: number | undefined, at: string): void {
-    const isMeant = meant(ids, upTo);
-    this.items = this.items.map((it) => (isMeant(it) && !it.read_at ? { ...it, read_at: at } : it));
+  #change(change: Change): void {
+    this.items = change(this.items);
+    this.#changes?.push(change);
   }
 
-  #take(ids: string[], upTo: number | undefined): void {
-    const isMeant = meant(ids, upTo);
-    this.items = this.items.filter((it) => !isMeant(it));
+  #count(unread: number): void {
+    this.unread = unread;
+    this.#isCounted = true;
   }
 }
 
 /** Without ids, everything up to a number is meant. */
-function meant(ids: string[], upTo: number | undefined) {
+function meant({ ids, up_to_seq: upTo }: { ids: string[]; up_to_seq?: number }) {
   const named = new Set(ids);
   return (it: Notification) => (named.size > 0 ? named.has(it.id) : upTo !== undefined && it.seq <= upTo);
 }

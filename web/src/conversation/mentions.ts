@@ -10,7 +10,11 @@ export interface Begun {
 }
 
 const BEGUN = /(?:^|\s)@([\p{L}\p{N}_.-]{0,32})$/u;
-const HANDLE = /@([\p{L}\p{N}_.-]{2,32})/gu;
+/** A handle, which ends with a letter, and what is written in one with it. */
+const WRITTEN = /@([\p{L}\p{N}_.-]{1,39}[\p{L}\p{N}])/gu;
+/** What may stand right behind a handle; behind one that ends in a Latin letter whatever is Korean. */
+const PARTICLE = /^(님|씨)?(아|야|이|가|은|는|을|를|도|만|의|와|과|랑|이랑|에게|한테|께)?$/;
+const KOREAN = /^\p{Script=Hangul}*$/u;
 
 /** The mention that is being written where the caret stands. */
 export function mentionAt(text: string, caret: number): Begun | undefined {
@@ -20,12 +24,22 @@ export function mentionAt(text: string, caret: number): Begun | undefined {
 
 /** Whether a text may mean somebody who is not among these members. */
 export function mayMeanOthers(text: string, members: Member[]): boolean {
-  const known = new Set(members.map((it) => it.handle.toLowerCase()));
-  return [...text.matchAll(HANDLE)].some(([, handle = '']) => !known.has(handle.toLowerCase()));
+  return meant(text, members).includes(undefined);
 }
 
 /** The ids of members whose handles are in a text. */
 export function mentionedIn(text: string, members: Member[]): string[] {
-  const handles = new Set([...text.matchAll(HANDLE)].map(([, handle = '']) => handle.toLowerCase()));
-  return members.filter((it) => handles.has(it.handle.toLowerCase())).map((it) => it.user_id);
+  const found = new Set(meant(text, members));
+  return members.filter((it) => found.has(it)).map((it) => it.user_id);
+}
+
+/** Of each mention the member whose handle is the longest that fits. */
+function meant(text: string, members: Member[]): (Member | undefined)[] {
+  const longestFirst = members.toSorted((a, b) => b.handle.length - a.handle.length);
+  return [...text.matchAll(WRITTEN)].map(([, written = '']) => longestFirst.find(({ handle }) => isOf(written.toLowerCase(), handle.toLowerCase())));
+}
+
+function isOf(written: string, handle: string): boolean {
+  const ending = /[a-z\d]$/.test(handle) ? KOREAN : PARTICLE;
+  return written.startsWith(handle) && ending.test(written.slice(handle.length));
 }

@@ -2,7 +2,7 @@
 
 import type { Message } from '@madang/client';
 
-import { dayOf } from '../words/time';
+import { dayOf } from '../words/today.svelte';
 import type { Pending } from './timeline.svelte';
 
 /** Messages of one sender that stand so close are one block. */

@@ -3,7 +3,7 @@
 export type Part = { kind: 'text' | 'mention'; text: string } | { kind: 'link'; text: string; href: string };
 
 const LINK = /https?:\/\/[^\s<>"']+[^\s<>"'.,;:!?)\]}]/;
-const MENTION = /@[\p{L}\p{N}_.-]{2,32}/u;
+const MENTION = /@[\p{L}\p{N}_.-]{1,39}[\p{L}\p{N}]/u;
 const EITHER = new RegExp(`(${LINK.source})|(${MENTION.source})`, 'gu');
 
 /** `hasMentions` says whether anybody is mentioned: an `@` alone means nothing. */

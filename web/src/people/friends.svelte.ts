@@ -2,6 +2,7 @@
 
 import type { components, DurableEvent, Rest } from '@madang/client';
 
+import { readPages } from '../session/pages';
 import type { People } from './people.svelte';
 import type { Presences } from './presences.svelte';
 
@@ -18,6 +19,9 @@ export class Friends {
   blocked = $state.raw<ListedView[]>([]);
   isLoaded = $state(false);
   failure = $state<unknown>();
+  /** Readings that were asked for, and the latest that was answered. */
+  #asked = 0;
+  #answered = 0;
 
   constructor(
     private readonly rest: Rest,
@@ -26,25 +30,31 @@ export class Friends {
   ) {}
 
   async load(): Promise<void> {
-    const query = { limit: PAGE };
+    const turn = (this.#asked += 1);
     try {
       const [friends, incoming, outgoing, blocked] = await Promise.all([
-        this.rest.GET('/v1/friends', { params: { query } }),
-        this.rest.GET('/v1/friends/requests', { params: { query: { ...query, direction: 'incoming' } } }),
-        this.rest.GET('/v1/friends/requests', { params: { query: { ...query, direction: 'outgoing' } } }),
-        this.rest.GET('/v1/friends/blocked', { params: { query } }),
+        readPages(PAGE, Infinity, (query) => this.rest.GET('/v1/friends', { params: { query } })),
+        this.#requests('incoming'),
+        this.#requests('outgoing'),
+        readPages(PAGE, Infinity, (query) => this.rest.GET('/v1/friends/blocked', { params: { query } })),
       ]);
-      this.friends = friends.data?.items ?? [];
-      this.incoming = incoming.data?.items ?? [];
-      this.outgoing = outgoing.data?.items ?? [];
-      this.blocked = blocked.data?.items ?? [];
+      if (turn < this.#answered) return;
+      this.#answered = turn;
+      this.friends = friends.items;
+      this.incoming = incoming.items;
+      this.outgoing = outgoing.items;
+      this.blocked = blocked.items;
+      this.isLoaded = true;
       this.failure = undefined;
     } catch (error) {
-      this.failure = error;
+      if (turn > this.#answered) this.failure = error;
     }
-    this.isLoaded = true;
     for (const { user } of [...this.friends, ...this.incoming, ...this.outgoing, ...this.blocked]) this.people.learn(user);
     this.presences.watch(this.friends.map(({ user }) => user.id));
+  }
+
+  #requests(direction: 'incoming' | 'outgoing') {
+    return readPages(PAGE, Infinity, (query) => this.rest.GET('/v1/friends/requests', { params: { query: { ...query, direction } } }));
   }
 
   stateOf(user: string): FriendState {

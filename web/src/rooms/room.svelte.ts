@@ -39,6 +39,11 @@ export class Room {
   /** What was said last and is not shown yet, and how much of it is unread. */
   #said: { last: LastMessage; unread: number } | undefined;
   readonly #showSoon = onceAFrame(() => this.#show());
+  /** The number of the last change of what it is called and shows of itself. */
+  #updated = 0;
+  /** Readings of it that were asked for, and the latest that was answered. */
+  #asked = 0;
+  #answered = 0;
   #readTo = 0;
   #marking: ReturnType<typeof setTimeout> | undefined;
 
@@ -76,11 +81,18 @@ export class Room {
     this.#channel = undefined;
   }
 
-  /** It was read again with all others. */
+  /** It was read again. What was heard of it meanwhile may be later than that, and stays. */
   put(view: RoomView): void {
+    this.#show();
+    const { last_message, last_active_at, unread_count } = this.view;
+    const isLater = (this.#channel?.seq ?? 0) > view.head && (last_message?.seq ?? 0) >= (view.last_message?.seq ?? 0);
     this.#readTo = Math.max(this.#readTo, view.read_seq);
-    const isRead = (view.last_message?.seq ?? 0) <= this.#readTo;
-    this.view = isRead ? { ...view, unread_count: 0 } : view;
+    this.view = {
+      ...view,
+      ...(isLater ? { last_message, last_active_at, unread_count } : {}),
+      ...(this.#updated > view.head ? pick(this.view) : {}),
+    };
+    if ((this.view.last_message?.seq ?? 0) <= this.#readTo) this.view = { ...this.view, unread_count: 0 };
     if (!this.#channel) this.#heard = view.head;
   }
 
@@ -96,13 +108,17 @@ export class Room {
 
   /** Reads it again. Where nobody answers, it stays as it is until something else happens here. */
   async refresh(): Promise<void> {
+    const turn = (this.#asked += 1);
     const asked = this.courtyard.rest.GET('/v1/chat/rooms/{id}', { params: { path: { id: this.id } } });
     const data = await asked.then((it) => it.data, () => undefined);
-    if (!data) return;
-    this.view = data;
+    if (!data || turn < this.#answered) return;
+    this.#answered = turn;
+    this.put(data);
     this.#readingMembers = undefined;
+    const before = new Map(this.members.map((it) => [it.user_id, it.read_seq ?? 0]));
+    const members = data.members.map((it) => (it.read_seq == null ? it : { ...it, read_seq: Math.max(it.read_seq, before.get(it.user_id) ?? 0) }));
     this.members = [];
-    this.#add(data.members, data.members_next_cursor);
+    this.#add(members, data.members_next_cursor);
   }
 
   /** Everybody who is in it, at once, however many they are. */
@@ -193,6 +209,7 @@ export class Room {
         break;
       }
       case 'room_updated':
+        this.#updated = event.seq;
         this.view = { ...this.view, ...pick(event.data) };
         break;
       case 'user_joined':
@@ -208,6 +225,8 @@ export class Room {
     if (!this.#said) return;
     const { last, unread } = this.#said;
     this.#said = undefined;
+    // It was read again meanwhile, and more was said.
+    if (last.seq < (this.view.last_message?.seq ?? 0)) return;
     // Whoever watches it reads it in this very frame.
     const isRead = last.seq <= this.#readTo || this.timeline?.isWatched === true;
     const unread_count = this.view.unread_count + (isRead ? 0 : unread);
@@ -250,7 +269,7 @@ export class Room {
 }
 
 /** What of a change the list shows. */
-function pick({ name, topic, avatar, read_receipts }: { name?: string; topic?: string; avatar?: string; read_receipts?: boolean }) {
+function pick({ name, topic, avatar, read_receipts }: { name?: string | null; topic?: string | null; avatar?: string | null; read_receipts?: boolean }) {
   return {
     ...(name === undefined ? {} : { name }),
     ...(topic === undefined ? {} : { topic }),

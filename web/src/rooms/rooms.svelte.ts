@@ -4,6 +4,7 @@ import { isPassing, RequestError, type DurableEvent } from '@madang/client';
 import { SvelteMap } from 'svelte/reactivity';
 
 import type { Courtyard } from '../session/courtyard.svelte';
+import { readPages } from '../session/pages';
 import { Room } from './room.svelte';
 
 const PAGE = 200;
@@ -47,20 +48,16 @@ export class Rooms {
     const before = [...this.#rooms.values()];
     try {
       const known = new Set<string>();
-      const read = async (cursor: string | undefined) => {
-        const query = { limit: PAGE, ...(cursor === undefined ? {} : { cursor }) };
-        const { data } = await this.courtyard.rest.GET('/v1/chat/rooms', { params: { query } });
-        for (const view of data?.items ?? []) {
+      const read = async (count: number) => {
+        const { items } = await readPages(PAGE, count, (query) => this.courtyard.rest.GET('/v1/chat/rooms', { params: { query } }));
+        for (const view of items) {
           known.add(view.id);
           this.#put(view);
         }
-        return data?.next_cursor ?? undefined;
       };
-      let cursor = await read(undefined);
-      const isOnePage = cursor === undefined;
-      while (cursor !== undefined) cursor = await read(cursor);
+      await read(Infinity);
       // Where somebody spoke meanwhile, a room has gone to the first page.
-      if (!isOnePage) await read(undefined);
+      if (known.size > PAGE) await read(PAGE);
       // One that is in none of them may have come meanwhile.
       await Promise.all(before.filter((room) => !known.has(room.id)).map((room) => this.#dropIfGone(room)));
       this.failure = undefined;

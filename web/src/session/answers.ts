@@ -2,14 +2,14 @@
 
 import { isPassing, RequestError } from '@madang/client';
 
-import { words } from '../words/words.svelte';
+import { currentLanguage, words } from '../words/words.svelte';
 
-/** In their language: `known` has what a code means where they are. */
+/** In their language: `known` has what a code means where they are. What the server says of it is English. */
 export function toldOf(error: unknown, known: Record<string, string> = {}): string {
   const { common } = words();
   if (!(error instanceof RequestError)) return isPassing(error) || error instanceof TypeError ? common.notReached : common.failed;
   if (error.code === 'rate_limited') return common.tooMany;
-  return known[error.code] ?? (error.message || common.failed);
+  return known[error.code] ?? ((currentLanguage() === 'en' && error.message) || common.failed);
 }
 
 /** Answers after which nobody knows yet what becomes of what was asked for: it is asked for again under the same key. */

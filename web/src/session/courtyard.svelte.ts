@@ -12,7 +12,8 @@ import { Friends } from '../people/friends.svelte';
 import { People } from '../people/people.svelte';
 import { Presences } from '../people/presences.svelte';
 import { Rooms } from '../rooms/rooms.svelte';
-import { Payments } from '../wallet/payments.svelte';
+import { keptPresence } from '../settings/presence';
+import type { Payments } from '../wallet/payments.svelte';
 import { connect } from './connection';
 
 /** Where no connection comes about for so long, what there is is read without one. */
@@ -26,7 +27,8 @@ export class Courtyard {
   readonly friends: Friends;
   readonly rooms: Rooms;
   readonly inbox: Inbox;
-  readonly payments: Payments;
+  /** Once the wallet was opened. */
+  payments: Payments | undefined;
   me = $state<Account>() as Account;
   connection = $state<ConnectionState>({ name: 'idle' });
   #waiting: ReturnType<typeof setTimeout> | undefined;
@@ -40,14 +42,17 @@ export class Courtyard {
     this.friends = new Friends(this.rest, this.people, this.presences);
     this.rooms = new Rooms(this);
     this.inbox = new Inbox(this.rest);
-    this.payments = new Payments(this.rest);
-    this.realtime.on('state', (state) => (this.connection = state));
+    this.realtime.on('state', (state) => {
+      // Another window may have chosen something else since.
+      if (state.name === 'connecting') this.realtime.setPresence(keptPresence(me.id)).catch(() => {});
+      this.connection = state;
+    });
     const own = this.realtime.channel('me');
     own.on('event', (event) => {
       this.rooms.hearOwn(event);
       this.friends.hearOwn(event);
       this.inbox.hearOwn(event);
-      this.payments.hearOwn(event);
+      this.payments?.hearOwn(event);
     });
     // What was missed is not told again: everything is read anew.
     own.on('gap', () => this.#read());
@@ -71,6 +76,7 @@ export class Courtyard {
     clearTimeout(this.#waiting);
     document.removeEventListener('visibilitychange', this.#seen);
     this.rooms.stop();
+    this.people.stop();
     this.realtime.stop();
   }
 

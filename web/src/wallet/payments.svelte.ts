@@ -8,24 +8,31 @@
 import type { components, DurableEvent, Rest } from '@madang/client';
 
 import { isSettled } from '../session/answers';
+import { useCourtyard } from '../session/courtyard.svelte';
+import { readPages, type Pages } from '../session/pages';
 
 type Schemas = components['schemas'];
 export type Payment = Schemas['PaymentView'];
 export type Withdrawal = Schemas['WithdrawalView'];
+type Settlement = Schemas['SettlementView'];
 
 const PAGE = 30;
+const NOTHING = { items: [], hasMore: false };
 /** Events that say that money has moved. */
 const MOVED = /^(payment|withdrawal|settlement|wallet)_/;
 
 export class Payments {
   wallet = $state.raw<Schemas['WalletView']>();
-  history = $state.raw<Payment[]>([]);
-  withdrawals = $state.raw<Withdrawal[]>([]);
-  settlements = $state.raw<Schemas['SettlementView'][]>([]);
+  history = $state.raw<Pages<Payment>>(NOTHING);
+  withdrawals = $state.raw<Pages<Withdrawal>>(NOTHING);
+  settlements = $state.raw<Pages<Settlement>>(NOTHING);
   accounts = $state.raw<Schemas['BankAccountView'][]>([]);
-  isLoaded = $state(false);
   failure = $state<unknown>();
-  #isWatched = false;
+  /** How many somebody wants to see of each list. */
+  readonly #wanted = { history: PAGE, withdrawals: PAGE, settlements: PAGE };
+  /** Readings that were asked for, and the latest that was answered. */
+  #asked = 0;
+  #answered = 0;
   /** What money is taken out with, until it was answered, by what was asked for. */
   readonly #keys = new Map<string, string>();
 
@@ -33,30 +40,37 @@ export class Payments {
 
   /** Reads everything, and again whenever money moves. */
   async load(): Promise<void> {
-    this.#isWatched = true;
-    const params = { params: { query: { limit: PAGE } } };
+    const turn = (this.#asked += 1);
+    const wanted = this.#wanted;
     try {
       const [wallet, history, settlements, withdrawals, accounts] = await Promise.all([
         this.rest.GET('/v1/payments/wallet'),
-        this.rest.GET('/v1/payments/history', params),
-        this.rest.GET('/v1/payments/settlements'),
-        this.rest.GET('/v1/payments/withdrawals', params),
+        readPages(PAGE, wanted.history, (query) => this.rest.GET('/v1/payments/history', { params: { query } })),
+        readPages(PAGE, wanted.settlements, (query) => this.rest.GET('/v1/payments/settlements', { params: { query } })),
+        readPages(PAGE, wanted.withdrawals, (query) => this.rest.GET('/v1/payments/withdrawals', { params: { query } })),
         this.rest.GET('/v1/payments/bank-accounts'),
       ]);
+      if (turn < this.#answered) return;
+      this.#answered = turn;
       this.wallet = wallet.data;
-      this.history = history.data?.items ?? [];
-      this.settlements = settlements.data?.items ?? [];
-      this.withdrawals = withdrawals.data?.items ?? [];
+      this.history = history;
+      this.settlements = settlements;
+      this.withdrawals = withdrawals;
       this.accounts = accounts.data?.bank_accounts ?? [];
       this.failure = undefined;
     } catch (error) {
-      this.failure = error;
+      if (turn > this.#answered) this.failure = error;
     }
-    this.isLoaded = true;
+  }
+
+  /** A page more of a list, which is read from its beginning: what was before may have changed. */
+  async more(list: 'history' | 'withdrawals' | 'settlements'): Promise<void> {
+    this.#wanted[list] = this[list].items.length + PAGE;
+    await this.load();
+    if (this.failure) throw this.failure;
   }
 
   hearOwn(event: DurableEvent): void {
-    if (!this.#isWatched) return;
     const isTold = event.event === 'notification_created' && !('deleted' in event.data) && MOVED.test(event.data.type.replace('.', '_'));
     if (MOVED.test(event.event) || isTold) void this.load();
   }
@@ -125,4 +139,10 @@ export class Payments {
     await this.rest.POST('/v1/payments/withdrawals/{id}/cancel', { params: { path: { id } } });
     await this.load();
   }
+}
+
+/** Nothing of it is read, and nobody hears of it, before the wallet is opened. */
+export function usePayments(): Payments {
+  const courtyard = useCourtyard();
+  return (courtyard.payments ??= new Payments(courtyard.rest));
 }

@@ -1,8 +1,8 @@
 /** Times and amounts as people of a language write them. */
 
+import { dayOf, today } from './today.svelte';
 import { currentLanguage, words } from './words.svelte';
 
-const DAY_MS = 86_400_000;
 const formats = new Map<string, Intl.DateTimeFormat>();
 
 function format(name: string, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
@@ -12,26 +12,20 @@ function format(name: string, options: Intl.DateTimeFormatOptions): Intl.DateTim
   return known;
 }
 
-/** Days since the beginning of 1970, where the reader is. */
-export function dayOf(at: string): number {
-  const date = new Date(at);
-  return Math.floor((date.getTime() - date.getTimezoneOffset() * 60_000) / DAY_MS);
-}
-
 export const clock = (at: string) => format('clock', { hour: 'numeric', minute: '2-digit' }).format(new Date(at));
 export const date = (at: string) => format('date', { dateStyle: 'medium' }).format(new Date(at));
 export const moment = (at: string) => format('moment', { dateStyle: 'medium', timeStyle: 'short' }).format(new Date(at));
 
 /** A heading over the messages of a day. */
 export function dayName(at: string): string {
-  const ago = dayOf(new Date().toISOString()) - dayOf(at);
+  const ago = today() - dayOf(at);
   if (ago === 0) return words().conversation.today;
   if (ago === 1) return words().conversation.yesterday;
   return format('day', { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' }).format(new Date(at));
 }
 
 /** Short, for lists: the time of today, the date of before. */
-export const brief = (at: string) => (dayOf(at) === dayOf(new Date().toISOString()) ? clock(at) : format('brief', { day: 'numeric', month: 'short' }).format(new Date(at)));
+export const brief = (at: string) => (dayOf(at) === today() ? clock(at) : format('brief', { day: 'numeric', month: 'short' }).format(new Date(at)));
 
 export const won = (amount: number, currency = 'KRW') =>
   new Intl.NumberFormat(currentLanguage(), { style: 'currency', currency }).format(amount);

@@ -1,5 +1,6 @@
 /** How each op is said over HTTP, where no socket carries it. */
 
+import { RequestError } from './errors.js';
 import type { Ops } from './protocol.js';
 
 type Call = [method: string, path: string, body?: unknown];
@@ -27,6 +28,10 @@ export const CALLS: { [Op in keyof Ops]: (fields: Ops[Op][0]) => Call | undefine
     const given = Object.entries(query).map(([name, value]) => [name, String(value)]);
     return ['GET', `${room(channel)}/messages?${new URLSearchParams(given)}`];
   },
-  set_presence: () => undefined,
+  set_presence: ({ status }) => {
+    // As a stream shows its user. It must not be thought that somebody is hidden who is not.
+    if (status === 'online') return undefined;
+    throw new RequestError('presence_needs_socket', `an event stream cannot show anybody as ${status}`);
+  },
   get_presence: ({ users }) => ['GET', `/v1/online-status?user_ids=${users.join(',')}`],
 };

@@ -48,6 +48,8 @@ export class IndexedDbOutbox implements OutboxStorage {
     return new Promise((resolve, reject) => {
       const transaction = database.transaction(STORE, mode, { durability: 'strict' });
       const request = act(transaction.objectStore(STORE));
+      // A page that is closed now still keeps it: nothing else is to come, which the browser would wait for.
+      if (mode === 'readwrite') transaction.commit?.();
       transaction.oncomplete = () => resolve(request.result);
       transaction.onabort = () => reject(transaction.error ?? new Error('the browser keeps nothing'));
     });

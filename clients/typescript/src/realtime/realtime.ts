@@ -60,7 +60,9 @@ const PROBE_MAX_MS = 5_000;
 const AT_ONCE_MS = 1_000;
 /** So many tries that come to nothing, and the next way is tried. */
 const TRIES_A_WAY = 3;
-/** So long another way is gone before the first one is tried again. */
+/** So long another way is gone before the first one is tried again: a server that was only started anew is back soon. */
+const FIRST_WAY_SOON_MS = 10_000;
+/** Each time for twice as long, and for so long at the most. */
 const FIRST_WAY_AGAIN_MS = 300_000;
 const PASSING_WAIT_MS = 1_000;
 const CLOSE_CODES: Record<number, string> = {
@@ -83,6 +85,7 @@ interface Attempt {
   isOffer: boolean;
   /** What is asked for with the hello. */
   said: Channel[];
+  presence?: PresenceChoice | undefined;
 }
 
 export class Realtime extends Emitter<RealtimeEvents> {
@@ -97,6 +100,7 @@ export class Realtime extends Emitter<RealtimeEvents> {
   #retry: ReturnType<typeof setTimeout> | undefined;
   /** When the first way is tried again, while another one is gone. */
   #return: ReturnType<typeof setTimeout> | undefined;
+  #returnMs = FIRST_WAY_SOON_MS;
   #unwatch: (() => void) | undefined;
   #way = 0;
   /** Channels that are to be followed on the link that there is. */
@@ -207,7 +211,10 @@ export class Realtime extends Emitter<RealtimeEvents> {
     void this.#link?.request('typing', { channel }).catch(() => {});
   }
 
-  /** Chooses how this device shows its user, from now on. */
+  /**
+   * Chooses how this device shows its user, from now on. Event streams show them as online: there it rejects with
+   * `presence_needs_socket`, and the choice holds from the next socket on.
+   */
   async setPresence(status: PresenceChoice): Promise<void> {
     this.#presence = status;
     if (this.#link) await this.#request('set_presence', { status });
@@ -248,9 +255,10 @@ export class Realtime extends Emitter<RealtimeEvents> {
     };
     let link: Link | undefined;
     attempt.said = this.#followed().slice(0, SUBSCRIBE_MAX);
+    attempt.presence = this.#presence;
     const subscribe = attempt.said.map((it) => it.subscription());
     const opener = openers[attempt.way % openers.length] as Opener;
-    link = await opener({ token, subscribe, presence: this.#presence }, heard);
+    link = await opener({ token, subscribe, presence: attempt.presence }, heard);
     return link;
   }
 
@@ -265,7 +273,7 @@ export class Realtime extends Emitter<RealtimeEvents> {
     before?.close();
     this.#backoff.reset();
     this.#unplaced.clear();
-    this.#catchUp(attempt.said, link);
+    this.#catchUp(attempt, link);
     this.#subscribed(attempt.said, link.greeting.channels);
     for (const tell of [...this.#waiting]) tell();
     if (this.#watched.length > 0) {
@@ -277,12 +285,14 @@ export class Realtime extends Emitter<RealtimeEvents> {
     this.#returnLater();
   }
 
-  /** Tells a link what has changed since it was asked to follow these. */
-  #catchUp(said: Channel[], link: Link): void {
+  /** Tells a link what has changed since its hello. */
+  #catchUp({ said, presence }: Attempt, link: Link): void {
     const followed = this.#followed();
     const left = said.filter((channel) => !followed.includes(channel)).map((channel) => channel.name);
     if (left.length > 0) void link.unsubscribe(left).catch(() => {});
     this.#follow(followed.filter((channel) => !said.includes(channel)));
+    const status = this.#presence;
+    if (status && status !== presence) void link.request('set_presence', { status }).catch(() => {});
   }
 
   #failed(attempt: Attempt, error: unknown): void {
@@ -304,8 +314,14 @@ export class Realtime extends Emitter<RealtimeEvents> {
 
   #returnLater(): void {
     clearTimeout(this.#return);
-    if (this.#isFirstWay()) return;
-    this.#return = setTimeout(() => this.#tryFirstWay(), FIRST_WAY_AGAIN_MS * (1 + this.#random()));
+    if (this.#isFirstWay()) {
+      this.#returnMs = FIRST_WAY_SOON_MS;
+      return;
+    }
+    this.#return = setTimeout(() => {
+      this.#returnMs = Math.min(2 * this.#returnMs, FIRST_WAY_AGAIN_MS);
+      this.#tryFirstWay();
+    }, this.#returnMs * (1 + this.#random()));
   }
 
   #isFirstWay(): boolean {

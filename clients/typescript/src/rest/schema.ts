@@ -918,9 +918,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Says how a refund ends that is `needs_review`, because the provider has given back another amount than was asked for. The
-         *     first request proposes; the same from another administrator ends it so. A proposal takes the place of the one before.
-         * @description 409 `wrong_state` where it needs no review, or its workflow is not parked.
+         * Says how a refund ends that stands still: the provider has given back another amount than was asked for
+         *     (`needs_review`), or nobody knows any more what became of it (`unknown`). The first request proposes; the same from another
+         *     administrator ends it so. A proposal takes the place of the one before.
+         * @description 409 `wrong_state` where its workflow is not parked, or the provider was asked so lately that its silence means nothing yet.
          */
         post: operations["settle_refund"];
         delete?: never;
@@ -2895,7 +2896,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A payment of the caller's as it stands. */
+        /** A payment as it stands: to whoever pays it, and to the app that sells, by its key or an administrator. */
         get: operations["read_payment"];
         put?: never;
         post?: never;

@@ -97,10 +97,12 @@ export class TabHost {
 
   async #hear(tab: Tab, said: FromTab): Promise<void> {
     if ('hello' in said) {
-      const { user, subscribe, isVisible } = said.hello;
+      const { user, subscribe, presence, isVisible } = said.hello;
       const house = this.#house?.user === user ? this.#house : this.#moveIn(user);
       this.#tabs.add(tab);
       this.#seen(tab, isVisible);
+      // Before anything is begun that would show its user as another tab did. What cannot show it now does later.
+      if (presence) house.realtime.setPresence(presence).catch(() => {});
       // Begun when there is somebody to ask for a token.
       house.realtime.start();
       tell(tab, { id: said.id, ok: null });

@@ -92,8 +92,8 @@ class WorkerLink implements Link {
     const link = new WorkerLink(settings.open(), credentials, surroundings, heard);
     const isVisible = surroundings.isVisible();
     try {
-      await link.#ask({ hello: { user, subscribe: hello.subscribe, isVisible }, id: link.#next }, ALIVE_MAX_MS);
-      if (hello.presence) await link.request('set_presence', { status: hello.presence });
+      const { subscribe, presence } = hello;
+      await link.#ask({ hello: { user, subscribe, presence, isVisible }, id: link.#next }, ALIVE_MAX_MS);
     } catch (error) {
       link.close();
       throw error;

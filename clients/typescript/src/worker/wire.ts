@@ -1,11 +1,11 @@
 /** What a tab and the worker say to each other. */
 
-import type { WireError, Frame, Subscription } from '../realtime/protocol.js';
+import type { WireError, Frame, PresenceChoice, Subscription } from '../realtime/protocol.js';
 import type { ConnectionState } from '../realtime/state.js';
 
 /** From a tab. */
 export type FromTab =
-  | { hello: { user: string; subscribe: Subscription[]; isVisible: boolean }; id: number }
+  | { hello: { user: string; subscribe: Subscription[]; presence: PresenceChoice | undefined; isVisible: boolean }; id: number }
   /** Somebody looks at it, or nobody does any more. */
   | { isVisible: boolean }
   | { op: string; fields: object; id: number }

@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::super::answers::{
-    AMOUNT_MISMATCH, Answered, CURRENCY_NOT_SUPPORTED, METHOD_NOT_SUPPORTED, PAYER_IS_PAYEE,
-    PAYMENT_EXISTS, Refusal, WRONG_STATE, of_preparing,
+    AMOUNT_MISMATCH, Answered, CURRENCY_NOT_SUPPORTED, METHOD_NOT_SUPPORTED, PAYEE_GONE,
+    PAYER_IS_PAYEE, PAYMENT_EXISTS, Refusal, WRONG_STATE, of_preparing,
 };
 use super::super::{Payments, PaymentsError, expiry};
 use super::{Step, answered, claimed, not_stopped};
@@ -29,6 +29,7 @@ use crate::domain::payments::{Cause, PaymentStatus, ProviderName};
 use crate::domain::time::Timestamp;
 use crate::providers::payments::{Answer, Capabilities, ClientParameters, Prepare};
 use crate::store::Db;
+use crate::store::accounts::keep_account;
 use crate::store::idempotency::attach_resource;
 use crate::store::orders::{Order, find_order, lock_order};
 use crate::store::payments::attempts::{
@@ -145,6 +146,12 @@ impl Payments {
         let order = order.ok_or(PaymentsError::NotFound)?;
         if let Some(refusal) = self.refusal(request, &order, provider.1) {
             return Ok(answered(db, call, refusal.plain(), None).await?.into());
+        }
+        // Held until this is stored, so that whoever leaves meanwhile finds the payment.
+        if let Some(payee) = order.payee
+            && !keep_account(db, payee).await?
+        {
+            return Ok(answered(db, call, PAYEE_GONE.plain(), None).await?.into());
         }
         if let Some(answer) = live(db, request, now).await? {
             return Ok(answered(db, call, answer, None).await?.into());

@@ -1,5 +1,7 @@
 //! What is taken later: set aside first, or paid into a virtual account.
 
+use std::time::Duration;
+
 use super::{Ground, Made, body, code, grounds};
 use crate::actors::payments::again::Looked;
 use crate::actors::payments::answers::Answered;
@@ -93,6 +95,26 @@ async fn what_is_not_voided_stays_and_may_be_tried_again() {
         assert_eq!(code(&ground.cancel(&made, None).await, 422), "cancel_declined");
         assert_eq!(ground.payment(&made).await.status, PaymentStatus::Authorized);
         assert_eq!(body(&ground.cancel(&made, None).await, 200)["status"], "canceled");
+        ground.workflows.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_aside_is_asked_about_once_an_hour() {
+    let (minute, hour) = (Duration::from_mins(1), Duration::from_hours(1));
+    for ground in grounds().await {
+        let made = authorized(&ground).await;
+        let taken = async || {
+            let now = ground.now();
+            let (since, late) = (now.minus(hour), now.minus(minute));
+            ground.store.take_watched_payments(since, late, now, 9).await.unwrap()
+        };
+        // Beyond the time within which it had to be paid for.
+        for (passed, asked) in [(hour * 2, 1), (minute * 2, 0), (minute * 30, 0), (minute * 30, 1)]
+        {
+            ground.pass(passed).await;
+            assert_eq!(taken().await, vec![made.id; asked], "{passed:?}");
+        }
         ground.workflows.stop().await;
     }
 }

@@ -424,6 +424,46 @@ async fn an_administrator_gives_back_and_is_named_but_for_what_is_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refund_of_which_nobody_will_ever_know_ends_as_two_people_say() {
+    for ground in grounds().await {
+        let made = ground.captured("1", 1_000).await;
+        let never = Duration::from_hours(24 * 365);
+        ground.provider.plan(Operation::Cancel, [Some(Fault::Mute(never))]);
+        let call = ground.call("cancel", made.payer, None);
+        ground.hasty.cancel(made.cancel(Some(400)), call).await.unwrap();
+        ground.rest().await;
+        let id = ground.store.list_refunds(made.id).await.unwrap().remove(0).id;
+        let (first, second) = (somebody(), somebody());
+        let settle = |by| {
+            let settling = Settling::Succeeded;
+            let asked = Settle { payment: made.id, refund: id, settling, by, reason: reason() };
+            ground.payments.settle_refund(asked)
+        };
+        // It is asked about still.
+        let early = settle(first).await;
+        assert!(matches!(early, Err(PaymentsError::NotInReview)), "{early:?}");
+        eventually("it is parked", async || {
+            if let Some(wake_at) = ground.next_wake().await {
+                ground.pass(wake_at.since(ground.now())).await;
+            }
+            let parked = ground.store.list_workflows(WorkflowStatus::Parked, None, 9).await;
+            (!parked.unwrap().is_empty()).then_some(())
+        })
+        .await;
+
+        assert_eq!(settle(first).await.unwrap().status, RefundStatus::Unknown);
+        assert_eq!(settle(second).await.unwrap().status, RefundStatus::Succeeded);
+
+        let sums = ground.payment(&made).await.sums;
+        assert_eq!((sums.reserved, sums.refunded), (0, 400));
+        let left = ground.store.list_workflows(WorkflowStatus::Parked, None, 9).await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
+        ground.must_agree(&made).await;
+        ground.workflows.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refund_that_was_given_back_otherwise_ends_as_two_people_say() {
     for settling in [Settling::Succeeded, Settling::Failed] {
         for ground in grounds().await {

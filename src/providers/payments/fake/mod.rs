@@ -75,7 +75,6 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct FakeProvider {
     capabilities: Capabilities,
     clock: Clock,
-    latency: Duration,
     desk: Mutex<Desk>,
 }
 
@@ -84,7 +83,7 @@ impl FakeProvider {
     #[must_use]
     pub fn new(capabilities: Capabilities, faults: Faults, clock: Clock) -> Self {
         let desk = Mutex::new(Desk::new(capabilities, faults));
-        Self { capabilities, clock, latency: Duration::ZERO, desk }
+        Self { capabilities, clock, desk }
     }
 
     /// Does again what the diary in that file says, and goes on writing there. See [`diary`].
@@ -101,12 +100,6 @@ impl FakeProvider {
     pub fn with_fee(self, fee_bps: u16) -> Self {
         self.desk().books.journal.set_fee(fee_bps);
         self
-    }
-
-    /// Lets every answer take so long. What nobody answers in time takes no longer: a test does not wait for it.
-    #[must_use]
-    pub fn with_latency(self, latency: Duration) -> Self {
-        Self { latency, ..self }
     }
 
     /// What becomes of the next calls of an operation, after what was planned before; `None` goes well.
@@ -147,14 +140,7 @@ impl FakeProvider {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn travel(&self) {
-        if !self.latency.is_zero() {
-            tokio::time::sleep(self.latency).await;
-        }
-    }
-
     async fn call(&self, request: Request, key: &EffectKey) -> Reply {
-        self.travel().await;
         let now = self.now();
         self.desk().serve(&request, key, None, now)
     }
@@ -208,7 +194,6 @@ impl PaymentProvider for FakeProvider {
     }
 
     async fn find_charge(&self, order: &str, provider_key: Option<&str>) -> LookUp<Charge> {
-        self.travel().await;
         let now = self.now();
         let mut desk = self.desk();
         match desk.look_up(now, |books| books.find_charge(order, provider_key, now)) {
@@ -221,7 +206,6 @@ impl PaymentProvider for FakeProvider {
     }
 
     async fn find_cancel(&self, request: &Cancel, key: &EffectKey) -> LookUp<Canceled> {
-        self.travel().await;
         let now = self.now();
         let Cancel { order, provider_key, .. } = request;
         let mut desk = self.desk();
@@ -237,7 +221,6 @@ impl PaymentProvider for FakeProvider {
         if !self.capabilities.has_look_up_by_key {
             return cannot_be_asked();
         }
-        self.travel().await;
         let now = self.now();
         self.desk().look_up(now, |books| books.payouts.find(reference, now))
     }
@@ -246,7 +229,6 @@ impl PaymentProvider for FakeProvider {
         if !self.capabilities.has_disputes {
             return cannot_be_asked();
         }
-        self.travel().await;
         let now = self.now();
         self.desk().look_up(now, |books| books.disputes.find(provider_key))
     }
@@ -259,7 +241,6 @@ impl PaymentProvider for FakeProvider {
         if !self.capabilities.has_disputes {
             return Err("the fake provider is told that it knows of no disputes".to_owned());
         }
-        self.travel().await;
         let (now, mut desk) = (self.now(), self.desk());
         desk.catch_up(now);
         if desk.faults.next(Operation::List, None).is_some() {
@@ -277,7 +258,6 @@ impl PaymentProvider for FakeProvider {
         day: &str,
         cursor: Option<&str>,
     ) -> Result<RemotePage, String> {
-        self.travel().await;
         let (now, mut desk) = (self.now(), self.desk());
         desk.catch_up(now);
         if desk.faults.next(Operation::List, None).is_some() {
@@ -298,7 +278,6 @@ impl PaymentProvider for FakeProvider {
         if !self.capabilities.has_settlements {
             return Err("the fake provider is told that it does not list what it pays".to_owned());
         }
-        self.travel().await;
         let (now, mut desk) = (self.now(), self.desk());
         desk.settle(day, cursor, now)
     }

@@ -225,6 +225,28 @@ async fn whoever_dies_before_anybody_is_told_is_followed_by_the_next_who_looks()
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_back_after_weeks_is_credited_though_nobody_was_told() {
+    for town in bank_towns().await {
+        let (person, withdrawal) = town.waiting(10_000).await;
+        let file = town.file().await;
+        town.settle(file.id, withdrawal.id, BankResult::Paid).await.unwrap();
+        town.pass(DAY * 21);
+        town.wallets.watch().await.unwrap();
+        // Recorded, and nobody was told.
+        let (by, now) = (somebody(), town.now());
+        let results = vec![(withdrawal.id, BankResult::Returned(WRONG))];
+        town.store.settle_payouts(file.id, by, results, reason(), now).await.unwrap();
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Paid);
+
+        town.wallets.watch().await.unwrap();
+
+        assert_eq!(town.status(withdrawal.id).await, WithdrawalStatus::Returned);
+        assert_eq!(town.figures(person).await, (10_000, 0));
+        town.assert_books_are_right().await;
+    }
+}
+
 /// The call that a node made which has died since.
 async fn late_call(town: &Town, withdrawal: &Withdrawal, amount: i64, key: &EffectKey) -> bool {
     let clock: super::Clock = Arc::new(crate::clock::now);
