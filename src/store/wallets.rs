@@ -106,7 +106,8 @@ pub async fn find_spendable(
     Ok(available.credit_available().saturating_sub(owed))
 }
 
-/// Whether a user has no money here, none on its way to them, not even begun to be paid, and no debt, in any currency. Their wallets stay locked.
+/// Whether a user has no money here, none on its way to them, not even begun to be paid, and no debt, in any currency. Their
+/// wallets stay locked.
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.

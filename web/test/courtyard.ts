@@ -153,7 +153,7 @@ interface Courtyard {
 }
 
 export const test = base.extend<Courtyard>({
-  // Playwright reads what a fixture needs from its pattern
+  // Playwright reads what a fixture needs from its pattern.
   server: async ({}, use) => {
     const settings = {
       MADANG__CHAT__DIRECT_REQUIRES_FRIENDSHIP: 'acquainted',

@@ -1,8 +1,9 @@
 //! Settling: a refund ends as two people say of which the provider has given back another amount than was asked for, or of
 //! which nobody knows any more.
 //!
-//! Invariant: its workflow is parked and ends with the decision, and what the provider was asked last is over by then. What is settled as made counts as what was asked for: what
-//! the provider moved otherwise is a break of the reconciliation, for somebody to put right.
+//! Invariant: its workflow is parked and ends with the decision, and what the provider was asked last is over by then. What
+//! is settled as made counts as what was asked for: what the provider moved otherwise is a break of the reconciliation, for
+//! somebody to put right.
 
 use serde_json::json;
 
